@@ -1,0 +1,72 @@
+"""What a check says: right or wrong, what it expected, what it found, and a hint that fits."""
+
+from __future__ import annotations
+
+import html
+from dataclasses import dataclass
+from typing import Literal
+
+Outcome = Literal["right", "wrong", "blank", "trouble"]
+
+_SIGN = {"right": "✓", "wrong": "✗", "blank": "○", "trouble": "!"}
+_COLOUR = {"right": "#009e73", "wrong": "#d55e00", "blank": "#56b4e9", "trouble": "#cc79a7"}
+
+
+class Wrong(Exception):
+    """Raised by a check: the answer is not right yet.
+
+    Args:
+        hint: the sentence that helps with this very mistake.
+        expected: what a right answer gives.
+        found: what this one gave, or what is on the server.
+    """
+
+    def __init__(self, hint: str, *, expected: object = None, found: object = None) -> None:
+        super().__init__(hint)
+        self.hint = hint
+        self.expected = expected
+        self.found = found
+
+
+class StillBlank(Exception):
+    """Raised by a check: there is no answer yet."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The result of one check, for a notebook (HTML) and for a terminal or nbval (text)."""
+
+    outcome: Outcome
+    heading: str
+    lines: tuple[tuple[str, str], ...]  # a label, such as "Hint", and its sentence
+    footer: str = ""
+
+    def __repr__(self) -> str:
+        lines = [f"{label}: {text}" if label else text for label, text in self.lines]
+        body = [*lines, *([self.footer] if self.footer else [])]
+        return "\n".join([f"{_SIGN[self.outcome]} {self.heading}", *(f"  {line}" for line in body)])
+
+    def _repr_html_(self) -> str:
+        rows = "".join(
+            "<tr>"
+            f"<td style='text-align:left;vertical-align:top;padding:1px 12px 1px 0;"
+            f"white-space:nowrap'><b>{html.escape(label)}</b></td>"
+            f"<td style='text-align:left;padding:1px 0'>{_code(text)}</td></tr>"
+            for label, text in self.lines
+        )
+        footer = f"<div style='opacity:.7;margin-top:4px'>{_code(self.footer)}</div>"
+        return (
+            f"<div style='border-left:5px solid {_COLOUR[self.outcome]};padding:6px 12px;"
+            "margin:4px 0;font-size:14px;line-height:1.45'>"
+            f"<div style='font-size:15px'><b>{_SIGN[self.outcome]}</b>&nbsp; "
+            f"<b>{_code(self.heading)}</b></div>"
+            f"<table style='margin:2px 0 0 0;background:none;border:none'>{rows}</table>"
+            f"{footer if self.footer else ''}</div>"
+        )
+
+
+def _code(text: str) -> str:
+    """Escape a text for HTML, and set what stands between backquotes as code."""
+    parts = html.escape(text).split("`")
+    inside = [f"<code>{part}</code>" if place % 2 else part for place, part in enumerate(parts)]
+    return "".join(inside) if len(parts) % 2 else html.escape(text)

@@ -1,0 +1,60 @@
+"""The other side of `sandbox`: run a learner's function in a process of its own.
+
+Reads the function and its arguments from standard input, and writes to the file descriptor
+given as first argument: one byte when the function is about to run, then its outcome.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import os
+import pickle
+import sys
+import traceback
+from typing import Any
+
+import cloudpickle
+
+from helpers.checks.sandbox import Client, Failure, Returned
+from helpers.connect import connect, connect_async
+
+
+def main() -> None:
+    """Run what standard input holds, and report."""
+    with os.fdopen(int(sys.argv[1]), "wb") as report:
+        function, arguments = pickle.load(sys.stdin.buffer)
+        outcome: Returned | Failure
+        try:
+            client = connect_async() if inspect.iscoroutinefunction(function) else connect()
+            ready = [client if isinstance(one, Client) else one for one in arguments]
+            report.write(b"R")
+            report.flush()
+            outcome = Returned(_run(function, ready))
+            told = cloudpickle.dumps(outcome)
+        except BaseException as error:
+            told = cloudpickle.dumps(_failure(error))
+        report.write(told)
+        report.flush()
+    sys.stdout.flush()
+    os._exit(0)  # threads and tasks that the function left behind do not matter
+
+
+def _run(function: Any, arguments: list[Any]) -> Any:
+    if inspect.iscoroutinefunction(function):
+        return asyncio.run(function(*arguments))
+    result = function(*arguments)
+    return list(result) if inspect.isgenerator(result) else result
+
+
+def _failure(error: BaseException) -> Failure:
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if "site-packages" not in frame.filename
+           and f"{os.sep}helpers{os.sep}" not in frame.filename
+           and f"lib{os.sep}python" not in frame.filename]  # fmt: skip
+    place = (own[-1].filename, own[-1].lineno or 0) if own else ("", 0)
+    return Failure(type(error).__name__, str(error), *place)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,57 @@
+"""What `%load_ext helpers` does in a notebook: the `%redis` magic, and errors that help.
+
+An error of Redis is shown as the line of the cell that caused it and what the server said,
+without the forty lines of redis-py in between. Errors of the learner's own code keep Python's
+traceback.
+"""
+
+from __future__ import annotations
+
+import traceback
+from types import TracebackType
+from typing import Any
+
+import redis
+from IPython.core.interactiveshell import InteractiveShell
+
+from helpers.blank import BLANK
+from helpers.errors import CourseError
+from helpers.magic import RedisMagics
+
+
+def load(shell: InteractiveShell) -> None:
+    """Set up a notebook."""
+    shell.register_magics(RedisMagics)
+    shell.set_custom_exc((redis.RedisError, CourseError, KeyboardInterrupt), _show_short)
+    shell.push({"____": BLANK}, interactive=False)
+
+
+def _show_short(
+    shell: Any,
+    kind: type[BaseException],
+    error: BaseException,
+    trace: TracebackType,
+    tb_offset: int | None = None,
+) -> list[str]:
+    lines = [_where(trace), _what(error)]
+    shell._showtraceback(kind, error, [line for line in lines if line])
+    return lines
+
+
+def _where(trace: TracebackType) -> str:
+    """The last line of the notebook itself that the error came through."""
+    for frame in reversed(traceback.extract_tb(trace)):
+        if "ipykernel" in frame.filename and frame.line and "site-packages" not in frame.filename:
+            return f"line {frame.lineno}: {frame.line}"
+    return ""
+
+
+def _what(error: BaseException) -> str:
+    if isinstance(error, KeyboardInterrupt):
+        return "Interrupted. Nothing is broken: run the cell again, or go on."
+    if isinstance(error, redis.ConnectionError):
+        return (
+            f"{type(error).__name__}: the connection to the server was lost ({error}). "
+            "Run the cell again: the course starts its own server anew if it died."
+        )
+    return f"{type(error).__name__}: {error}"

@@ -1,0 +1,44 @@
+"""How long to wait before a lost connection is tried again, and when to give up."""
+
+from __future__ import annotations
+
+import random
+import time
+
+import redis
+
+LIMIT_S = 10.0
+SHORTEST_S = 0.01
+LONGEST_S = 0.5
+
+
+class Patience:
+    """Back-off with jitter for one connection: waits grow from 10 ms to half a second."""
+
+    def __init__(self, limit_s: float = LIMIT_S) -> None:
+        self._limit_s = limit_s
+        self.renew()
+
+    def renew(self) -> None:
+        """The server answered: the next failure is a first one again."""
+        self._failures = 0
+        self._since = 0.0
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether the server has been out of reach for longer than the limit."""
+        return self._failures > 0 and time.monotonic() - self._since > self._limit_s
+
+    def failed(self) -> float:
+        """Note a failure, and say how many seconds to wait before the next attempt."""
+        self._failures += 1
+        if self._failures == 1:
+            self._since = time.monotonic()
+        longest = min(LONGEST_S, SHORTEST_S * 2 ** min(self._failures, 10))
+        return longest * random.uniform(0.5, 1.0)  # so that clients do not return in step
+
+
+def out_of_reach(error: redis.RedisError) -> bool:
+    """Whether an error means that no answer came, so that the command's fate is unknown."""
+    lost = isinstance(error, redis.ConnectionError | redis.TimeoutError)
+    return lost and not isinstance(error, redis.AuthenticationError)

@@ -1,0 +1,71 @@
+"""Each test run has a server of its own, of the kind that `--server` names."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import redis as redis_py
+
+from helpers import connect
+from helpers.database import MARK
+from helpers.server import OwnServer
+from tests.servers import SERVERS, program
+
+_home = pytest.StashKey[Path]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--server", choices=SERVERS, default="valkey", help="which server to test on")
+    parser.addoption("--not-first", action="store_true", help="leave out the tests marked once")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Point the course, in this process and in the kernels that it starts, at a home of its own."""
+    home = Path(tempfile.mkdtemp(prefix="course-test-"))
+    config.stash[_home] = home
+    os.environ.pop("REDIS_URL", None)
+    os.environ["COURSE_HOME"] = str(home)
+    os.environ["COURSE_SERVER"] = program(config.getoption("--server")) or "missing"
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    home = config.stash[_home]
+    OwnServer(home).stop()
+    shutil.rmtree(home, ignore_errors=True)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--not-first"):
+        dropped = [item for item in items if item.get_closest_marker("once")]
+        items[:] = [item for item in items if not item.get_closest_marker("once")]
+        config.hook.pytest_deselected(items=dropped)
+
+
+@pytest.fixture
+def redis() -> Iterator[redis_py.Redis]:
+    """A client of this run's server, whose database is empty but for the course's mark."""
+    with connect() as client:
+        _empty(client)
+        yield client
+        _empty(client)
+
+
+def _empty(client: redis_py.Redis) -> None:
+    keys = [key for key in client.scan_iter() if key != MARK]
+    if keys:
+        client.unlink(*keys)
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A hidden folder in which no server runs yet; one that was started ends with the test."""
+    folder = tmp_path / "home"
+    folder.mkdir()
+    monkeypatch.setenv("COURSE_HOME", str(folder))
+    yield folder
+    OwnServer(folder).stop()

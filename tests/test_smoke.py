@@ -1,0 +1,2 @@
+def test_it(redis):
+    assert redis.ping()
