@@ -1,19 +1,13 @@
 """Connections to the course's server, for synchronous code and for asyncio.
 
-They differ from a plain `redis.Redis()` in four settings, and lesson 02 shows why:
-
-* `decode_responses=True`: text comes back as `str`, not `bytes`.
-* `socket_timeout=None`: the client waits as long as BLOCK says. redis-py's own default of
-  5 seconds gives up before a longer BLOCK does.
-* no retries: a command is sent once. redis-py's own default sends a command again when the
-  reply is lost, XADD too, and that makes two entries of one.
-* `legacy_responses=False`: XREAD and XREADGROUP reply `{stream: [(id, fields), …]}`, and
-  `{}` when BLOCK runs out, whatever the protocol.
+`settings()` says how they differ from a plain `redis.Redis()`, and lesson 02 shows why. And
+they send a command once: redis-py's own default sends it again when the reply is lost, XADD
+too, and that makes two entries of one.
 """
 
 from __future__ import annotations
 
-from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import redis
@@ -45,7 +39,7 @@ def connect(*, retries: int = 0) -> redis.Redis:
     backoff = ExponentialWithJitterBackoff()
     url, own = _address()
     pool = redis.ConnectionPool.from_url(
-        url, **_settings(), retry=Retry(backoff, retries), **_reviving(own, _RevivingConnection)
+        url, **settings(), retry=Retry(backoff, retries), **_connection(own, _OwnConnection)
     )
     return redis.Redis.from_pool(pool)
 
@@ -59,9 +53,9 @@ def connect_async(*, retries: int = 0) -> redis.asyncio.Redis:
     url, own = _address()
     pool = redis.asyncio.ConnectionPool.from_url(
         url,
-        **_settings(),
+        **settings(),
         retry=AsyncRetry(backoff, retries),
-        **_reviving(own, _RevivingAsyncConnection),
+        **_connection(own, _OwnAsyncConnection),
     )
     return redis.asyncio.Redis.from_pool(pool)
 
@@ -73,20 +67,24 @@ def connect_raw() -> redis.Redis:
     all commands: so MULTI and SELECT last from one to the next, as in redis-cli.
     """
     url, own = _address()
-    settings = _settings() | {"decode_responses": False, "protocol": 2, "max_connections": 1}
+    ours = settings() | {"decode_responses": False, "protocol": 2, "max_connections": 1}
     retry = Retry(ExponentialWithJitterBackoff(), 0)
     pool = redis.ConnectionPool.from_url(
-        url, **settings, retry=retry, **_reviving(own, _RevivingConnection)
+        url, **ours, retry=retry, **_connection(own, _OwnConnection)
     )
     client = redis.Redis.from_pool(pool)
     client.response_callbacks.clear()
     return client
 
 
-def _settings() -> dict[str, Any]:
+def settings() -> dict[str, Any]:
+    """How our clients differ from a plain `redis.Redis()`; they never send a command twice."""
     return {
+        # Texts come back as str. redis-py's default is bytes.
         "decode_responses": True,
+        # XREAD replies {stream: [(id, fields), …]}, and {} when BLOCK runs out.
         "legacy_responses": False,
+        # Wait as long as BLOCK says. redis-py's default gives up after 5 seconds.
         "socket_timeout": None,
         "socket_connect_timeout": CONNECT_TIMEOUT_S,
         # A feature of Redis Enterprise. While it is on, an idle asyncio connection that the
@@ -95,48 +93,43 @@ def _settings() -> dict[str, Any]:
     }
 
 
-def _reviving(own: bool, connection: type) -> dict[str, Any]:
-    return {"connection_class": connection} if own else {}
+def _connection(own: bool, kind: type) -> dict[str, Any]:
+    return {"connection_class": kind, "folder": hidden_folder()} if own else {}
 
 
 def _address() -> tuple[str, bool]:
     """The URL of a server in working order, and whether it is the course's own."""
     server = find_server()
-    _claim_once(server.url, server.source != "url")
-    return server.url, server.source != "url"
+    own = server.source != "url"
+    claim(server.url, own=own)
+    return server.url, own
 
 
-@lru_cache
-def _claim_once(url: str, own: bool) -> None:
-    claim(url, own=own)
+class _OwnConnection(redis.Connection):
+    """A connection to the course's own server, which it starts again if it died.
+
+    It asks for the port each time: the server may have another one since, and the old one
+    may by now belong to somebody else's Redis.
+    """
+
+    def __init__(self, folder: Path, **settings: Any) -> None:
+        super().__init__(**settings)
+        self._server = OwnServer(folder)
+
+    def connect_check_health(self, *args: Any, **kwargs: Any) -> None:
+        if not self.is_connected:
+            self.port = self._server.revive().port
+        super().connect_check_health(*args, **kwargs)
 
 
-class _RevivingConnection(redis.Connection):
-    """A connection to the course's own server, which starts it again if it died."""
-
-    def connect(self) -> None:
-        try:
-            super().connect()
-        except redis.ConnectionError:
-            self.port = _revive()
-            super().connect()
-
-
-class _RevivingAsyncConnection(redis.asyncio.Connection):
+class _OwnAsyncConnection(redis.asyncio.Connection):
     """The same for asyncio. Starting takes some 50 ms, in which the loop stands still."""
 
-    async def connect(self) -> None:
-        try:
-            await super().connect()
-        except redis.ConnectionError:
-            self.port = _revive()
-            await super().connect()
+    def __init__(self, folder: Path, **settings: Any) -> None:
+        super().__init__(**settings)
+        self._server = OwnServer(folder)
 
-
-def _revive() -> int:
-    own = OwnServer(hidden_folder())
-    own.ensure()
-    state = own.running()
-    if state is None:
-        raise redis.ConnectionError("The course's server ended as soon as it had started.")
-    return state.port
+    async def connect_check_health(self, *args: Any, **kwargs: Any) -> None:
+        if not self.is_connected:
+            self.port = self._server.revive().port
+        await super().connect_check_health(*args, **kwargs)

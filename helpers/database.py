@@ -11,8 +11,8 @@ from collections.abc import Iterator
 
 import redis
 
-from helpers.errors import CourseError, ForeignDatabaseError
-from helpers.server import Server, hide_password, probe
+from helpers.errors import CourseError, ForeignDatabaseError, ServerError
+from helpers.server.identity import Server, hide_password, probe
 
 MARK = "course:database"
 
@@ -48,9 +48,16 @@ def claim(url: str, *, own: bool = False) -> None:
 
     Raises:
         ForeignDatabaseError: it holds keys that the course did not make.
+        ServerError: it cannot be written.
     """
     with probe(url) as client:
-        foreign = client.eval(_CLAIM, 1, MARK, "own" if own else "shared")
+        try:
+            foreign = client.eval(_CLAIM, 1, MARK, "own" if own else "shared")
+        except redis.RedisError as error:
+            raise ServerError(
+                f"The course cannot write to the database at {hide_password(url)} ({error}): "
+                "set REDIS_URL to one that it may write to, or unset it."
+            ) from error
         if not foreign:
             return
         number = client.connection_pool.connection_kwargs.get("db", 0)
@@ -76,9 +83,9 @@ def clean(client: redis.Redis, *names: str) -> None:
             "connect with `connect()` of helpers."
         )
     for name in names:
-        found = client.scan_iter(match=name, count=1000) if _is_pattern(name) else [name]
-        for key in found:
-            client.unlink(key, beside(key, "producers"))
+        for key in _matching(client, name) if _is_pattern(name) else [name]:
+            if key != MARK:
+                client.unlink(key, beside(key, "producers"))
 
 
 def reset(client: redis.Redis, server: Server) -> int:
@@ -88,10 +95,10 @@ def reset(client: redis.Redis, server: Server) -> int:
         ForeignDatabaseError: on a server that is not the course's own there are keys whose
             names the course does not know. Nothing was deleted.
     """
-    keys = [key for key in client.scan_iter(count=1000) if key != MARK]
+    keys = sorted(set(client.scan_iter(count=1000)) - {MARK})  # SCAN may name one twice
     unknown = [key for key in keys if not _known(key)]
     if unknown and server.source == "url":
-        names = ", ".join(sorted(unknown)[:3]) + (", …" if len(unknown) > 3 else "")
+        names = ", ".join(unknown[:3]) + (", …" if len(unknown) > 3 else "")
         raise ForeignDatabaseError(
             f"{len(unknown)} keys at {server.safe_url} are not the course's ({names}), so "
             "nothing was deleted. Delete those yourself if they are yours to delete."
@@ -103,6 +110,8 @@ def reset(client: redis.Redis, server: Server) -> int:
 
 def beside(key: str, name: str) -> str:
     """The name of a key that belongs to another and lives in the same hash slot.
+
+    Only for a key with a `}` and no hash tag, such as `a}b`, there is no such name.
 
     >>> beside("chennai", "producers")
     '{chennai}:producers'
@@ -128,10 +137,18 @@ def expect_type(client: redis.Redis, key: str, wanted: str) -> None:
 
 def _another(client: redis.Redis) -> str:
     used = {int(name.removeprefix("db")) for name in client.info("keyspace")}
-    free = next((number for number in range(16) if number not in used), None)
-    if free is None:
+    try:
+        free = next(number for number in range(16) if number not in used)
+        client.execute_command("SELECT", free)  # there may be fewer than the usual 16
+    except (StopIteration, redis.ResponseError):
         return "None of its databases is empty: unset REDIS_URL to use the course's own server."
     return f"Database {free} is empty: end REDIS_URL with /{free}."
+
+
+def _matching(client: redis.Redis, pattern: str) -> Iterator[str]:
+    yield from client.scan_iter(match=pattern, count=1000)
+    # Of a stream that is gone, what its producers remembered may still be there.
+    yield from client.scan_iter(match=beside(pattern, "producers"), count=1000)
 
 
 def _is_pattern(name: str) -> bool:

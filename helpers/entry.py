@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
 from helpers.errors import EntryIdError
 
 _LIMIT = 2**64  # Redis keeps both halves of an ID as unsigned 64-bit integers
-_FORM = re.compile(r"([0-9]+)(?:-([0-9]+))?", re.ASCII)
+_FORM = re.compile(r"([0-9]{1,20})(?:-([0-9]{1,20}))?")  # 64 bits are 20 digits at most
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class EntryId(NamedTuple):
@@ -48,21 +49,26 @@ class EntryId(NamedTuple):
         """
         if moment.tzinfo is None:
             raise EntryIdError(f"{moment!r} has no time zone: give it one, for example UTC.")
-        since = moment - datetime(1970, 1, 1, tzinfo=UTC)
+        since = moment - _EPOCH
         if since.days < 0:
             raise EntryIdError(f"{moment} is before 1970: an entry ID cannot be negative.")
         return cls(since.days * 86_400_000 + since.seconds * 1000 + since.microseconds // 1000)
 
     @property
     def time(self) -> datetime:
-        """When the entry was added, in UTC, if its ID was given by the server's clock."""
-        return datetime.fromtimestamp(self.ms // 1000, UTC).replace(
-            microsecond=self.ms % 1000 * 1000
-        )
+        """When the entry was added, in UTC, if its ID was given by the server's clock.
+
+        Raises:
+            EntryIdError: the ID is no moment: it lies beyond the year 9999.
+        """
+        try:
+            return _EPOCH + timedelta(milliseconds=self.ms)
+        except OverflowError as error:
+            raise EntryIdError(f"{self} is no moment: it lies beyond the year 9999.") from error
 
     def next(self) -> EntryId:
         """The smallest ID above this one."""
-        if self == EntryId(_LIMIT - 1, _LIMIT - 1):
+        if self == LAST:
             raise EntryIdError(f"{self} is the largest ID there is: nothing comes after it.")
         return EntryId(self.ms + 1, 0) if self.seq == _LIMIT - 1 else EntryId(self.ms, self.seq + 1)
 
@@ -71,6 +77,7 @@ class EntryId(NamedTuple):
 
 
 FIRST = EntryId(0, 0)  # before every entry: XREAD from here reads a stream from its start
+LAST = EntryId(_LIMIT - 1, _LIMIT - 1)  # no entry comes after it
 
 
 class Entry(NamedTuple):

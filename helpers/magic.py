@@ -22,6 +22,9 @@ _REFUSED = {
     "SUBSCRIBE": "its reply never ends, so it needs a terminal and redis-cli",
     "PSUBSCRIBE": "its reply never ends, so it needs a terminal and redis-cli",
     "SSUBSCRIBE": "its reply never ends, so it needs a terminal and redis-cli",
+    "CLIENT REPLY": "the cell would wait for the reply that it turns off",
+    "HELLO": "the replies here are those of RESP2, as in redis-cli",
+    "RESET": "it would log this connection out",
 }
 
 
@@ -51,8 +54,8 @@ class RedisMagics(Magics):
                 print(f"{PROMPT}{expanded}", *self._replies(expanded), sep="\n")
 
     def _expand(self, line: str) -> str:
-        """Put in Python variables, seen from the cell."""
-        return str(self.shell.var_expand(line.strip(), depth=2))  # type: ignore[union-attr]
+        """Put in Python variables, seen from the cell: it is three callers up."""
+        return str(self.shell.var_expand(line.strip(), depth=3))  # type: ignore[union-attr]
 
     def _replies(self, line: str) -> list[str]:
         try:
@@ -61,9 +64,9 @@ class RedisMagics(Magics):
             return [f"(error) the quotes do not match in: {line} ({error})"]
         if not words:
             return ["Write a command after %redis, for example: %redis XLEN chennai"]
-        reason = _REFUSED.get(words[0].upper())
-        if reason:
-            return [f"(refused) {words[0].upper()}: {reason}."]
+        for name in (words[0].upper(), " ".join(words[:2]).upper()):
+            if name in _REFUSED:
+                return [f"(refused) {name}: {_REFUSED[name]}."]
         try:
             return list(as_cli(words[0], self._send(words)))
         except redis.ResponseError as error:

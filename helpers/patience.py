@@ -39,6 +39,11 @@ class Patience:
 
 
 def out_of_reach(error: redis.RedisError) -> bool:
-    """Whether an error means that no answer came, so that the command's fate is unknown."""
+    """Whether an error means that no answer came, so that the command's fate is unknown.
+
+    BUSY is no answer either: the script that keeps the server busy may be an earlier copy
+    of the command.
+    """
     lost = isinstance(error, redis.ConnectionError | redis.TimeoutError)
-    return lost and not isinstance(error, redis.AuthenticationError)
+    busy = str(error).startswith("BUSY ")
+    return busy or (lost and not isinstance(error, redis.AuthenticationError))

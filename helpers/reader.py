@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
 from typing import Any, Self
 
 import redis
@@ -17,6 +17,7 @@ from helpers.patience import Patience, out_of_reach
 
 BLOCK_MS = 1000  # how long one XREAD waits, and so how soon stop() is heard
 COUNT = 100  # entries of each stream a reply, and so how many may be read again after a crash
+MARGIN_MS = 200  # a server that idles looks at its clock ten times a second, so BLOCK may end late
 
 
 class Reader:
@@ -28,7 +29,8 @@ class Reader:
 
     Promise, at least once: an entry counts as handled when the loop asks for the one after
     it, and the checkpoint never passes an entry that was not handled. After a crash the
-    entries since the last checkpoint, at most one reply, come again.
+    entries since the last checkpoint, at most one reply, come again. So they do after
+    `break`, or an error in the loop, with the entry in hand first.
 
     It reads what is on the streams. Entries that were trimmed before it came to them are gone.
     """
@@ -55,24 +57,28 @@ class Reader:
 
     @property
     def positions(self) -> dict[str, EntryId]:
-        """The last ID read of each stream."""
-        return dict(self._place.read)
+        """The last ID read of each stream, or the one to start after."""
+        return dict(self._place.at)
 
     def open(self) -> None:
         """Take the stored positions, and turn each `$` into the ID that it means now.
 
         `$` is looked up once, by XINFO STREAM: sent again with every XREAD it would skip
-        what was added between two calls.
+        what was added between two calls. And what it meant is stored at once, so that a
+        reader that crashes before its first checkpoint has a place to go on from.
         """
         place = self._place
         if place.checkpoint:
             script = self._client.register_script(OPEN)
-            place.resume(script(keys=[place.checkpoint.key]))
+            place.resume(self._patiently(lambda key: script(keys=[key]), place.checkpoint.key))
         for stream in place.unresolved():
-            place.resolve(stream, self._last_id(stream))
+            place.resolve(stream, self._patiently(self._last_id, stream))
+        self.commit()
 
     def read(self, *, block_ms: int = BLOCK_MS, count: int = COUNT) -> list[tuple[str, Entry]]:
         """Wait for entries, by XREAD BLOCK; [] if none came in time.
+
+        What it returned counts as handled once `read()` or `commit()` is called again.
 
         After a lost connection it waits a little and returns [], so that the caller asks
         again: a read can be repeated. After 10 s of that it gives up.
@@ -85,20 +91,26 @@ class Reader:
             CourseError: the client would give up before BLOCK ends, or a key is no stream.
             redis.ConnectionError: the server could not be reached for 10 s.
         """
+        found = self._fetch(block_ms, count)
+        self._place.take(found)
+        return found
+
+    def _fetch(self, block_ms: int = BLOCK_MS, count: int = COUNT) -> list[tuple[str, Entry]]:
         self._place.check(block_ms, count)
+        self._place.settle()
         try:
             reply = self._client.xread(self._place.arguments(), count=count, block=block_ms)
         except redis.RedisError as error:
             time.sleep(self._place.fail(error))
             return []
-        return self._place.advance(reply)
+        return self._place.found(reply)
 
     def __iter__(self) -> Iterator[tuple[str, Entry]]:
         """Every entry as it comes, until `stop()`; the checkpoint moves after each reply."""
         while not self._place.stopped:
-            for stream, entry in self.read():
+            for stream, entry in self._fetch():
                 yield stream, entry
-                self._place.handled[stream] = entry.id
+                self._place.handled(stream, entry)
                 if self._place.stopped:
                     break
             self.commit()
@@ -113,9 +125,23 @@ class Reader:
         Raises:
             CheckpointError: another reader of this name took over.
         """
+        self._place.settle()
+        self._store()
+
+    def _store(self) -> None:
         move = self._place.pending_move()
         if move:
-            self._place.committed(self._client.register_script(MOVE)(**move))
+            script = self._client.register_script(MOVE)
+            key = move["keys"][0]
+            self._place.committed(self._patiently(lambda _: script(**move), key))
+
+    def _patiently(self, ask: Callable[[str], Any], key: str) -> Any:
+        """Ask about a key what can be asked twice, until the answer comes."""
+        while True:
+            try:
+                return self._place.heard(ask(key))
+            except redis.RedisError as error:
+                time.sleep(self._place.fail(error, key))
 
     def _last_id(self, stream: str) -> str | None:
         try:
@@ -129,7 +155,9 @@ class Reader:
         return self
 
     def __exit__(self, kind: object, error: object, trace: object) -> None:
-        self.commit()
+        if error is None:
+            self._place.settle()
+        self._store()
 
 
 class AsyncReader:
@@ -149,36 +177,44 @@ class AsyncReader:
 
     @property
     def positions(self) -> dict[str, EntryId]:
-        """The last ID read of each stream."""
-        return dict(self._place.read)
+        """The last ID read of each stream, or the one to start after."""
+        return dict(self._place.at)
 
     async def open(self) -> None:
         """Take the stored positions, and turn each `$` into the ID that it means now."""
         place = self._place
         if place.checkpoint:
             script = self._client.register_script(OPEN)
-            place.resume(await script(keys=[place.checkpoint.key]))
+            key = place.checkpoint.key
+            place.resume(await self._patiently(lambda key: script(keys=[key]), key))
         for stream in place.unresolved():
-            place.resolve(stream, await self._last_id(stream))
+            place.resolve(stream, await self._patiently(self._last_id, stream))
+        await self.commit()
 
     async def read(
         self, *, block_ms: int = BLOCK_MS, count: int = COUNT
     ) -> list[tuple[str, Entry]]:
         """Wait for entries, by XREAD BLOCK; [] if none came in time: see `Reader.read`."""
+        found = await self._fetch(block_ms, count)
+        self._place.take(found)
+        return found
+
+    async def _fetch(self, block_ms: int = BLOCK_MS, count: int = COUNT) -> list[tuple[str, Entry]]:
         self._place.check(block_ms, count)
+        self._place.settle()
         try:
             reply = await self._client.xread(self._place.arguments(), count=count, block=block_ms)
         except redis.RedisError as error:
             await asyncio.sleep(self._place.fail(error))
             return []
-        return self._place.advance(reply)
+        return self._place.found(reply)
 
     async def __aiter__(self) -> AsyncIterator[tuple[str, Entry]]:
         """Every entry as it comes, until `stop()`; the checkpoint moves after each reply."""
         while not self._place.stopped:
-            for stream, entry in await self.read():
+            for stream, entry in await self._fetch():
                 yield stream, entry
-                self._place.handled[stream] = entry.id
+                self._place.handled(stream, entry)
                 if self._place.stopped:
                     break
             await self.commit()
@@ -189,9 +225,22 @@ class AsyncReader:
 
     async def commit(self) -> None:
         """Move the checkpoint to the last entry of each stream that was handled."""
+        self._place.settle()
+        await self._store()
+
+    async def _store(self) -> None:
         move = self._place.pending_move()
         if move:
-            self._place.committed(await self._client.register_script(MOVE)(**move))
+            script = self._client.register_script(MOVE)
+            key = move["keys"][0]
+            self._place.committed(await self._patiently(lambda _: script(**move), key))
+
+    async def _patiently(self, ask: Callable[[str], Awaitable[Any]], key: str) -> Any:
+        while True:
+            try:
+                return self._place.heard(await ask(key))
+            except redis.RedisError as error:
+                await asyncio.sleep(self._place.fail(error, key))
 
     async def _last_id(self, stream: str) -> str | None:
         try:
@@ -205,7 +254,9 @@ class AsyncReader:
         return self
 
     async def __aexit__(self, kind: object, error: object, trace: object) -> None:
-        await self.commit()
+        if error is None:
+            self._place.settle()
+        await self._store()
 
 
 class Place:
@@ -228,8 +279,8 @@ class Place:
         self._timeout_s = client.connection_pool.connection_kwargs.get("socket_timeout", 5)
         self.checkpoint = Checkpoint(name) if name else None
         self.names = ", ".join(self._starts)
-        self.read: dict[str, EntryId] = {}
-        self.handled: dict[str, EntryId] = {}
+        self.at: dict[str, EntryId] = {}  # to read on from
+        self._done: dict[str, EntryId] = {}  # to store
         self._stored: dict[str, EntryId] = {}
         self.stopped = False
         self._patience = Patience()
@@ -239,64 +290,81 @@ class Place:
         assert self.checkpoint
         stored = self.checkpoint.opened(reply)
         self._stored = {s: stored[s] for s in self._starts if s in stored}
-        self.read.update(self._stored)
+        self.at.update(self._stored)
 
     def unresolved(self) -> list[str]:
         """The streams that start at `$`; the others get their position here."""
-        waiting = [stream for stream in self._starts if stream not in self.read]
+        waiting = [stream for stream in self._starts if stream not in self.at]
         for stream in waiting:
             if self._starts[stream] != "$":
-                self.read[stream] = EntryId.parse(self._starts[stream])
-        return [stream for stream in waiting if stream not in self.read]
+                self.at[stream] = EntryId.parse(self._starts[stream])
+        return [stream for stream in waiting if stream not in self.at]
 
     def resolve(self, stream: str, last: str | None) -> None:
         """Start after the last ID of a stream, or at its beginning if it does not exist yet."""
-        self.read[stream] = EntryId.parse(last) if last else FIRST
+        self.at[stream] = EntryId.parse(last) if last else FIRST
 
     def check(self, block_ms: int, count: int) -> None:
         """Refuse what would never return, or would return in the middle of BLOCK."""
-        if not self.read:
+        if not self.at:
             raise CourseError("Open the reader first: `with Reader(…) as reader:`.")
         if block_ms <= 0 or count <= 0:
             raise CourseError("BLOCK and COUNT must be above 0: BLOCK 0 could not be stopped.")
-        if self._timeout_s is not None and block_ms >= self._timeout_s * 1000:
+        if self._timeout_s is not None and block_ms + MARGIN_MS > self._timeout_s * 1000:
             raise CourseError(
-                f"BLOCK {block_ms} ms is longer than this client waits for a reply "
+                f"BLOCK {block_ms} ms may end after this client stops waiting for a reply "
                 f"({self._timeout_s:g} s): use `connect()`, or raise its socket_timeout."
             )
 
     def arguments(self) -> dict[Any, Any]:
         """The streams of the next XREAD, and the ID to read each from."""
-        return {stream: str(last) for stream, last in self.read.items()}
+        return {stream: str(last) for stream, last in self.at.items()}
 
-    def advance(self, reply: Any) -> list[tuple[str, Entry]]:
-        """Take XREAD's reply: its entries, oldest first, become the place to read on from."""
-        self._patience.renew()
-        found = [(stream, entry) for stream, part in pairs(reply) for entry in entries(part)]
-        for stream, entry in found:
-            self.read[stream] = entry.id
+    def found(self, reply: Any) -> list[tuple[str, Entry]]:
+        """The entries in XREAD's reply, oldest first."""
+        parts = [(stream, entries(part)) for stream, part in pairs(self.heard(reply))]
+        found = [(stream, entry) for stream, part in parts for entry in part]
         return sorted(found, key=lambda pair: pair[1].id)
 
-    def fail(self, error: redis.RedisError) -> float:
+    def take(self, found: list[tuple[str, Entry]]) -> None:
+        """Read on after these entries, which the caller has now in hand."""
+        for stream, entry in found:
+            self.at[stream] = entry.id
+
+    def settle(self) -> None:
+        """The caller comes back, so all that it had in hand is handled."""
+        self._done.update(self.at)
+
+    def handled(self, stream: str, entry: Entry) -> None:
+        """This one entry is handled: read on after it, and store it with the next move."""
+        self.at[stream] = self._done[stream] = entry.id
+
+    def heard(self, reply: Any) -> Any:
+        """The server answered, so a failure after this is a first one again."""
+        self._patience.renew()
+        return reply
+
+    def fail(self, error: redis.RedisError, key: str | None = None) -> float:
         """Seconds to wait after a lost connection; raises what is not worth another try."""
         if not out_of_reach(error):
-            raise explain(error, self.names) from error
+            raise explain(error, key or self.names) from error
         wait_s = self._patience.failed()
         if self._patience.exhausted:
+            self._patience.renew()
             raise error
         return wait_s
 
     def pending_move(self) -> dict[str, Any] | None:
-        """The script call that stores what was handled since the last one, if anything was."""
-        if not self.checkpoint or self.handled.items() <= self._stored.items():
+        """The script call that stores the positions, if they moved since the last one."""
+        if not self.checkpoint or self._done == self._stored:
             return None
-        return self.checkpoint.move(self.handled)
+        return self.checkpoint.move(self._done)
 
     def committed(self, reply: int) -> None:
         """The positions are stored, unless another reader took over."""
         assert self.checkpoint
         self.checkpoint.moved(reply)
-        self._stored.update(self.handled)
+        self._stored = dict(self._done)
 
 
 def pairs(reply: Any) -> Iterable[tuple[str, Any]]:

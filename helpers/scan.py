@@ -8,9 +8,11 @@ from datetime import datetime
 import redis
 import redis.asyncio
 
-from helpers.entry import Entry, EntryId, entries
+from helpers.entry import LAST, Entry, EntryId, entries
+from helpers.errors import CourseError, explain
 
 Bound = str | EntryId | datetime
+Range = tuple[str, str]
 
 
 def scan(
@@ -33,17 +35,22 @@ def scan(
         start, end: an ID, `-` or `+`, `(ID` to leave out the ID itself, or a moment.
         page: entries a reply; 1,000 weather readings are some 100 kB.
         reverse: newest first, by XREVRANGE. `start` is still the lower bound.
+
+    Raises:
+        CourseError: the key holds no stream, a bound is no ID, or a page is empty.
     """
-    low, high = bounds(start, end)
-    while True:
-        if reverse:
-            found = entries(client.xrevrange(stream, high, low, count=page))
-        else:
-            found = entries(client.xrange(stream, low, high, count=page))
+    left: Range | None = bounds(start, end, page)
+    while left:
+        low, high = left
+        try:
+            if reverse:
+                found = entries(client.xrevrange(stream, high, low, count=page))
+            else:
+                found = entries(client.xrange(stream, low, high, count=page))
+        except redis.ResponseError as error:
+            raise explain(error, stream) from error
         yield from found
-        if len(found) < page:
-            return
-        low, high = _next_bounds(found[-1].id, low, high, reverse=reverse)
+        left = rest(left, found, page, reverse=reverse)
 
 
 async def scan_async(
@@ -56,28 +63,43 @@ async def scan_async(
     reverse: bool = False,
 ) -> AsyncIterator[Entry]:
     """The same for asyncio: `async for entry in scan_async(…)`."""
-    low, high = bounds(start, end)
-    while True:
-        if reverse:
-            found = entries(await client.xrevrange(stream, high, low, count=page))
-        else:
-            found = entries(await client.xrange(stream, low, high, count=page))
+    left: Range | None = bounds(start, end, page)
+    while left:
+        low, high = left
+        try:
+            if reverse:
+                found = entries(await client.xrevrange(stream, high, low, count=page))
+            else:
+                found = entries(await client.xrange(stream, low, high, count=page))
+        except redis.ResponseError as error:
+            raise explain(error, stream) from error
         for entry in found:
             yield entry
-        if len(found) < page:
-            return
-        low, high = _next_bounds(found[-1].id, low, high, reverse=reverse)
+        left = rest(left, found, page, reverse=reverse)
 
 
-def bounds(start: Bound, end: Bound) -> tuple[str, str]:
+def bounds(start: Bound, end: Bound, page: int) -> Range:
     """The two bounds as XRANGE takes them.
 
     A moment is a whole millisecond: as `end`, the bare milliseconds mean its last ID.
+
+    Raises:
+        CourseError: a page would hold no entries.
+        EntryIdError: a moment is no instant that an ID can name.
     """
+    if page < 1:
+        raise CourseError("A page must hold at least one entry.")
     low = str(EntryId.at(start)) if isinstance(start, datetime) else str(start)
     high = str(EntryId.at(end).ms) if isinstance(end, datetime) else str(end)
     return low, high
 
 
-def _next_bounds(last: EntryId, low: str, high: str, *, reverse: bool) -> tuple[str, str]:
-    return (low, f"({last}") if reverse else (f"({last}", high)
+def rest(left: Range, found: list[Entry], page: int, *, reverse: bool) -> Range | None:
+    """What is left of a range after a page of it; None if that was all."""
+    if len(found) < page:
+        return None
+    low, high = left
+    last = found[-1].id
+    if reverse:
+        return low, f"({last}"
+    return None if last == LAST else (f"({last}", high)  # Redis refuses `(` with the largest ID

@@ -12,6 +12,7 @@ import pytest
 import redis as redis_py
 
 from helpers import connect
+from helpers.checks import progress
 from helpers.database import MARK
 from helpers.server import OwnServer
 from tests.servers import SERVERS, program
@@ -48,11 +49,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.fixture
 def redis() -> Iterator[redis_py.Redis]:
-    """A client of this run's server, whose database is empty but for the course's mark."""
+    """A client of this run's server: its database is empty but for the mark, no lab is begun."""
     with connect() as client:
         _empty(client)
         yield client
         _empty(client)
+    progress.forget()
 
 
 def _empty(client: redis_py.Redis) -> None:

@@ -10,7 +10,7 @@ import subprocess
 import sys
 
 from helpers.errors import ServerError
-from helpers.server import choose_program, program_version
+from helpers.server.program import choose_program, program_version
 
 SERVERS = {
     "valkey": "the embedded Valkey, from its wheel",

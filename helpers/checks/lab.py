@@ -52,7 +52,7 @@ class Lab:
 
         It returns what to say of a right answer.
         """
-        plain = f"The solution of exercise {number} is in `solutions/{self.solution}`."
+        plain = f"The solution of exercise {number} is in {self.solution}."
 
         def register(check: Check) -> Check:
             self.exercises[number] = Exercise(number, title, check, (*hints, plain), calls)

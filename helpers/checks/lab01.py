@@ -11,7 +11,7 @@ from helpers.checks.sandbox import CLIENT
 from helpers.checks.verdict import Wrong
 from helpers.entry import entries
 
-lab = Lab("01", "01_append_and_range.ipynb")
+lab = Lab("01", "`solutions/01_append_and_range.ipynb`")
 
 READING = {"temperature": "26", "humidity": "10"}
 

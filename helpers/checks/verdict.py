@@ -47,22 +47,22 @@ class Verdict:
         return "\n".join([f"{_SIGN[self.outcome]} {self.heading}", *(f"  {line}" for line in body)])
 
     def _repr_html_(self) -> str:
-        rows = "".join(
-            "<tr>"
-            f"<td style='text-align:left;vertical-align:top;padding:1px 12px 1px 0;"
-            f"white-space:nowrap'><b>{html.escape(label)}</b></td>"
-            f"<td style='text-align:left;padding:1px 0'>{_code(text)}</td></tr>"
-            for label, text in self.lines
-        )
-        footer = f"<div style='opacity:.7;margin-top:4px'>{_code(self.footer)}</div>"
+        rows = "".join(_row(label, text) for label, text in self.lines)
+        footer = f"<div style='opacity:.7;margin-top:6px'>{_code(self.footer)}</div>"
         return (
-            f"<div style='border-left:5px solid {_COLOUR[self.outcome]};padding:6px 12px;"
-            "margin:4px 0;font-size:14px;line-height:1.45'>"
-            f"<div style='font-size:15px'><b>{_SIGN[self.outcome]}</b>&nbsp; "
-            f"<b>{_code(self.heading)}</b></div>"
-            f"<table style='margin:2px 0 0 0;background:none;border:none'>{rows}</table>"
-            f"{footer if self.footer else ''}</div>"
+            f"<div style='border-left:5px solid {_COLOUR[self.outcome]};padding:6px 14px;"
+            "margin:4px 0;font-size:14px;line-height:1.5'>"
+            f"<div style='font-size:15px;margin-bottom:4px'><b>{_SIGN[self.outcome]}&nbsp; "
+            f"{_code(self.heading)}</b></div>"
+            f"<div style='display:grid;grid-template-columns:max-content 1fr;gap:2px 14px'>{rows}"
+            f"</div>{footer if self.footer else ''}</div>"
         )
+
+
+def _row(label: str, text: str) -> str:
+    if not label:
+        return f"<span style='grid-column:1/3'>{_code(text)}</span>"
+    return f"<b>{html.escape(label)}</b><span>{_code(text)}</span>"
 
 
 def _code(text: str) -> str:

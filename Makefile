@@ -1,0 +1,63 @@
+# `make` alone explains what there is.
+.DEFAULT_GOAL := help
+.PHONY: help lab test env lint labs lessons test-all clean
+
+PYTHONS := python3 python3.14 python3.13 python3.12 python3.11
+NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
+FIND_PYTHON := for p in $(PYTHON) $(PYTHONS); do \
+	command -v $$p >/dev/null 2>&1 && $$p -c '$(NEW_ENOUGH)' 2>/dev/null && echo $$p && break; done
+VENV ?= .venv
+BIN := $(VENV)/bin
+PINS := pyproject.toml constraints.txt
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+
+help:  ## explain these targets
+	@echo "Redis Streams, hands on. What make can do:"
+	@sed -n 's/^\([a-z-]*\):.*##  *\(.*\)/  make \1\t\2/p' Makefile | expand -t 18
+
+lab: $(VENV)/.lab  ## open the course in JupyterLab, with a Redis server behind it
+	@$(BIN)/course lab $(ARGS)
+
+test: lint  ## run all tests, on every kind of server that this machine has
+	@$(BIN)/python -m tests.servers $(ARGS)
+
+env: $(VENV)/.lab  ## only set up the environment, in .venv
+	@echo "Ready. Use it with: source $(BIN)/activate"
+
+lint: $(VENV)/.test  ## check style and types
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/ruff format --quiet --check .
+	@$(BIN)/mypy --no-error-summary
+
+labs: $(VENV)/.test  ## for authors: write labs/ anew from solutions/
+	@$(BIN)/python -m helpers.authoring.labs
+
+lessons: $(VENV)/.test labs  ## for authors: format and run lessons and solutions, keep their outputs
+	@$(BIN)/ruff check --quiet --fix notebooks solutions && $(BIN)/ruff format --quiet notebooks solutions
+	@$(BIN)/python -m helpers.authoring.rerun $(ARGS)
+
+test-all:  ## run all tests on every Python from 3.11 up that this machine has
+	@for p in python3.11 python3.12 python3.13 python3.14; do \
+	  if $$p -c '$(NEW_ENOUGH)' >/dev/null 2>&1; then \
+	    echo "=== $$p"; $(MAKE) --no-print-directory test PYTHON=$$p VENV=.venv-$$p || exit 1; \
+	  else echo "=== $$p is not on this machine: skipped"; fi; done
+
+clean:  ## end the server and remove the environments; lessons, labs and data stay
+	@if [ -x $(BIN)/course ]; then $(BIN)/course server stop; fi
+	@rm -rf .venv .venv-python3.* *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+$(BIN)/python:
+	@p=$$($(FIND_PYTHON)); \
+	if [ -z "$$p" ]; then \
+	  echo "This course needs Python 3.11 or newer, and there is none on PATH: install it, then run make again."; exit 1; fi; \
+	echo "Setting up $(VENV) with $$($$p --version); the first time takes a minute or two …"; \
+	$$p -m venv --clear $(VENV) >/dev/null 2>&1 || { rm -rf $(VENV); \
+	  echo "$$p has no venv module: install it (Debian and Ubuntu: the package python3-venv), then run make again."; exit 1; }
+
+$(VENV)/.lab: $(PINS) | $(BIN)/python
+	@$(PIP) -e .
+	@touch $@
+
+$(VENV)/.test: $(PINS) | $(BIN)/python
+	@$(PIP) -e '.[test]'
+	@touch $(VENV)/.lab $@

@@ -1,0 +1,1 @@
+"""Tools for authors: make labs from solutions, run notebooks and keep their outputs."""

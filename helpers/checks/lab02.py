@@ -1,0 +1,335 @@
+"""The checks of lab 02: blocking reads."""
+
+from __future__ import annotations
+
+import time
+from functools import partial
+from typing import Any
+
+from helpers.checks.lab import LIMIT_S, Lab, Scene, result
+from helpers.checks.sandbox import CLIENT, Returned, Running, Unfinished
+from helpers.checks.verdict import Wrong
+from helpers.connect import connect
+
+lab = Lab("02", "`solutions/02_blocking_reads.ipynb`")
+
+WORK_S = 0.08  # how long the check's own handler takes for an entry
+SETTLE_S = 0.3  # time for a learner's function to come to its XREAD
+
+
+@lab.exercise(
+    1,
+    "How many entries does XREAD bring?",
+    "`XREAD` brings what comes after an ID; the entry with that ID is left out.",
+    "`$` means the last ID on the stream at the moment of the call. What comes after that?",
+)
+def how_many(scene: Scene, brought: Any) -> str:
+    """Each prediction is compared with what the server replies."""
+    why = {
+        "0": "`0` is before every entry, so all of them come",
+        "1000-0": "the entry with this ID has been read already, so it is left out",
+        "1000": "a bare `1000` is short for `1000-0`, and `1000-1` comes after that",
+        "2000-0": "nothing comes after the last entry; without BLOCK the reply is empty",
+        "1500-0": "the ID need not exist: what comes after it counts",
+        "$": "`$` is the last ID at the moment of the call, and nothing is after it yet",
+    }
+    if not isinstance(brought, dict) or set(brought) != set(why):
+        raise Wrong("Keep the dict as the lab gives it: six IDs, each with a number.")
+    ids = ["1000-0", "1000-1", "2000-0"]
+    stream = scene.stream("three", [(one, {"n": "1"}) for one in ids])
+    for after, reason in why.items():
+        reply: Any = scene.redis.xread({stream: after})
+        told = len(reply.get(stream, []))
+        if brought[after] != told or isinstance(brought[after], bool):
+            raise Wrong(
+                f"{reason[:1].upper()}{reason[1:]}.", expected=f"`{after}`: {told}",
+                found=brought[after],
+            )  # fmt: skip
+    return "The server agrees with all six."
+
+
+@lab.exercise(
+    2,
+    "What is new since then?",
+    "`redis.xread({stream: last_id})` gives a dict, in which a stream without news is missing.",
+    "`reply.get(stream, [])` is a list in either case.",
+    calls=("redis", "stream", "last_id"),
+)
+def what_is_new(scene: Scene, read_after: Any) -> str:
+    """Entries after an ID as a list, empty if there are none, without waiting."""
+    ids = ["1000-0", "1000-1", "2000-0"]
+    stream = scene.stream("news", [(one, {"n": str(n)}) for n, one in enumerate(ids)])
+    for last_id, wanted in (("1000-0", ids[1:]), ("0", ids), ("2000-0", [])):
+        slow = "It waits for news. Without BLOCK, XREAD replies at once."
+        got = scene.call(read_after, CLIENT, stream, last_id, slow=slow)
+        if isinstance(got, dict):
+            raise Wrong(
+                "That is the whole reply of `xread`: take this stream's entries out of it.",
+                expected="a list of entries",
+                found=got,
+            )
+        if got is None:
+            raise Wrong(
+                "A stream without news gives an empty list, so that callers can loop over it.",
+                expected=[],
+                found=None,
+            )
+        found = _ids(got)
+        if found == wanted:
+            continue
+        hint = "`XREAD` takes the last ID that was seen, and brings all that is after it."
+        if found == [last_id, *wanted]:
+            hint = "The entry with the last ID itself was seen already: XREAD leaves it out."
+        elif not found:
+            hint = "`$` would skip what is there already: pass the ID that you were given."
+        elif found == wanted[:1]:
+            hint = "There is more than one: leave out COUNT, or take the whole list."
+        raise Wrong(hint, expected=wanted, found=found)
+    return "All that is new, nothing twice, and an empty list if there is nothing."
+
+
+@lab.exercise(
+    3,
+    "Wait, but not for ever",
+    "BLOCK is in milliseconds, as `timeout_ms` is.",
+    "The last ID for “from now on” is `$`: for a single call that is just right.",
+    calls=("redis", "stream", "timeout_ms"),
+)
+def wait_for_one(scene: Scene, wait: Any) -> str:
+    """The next entry if one comes in time, None if not; nothing of what was there before."""
+    stream = scene.stream("wait", [("1-0", {"n": "old"})])
+    _expect_patience(scene, wait, stream)
+    with scene.running(wait, CLIENT, stream, 1500) as process:
+        process.begun()
+        time.sleep(SETTLE_S)
+        added = str(scene.redis.xadd(stream, {"n": "new"}))
+        got = result(
+            process.outcome(LIMIT_S), "An entry came, and your function waits on.", LIMIT_S
+        )
+    found = _ids([got] if isinstance(got, tuple) else got or [])
+    if found == [added] and isinstance(got, tuple):
+        return "It waited as long as it was told, and no longer."
+    hint = "Return the one entry, `(id, fields)`, as the reply holds it: `reply[stream][0]`."
+    if not found:
+        hint = "It missed an entry that came while it should have waited: BLOCK is in milliseconds."
+    raise Wrong(hint, expected=f"('{added}', {{'n': 'new'}})", found=got)
+
+
+def _expect_patience(scene: Scene, wait: Any, stream: str) -> None:
+    """Nothing comes: the function has to give None, and to wait for that in the server."""
+    with scene.watching(stream) as commands:
+        slow = "Nothing came, and it still waits: BLOCK 0 waits for ever."
+        got = scene.call(wait, CLIENT, stream, 400, slow=slow)
+    reads = [command for command in commands if command[0] in ("XREAD", "XRANGE", "XREVRANGE")]
+    if got is not None and "1-0" in str(got):
+        raise Wrong(
+            "That entry was there before: “from now on” is `$`, not `0`.",
+            expected=None,
+            found=got,
+        )
+    if got is not None:
+        raise Wrong("Return None if nothing came in time.", expected=None, found=got)
+    blocks = [_block(command) for command in reads]
+    if len(reads) > 2 and not all(blocks):
+        raise Wrong(
+            "It asks again and again. Let the server wait for you, with BLOCK.",
+            expected="one XREAD with BLOCK",
+            found=f"{len(reads)} commands in 400 ms",
+        )
+    if sum(blocks) < 300:
+        raise Wrong(
+            "It does not wait long enough. BLOCK makes XREAD wait, in milliseconds: "
+            "`block=timeout_ms`.",
+            expected="XREAD BLOCK 400",
+            found=f"BLOCK {sum(blocks)}" if any(blocks) else "no BLOCK",
+        )
+
+
+def _block(command: list[str]) -> int:
+    """The milliseconds for which a command blocks; 0 if it does not."""
+    words = [word.upper() for word in command]
+    return int(words[words.index("BLOCK") + 1]) if "BLOCK" in words else 0
+
+
+@lab.exercise(
+    4,
+    "Follow a stream and miss nothing",
+    "What happens to an entry that comes while `handle` is at work?",
+    "Look `$` up once, before the loop: `redis.xinfo_stream(stream)['last-generated-id']`.",
+    "Then pass the ID of the last entry handled, and handle every entry of a reply.",
+    calls=("redis", "stream", "handle", "n"),
+)
+def follow(scene: Scene, follow_stream: Any) -> str:
+    """Every entry that comes from the start on is handled once, in order."""
+    stream = scene.stream("follow", [("1-0", {"n": "old"})])
+    handle = partial(work, scene.key("work"))
+    wanted = [str(n) for n in range(1, 8)]
+    with scene.running(follow_stream, CLIENT, stream, handle, len(wanted)) as process:
+        process.begun()
+        time.sleep(SETTLE_S)
+        for n in wanted:  # some come while it waits, some while it works, some together
+            scene.redis.xadd(stream, {"n": n})
+            time.sleep(WORK_S * 1.6 if n in "14" else 0.01)
+        outcome = process.outcome(LIMIT_S)
+        found = _handled(scene)
+    if found == wanted and isinstance(outcome, Unfinished):
+        raise Wrong("All are handled: end after `n` of them.", found="it went on waiting")
+    if found != wanted:
+        if not isinstance(outcome, Unfinished):
+            result(outcome, "", LIMIT_S)  # what it raised says more than what is missing
+        raise Wrong(_follow_hint(found, wanted), expected=wanted, found=found)
+    result(outcome, "", LIMIT_S)
+    return "Seven entries, some of them while your function was busy, and none missed."
+
+
+def _follow_hint(found: list[str], wanted: list[str]) -> str:
+    if "old" in found:
+        return "The entry that was there before does not count: start at `$`, looked up once."
+    if len(set(found)) < len(found):
+        return "An entry was handled again: pass the ID of the last entry, not the first one's."
+    if not found:
+        return "Nothing was handled: call `handle(fields)` for each entry."
+    if found != sorted(found):
+        return "Handle the entries in the order in which they came."
+    return (
+        "Entries are missing: those that came while `handle` was at work. `$` in every call asks "
+        "only for what comes later. And a reply may hold more than one entry."
+    )
+
+
+@lab.exercise(
+    5,
+    "Two streams, two places",
+    "One XREAD can name both streams: `redis.xread({first: last, second: last})`.",
+    "Each stream needs a last ID of its own: keep a dict and hand it to `xread` as it is.",
+    calls=("redis", "streams", "n"),
+)
+def two_streams(scene: Scene, read_both: Any) -> str:
+    """All entries of two streams whose clocks differ, however they are spread."""
+    first = scene.stream("fast", [(f"{9000 + n}-0", {"n": f"f{n}"}) for n in range(3)])
+    second = scene.stream("slow", [("5-0", {"n": "s0"})])
+    with scene.running(read_both, CLIENT, [first, second], 6) as process:
+        process.begun()
+        time.sleep(SETTLE_S)
+        scene.redis.xadd(second, {"n": "s1"}, id="6-0")
+        time.sleep(0.1)
+        scene.redis.xadd(second, {"n": "s2"}, id="7-0")
+        outcome = process.outcome(LIMIT_S)
+    if isinstance(outcome, Unfinished):
+        raise Wrong(
+            "It waits for entries that are there. A last ID of one stream says nothing about the "
+            "other: keep one for each. And name both in one XREAD, or one holds up the other.",
+            expected="6 entries",
+            found="it was still waiting after 2 s",
+        )
+    got = result(outcome, "", LIMIT_S)
+    found = _values(got)
+    wanted = ["f0", "f1", "f2", "s0", "s1", "s2"]
+    if sorted(found) == wanted:
+        return "Each stream at its own pace, and nothing missed on either."
+    hint = "Collect the fields of every entry, of both streams, until there are `n`."
+    if len(set(found)) < len(found):
+        hint = "Some came twice: after each reply move on the last ID of that very stream."
+    elif len(found) < len(wanted):
+        hint = "Some are missing: go on reading until there are `n`."
+    raise Wrong(hint, expected=wanted, found=found)
+
+
+@lab.exercise(
+    6,
+    "Stopped, and started again",
+    "Where is the last ID when the program is gone? Put it in a key of Redis: `place`.",
+    "First `handle`, then `redis.set(place, entry_id)`, for every single entry.",
+    "At the start: `last = redis.get(place) or '0'`.",
+    "When `xread` brings nothing more, all are handled, and the function ends.",
+    calls=("redis", "stream", "place", "handle"),
+)
+def resume(scene: Scene, resume_reading: Any) -> str:
+    """Killed twice in the middle of the work: nothing is lost, and little is done again."""
+    wanted = [str(n) for n in range(1, 9)]
+    stream = scene.stream("resume", [(f"{n}-0", {"n": n}) for n in wanted])
+    handle = partial(work, scene.key("work"))
+    arguments = (CLIENT, stream, scene.key("place"), handle)
+    for begun in (3, 6):
+        with scene.running(resume_reading, *arguments) as process:
+            if _until_begun(scene, process, begun):
+                process.kill()  # in the middle of its work on an entry
+            else:
+                result(process.outcome(LIMIT_S), "", LIMIT_S)
+    with scene.running(resume_reading, *arguments) as process:
+        outcome = process.outcome(LIMIT_S)
+    if not isinstance(outcome, Returned | Unfinished):
+        result(outcome, "", LIMIT_S)
+    found = _handled(scene)
+    again = len(found) - len(set(found))
+    lost = [n for n in wanted if n not in found]
+    if lost:
+        raise Wrong(
+            "An entry was noted before it was handled, and the crash came in between: first the "
+            "work, then the note.",
+            expected="every entry at least once",
+            found=f"{', '.join(lost)} never handled",
+        )
+    if again > 2:
+        raise Wrong(
+            "After a crash it began too far back: note the ID after every single entry, and "
+            "start from the note.",
+            expected="at most one entry again for each of 2 crashes",
+            found=f"{again} handled again",
+        )
+    if isinstance(outcome, Unfinished):
+        raise Wrong(
+            "Nothing is left, and it still waits: end when `xread` brings nothing more.",
+            found="it was still running after 2 s",
+        )
+    result(outcome, "", LIMIT_S)
+    return "Killed twice in the middle of its work, and every entry was handled: at least once."
+
+
+def work(key: str, fields: Any) -> None:
+    """The handler that checks hand to a learner's function: it notes when it began and ended."""
+    number = fields["n"] if isinstance(fields, dict) else str(fields)
+    with connect() as client:
+        client.rpush(f"{key}:begun", number)
+        time.sleep(WORK_S)
+        client.rpush(f"{key}:done", number)
+
+
+def _handled(scene: Scene, what: str = "done") -> list[str]:
+    return [str(one) for one in scene.redis.lrange(f"{scene.key('work')}:{what}", 0, -1)]
+
+
+def _until_begun(scene: Scene, process: Running, count: int) -> bool:
+    """Wait until the handler has been called so often; False if the function ended before."""
+    process.begun()
+    deadline = time.monotonic() + LIMIT_S
+    while time.monotonic() < deadline and process.alive:
+        if len(_handled(scene, "begun")) >= count:
+            return True
+        time.sleep(0.005)
+    return False
+
+
+def _ids(answer: Any) -> list[str]:
+    """The IDs in a list of entries.
+
+    Raises:
+        Wrong: it is something else.
+    """
+    try:
+        return [str(entry_id) for entry_id, _ in answer]
+    except (TypeError, ValueError):
+        raise Wrong(
+            "Return entries as pairs: (ID, fields).", expected="(ID, {…})", found=answer
+        ) from None
+
+
+def _values(answer: Any) -> list[str]:
+    try:
+        return [str(fields["n"]) for fields in answer]
+    except (TypeError, KeyError, IndexError):
+        raise Wrong(
+            "Return a list with the fields of each entry: a dict for each.",
+            expected="[{'n': …}, …]",
+            found=answer,
+        ) from None

@@ -1,0 +1,203 @@
+"""Drive JupyterLab in headless Chromium as a learner would: open, run, click, look."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.request import urlopen
+
+from playwright.sync_api import Page, sync_playwright
+
+from helpers.home import CHECKOUT
+
+START_LIMIT_S = 60
+RUN_LIMIT_S = 90
+TOKEN = "browser-test"
+
+
+def chromium() -> str | None:
+    """The path of a Chromium on this machine, if there is one."""
+    names = ("chromium", "chromium-browser", "google-chrome")
+    return next(filter(None, map(shutil.which, names)), None)
+
+
+@contextmanager
+def jupyterlab(directory: Path) -> Iterator[str]:
+    """JupyterLab as `course lab` starts it, on a copy of the course's notebooks; gives its URL."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    environment = os.environ | {
+        "JUPYTER_CONFIG_DIR": str(directory),
+        "JUPYTER_DATA_DIR": str(directory),
+    }
+    command = [sys.executable, "-m", "helpers.cli", "lab", "--no-browser", f"--port={port}"]
+    command += [f"--IdentityProvider.token={TOKEN}", "--LabApp.expose_app_in_browser=True"]
+    command += [f"--ServerApp.root_dir={directory}"]
+    log = (directory / "jupyterlab.log").open("w")
+    process = subprocess.Popen(command, cwd=CHECKOUT, env=environment, stdout=log, stderr=log)
+    try:
+        url = f"http://127.0.0.1:{port}"
+        _wait_for(url, process, Path(log.name))
+        yield url
+    finally:
+        process.terminate()
+        process.wait(30)
+        log.close()
+
+
+def _wait_for(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
+    deadline = time.monotonic() + START_LIMIT_S
+    while time.monotonic() < deadline and process.poll() is None:
+        try:
+            urlopen(f"{url}/api/status?token={TOKEN}", timeout=5).close()
+        except OSError:
+            time.sleep(0.2)
+        else:
+            return
+    raise AssertionError(f"JupyterLab did not start:\n{log.read_text()[-2000:]}")
+
+
+@contextmanager
+def browser_page() -> Iterator[Page]:
+    """A page in a fresh browser, the size of a small laptop's screen."""
+    flags = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
+    flags += ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium(), args=flags)
+        yield browser.new_page(viewport={"width": 1280, "height": 900})
+        browser.close()
+
+
+class Notebook:
+    """One notebook, open in JupyterLab."""
+
+    def __init__(self, page: Page, url: str, path: str) -> None:
+        self.page = page
+        page.goto(f"{url}/lab/tree/{path}?token={TOKEN}&reset")
+        self._until(_KERNEL_ANSWERS)
+
+    def run_all(self) -> None:
+        """Run all cells, and wait until the last one has ended."""
+        self._command("notebook:run-all-cells")
+        self._until(_ALL_CELLS_RAN)
+
+    def set_cell(self, number: int, source: str) -> None:
+        """Replace the source of a cell."""
+        self.page.evaluate(
+            "([number, source]) => window.jupyterapp.shell.currentWidget.content"
+            ".model.cells.get(number).sharedModel.setSource(source)",
+            [number, source],
+        )
+
+    def run_cell(self, number: int) -> str:
+        """Run one cell, and give the text of its output."""
+        self.start_cell(number)
+        self._until(_KERNEL_IS_IDLE)
+        return self.output(number)
+
+    def start_cell(self, number: int) -> None:
+        """Run one cell, and do not wait for it."""
+        self.page.evaluate(
+            "number => { const notebook = window.jupyterapp.shell.currentWidget.content;"
+            "notebook.activeCellIndex = number; notebook.deselectAll(); }",
+            number,
+        )
+        self._command("notebook:run-cell")
+
+    def interrupt(self) -> None:
+        """Press the stop button, and wait for the kernel to be free."""
+        self._command("notebook:interrupt-kernel")
+        self._until(_KERNEL_IS_IDLE)
+
+    def images(self, number: int) -> int:
+        """How many pictures with something in them a cell shows."""
+        return self.page.evaluate(
+            "number => [...window.jupyterapp.shell.currentWidget.content.widgets[number].node"
+            ".querySelectorAll('img')].filter(image => image.naturalWidth > 300).length",
+            number,
+        )
+
+    def output(self, number: int) -> str:
+        """The text of a cell's output, as it is on the screen."""
+        self.scroll_to(number)  # JupyterLab leaves out what is far from the window
+        return self.page.evaluate(
+            "number => { const cell = window.jupyterapp.shell.currentWidget.content.widgets[number];"
+            "return cell.node.querySelector('.jp-OutputArea')?.innerText ?? ''; }",
+            number,
+        )
+
+    def sources(self) -> list[str]:
+        """The sources of all cells."""
+        return self.page.evaluate(
+            "() => [...window.jupyterapp.shell.currentWidget.content.model.cells]"
+            ".map(cell => cell.sharedModel.getSource())"
+        )
+
+    def errors(self) -> list[str]:
+        """The texts of all error outputs."""
+        return self.page.evaluate(
+            "() => window.jupyterapp.shell.currentWidget.content.widgets.flatMap(cell =>"
+            "cell.model.type === 'code' ? cell.model.outputs.toJSON()"
+            ".filter(output => output.output_type === 'error')"
+            ".map(output => output.ename + ': ' + output.evalue) : [])"
+        )
+
+    def find(self, pattern: str) -> int:
+        """The number of the first cell whose source matches."""
+        return next(n for n, source in enumerate(self.sources()) if re.search(pattern, source))
+
+    def scroll_to(self, number: int) -> None:
+        """Bring a cell to the top of the window."""
+        self.page.evaluate(
+            "number => { const notebook = window.jupyterapp.shell.currentWidget.content;"
+            "notebook.activeCellIndex = number; return notebook.scrollToItem(number, 'start'); }",
+            number,
+        )
+        self.page.wait_for_timeout(500)
+
+    def _command(self, name: str) -> None:
+        """Start a command; its promise may never settle, so nobody waits for it."""
+        self.page.evaluate("name => { window.jupyterapp.commands.execute(name); }", name)
+
+    def _until(self, condition: str) -> None:
+        """Ask again and again until a piece of JavaScript says true."""
+        deadline = time.monotonic() + RUN_LIMIT_S
+        while time.monotonic() < deadline:
+            self.page.wait_for_timeout(200)
+            if self.page.evaluate(condition):
+                return
+        raise AssertionError(f"Not within {RUN_LIMIT_S} s: {condition}")
+
+
+# A light that says idle is not enough: the kernel has to answer a question.
+_KERNEL_ANSWERS = """async () => {
+    const session = window.jupyterapp?.shell.currentWidget?.sessionContext;
+    const kernel = session?.session?.kernel;
+    if (!session?.isReady || kernel?.connectionStatus !== 'connected') return false;
+    const late = new Promise(resolve => setTimeout(() => resolve(null), 2000));
+    const reply = await Promise.race([kernel.requestKernelInfo(), late]);
+    return reply?.content.status === 'ok';
+}"""
+
+_ALL_CELLS_RAN = """() => {
+    const cells = window.jupyterapp.shell.currentWidget.content.widgets;
+    const code = cells.filter(cell => cell.model.type === 'code' && cell.model.sharedModel.source);
+    return code.every(cell => cell.model.executionState !== 'running')
+        && code.at(-1).model.executionCount !== null
+        && window.jupyterapp.shell.currentWidget.sessionContext.session.kernel.status === 'idle';
+}"""
+
+_KERNEL_IS_IDLE = """() => {
+    const notebook = window.jupyterapp.shell.currentWidget;
+    return notebook.content.activeCell.model.executionState !== 'running'
+        && notebook.sessionContext.session.kernel.status === 'idle';
+}"""

@@ -1,0 +1,260 @@
+"""Whose database it is: the course takes an empty one, and deletes only what it made."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import redis as redis_py
+from hypothesis import assume, example, given, settings
+from hypothesis import strategies as st
+from redis.crc import key_slot
+
+import helpers
+from helpers import Producer, clean, connect
+from helpers.database import MARK, beside, claim, expect_type, reset
+from helpers.errors import CourseError, ForeignDatabaseError, ServerError
+from helpers.server import find_server
+from helpers.server.identity import probe
+from tests.test_connect import strange_server
+from tests.test_server import taken_port
+
+# ------------------------------------------------------------------ small tools
+
+
+@pytest.fixture
+def elsewhere(redis: redis_py.Redis, monkeypatch: pytest.MonkeyPatch) -> Iterator[redis_py.Redis]:
+    """A client of a database that REDIS_URL names, and that is empty and without a mark."""
+    url = find_server().url.removesuffix("/0") + "/3"
+    with probe(url) as client:
+        assert client.dbsize() == 0
+        monkeypatch.setenv("REDIS_URL", url)
+        yield client
+        for key in client.scan_iter():
+            client.delete(key)
+
+
+def keys(client: redis_py.Redis) -> set[str]:
+    """All keys but the course's mark."""
+    return set(client.scan_iter()) - {MARK}
+
+
+def fill(client: redis_py.Redis, *names: str) -> None:
+    client.mset(dict.fromkeys(names, "1"))
+
+
+# ------------------------------------------------------------------ taking a database
+
+
+def test_an_empty_database_is_taken_and_marked(elsewhere):
+    with connect() as client:
+        assert client.dbsize() == 1
+        assert "belongs to the Redis Streams course" in elsewhere.get(MARK)
+
+
+def test_a_marked_database_is_taken_again_with_what_is_in_it(elsewhere):
+    connect().close()
+    fill(elsewhere, "chennai", "whatever")
+    with connect() as client:
+        assert keys(client) == {"chennai", "whatever"}
+
+
+def test_somebody_elses_database_is_refused_and_an_empty_one_named(elsewhere, monkeypatch):
+    fill(elsewhere, "chennai", "customers")
+    with pytest.raises(ForeignDatabaseError) as caught:
+        connect()
+    said = str(caught.value)
+    assert said.startswith("Database 3 of redis://***@127.0.0.1:")
+    assert "/3 holds 2 keys that this course did not make." in said
+    assert said.endswith("Database 1 is empty: end REDIS_URL with /1.")
+    assert set(elsewhere.keys()) == {"chennai", "customers"}
+    monkeypatch.setenv("REDIS_URL", find_server().url.removesuffix("/3") + "/1")
+    with connect() as client:
+        client.delete(MARK)
+
+
+def test_a_server_without_an_empty_database_is_refused(monkeypatch):
+    with taken_port() as port:
+        pass
+    monkeypatch.setenv("REDIS_URL", f"redis://127.0.0.1:{port}")
+    with strange_server(port, "--databases", "2") as stranger:
+        fill(stranger, "customers")
+        with pytest.raises(ForeignDatabaseError, match=r"Database 1 is empty"):
+            connect()
+        with redis_py.Redis(port=port, db=1) as second:
+            fill(second, "customers")
+        with pytest.raises(ForeignDatabaseError, match=r"None .* is empty: unset REDIS_URL"):
+            connect()
+
+
+def test_a_database_that_was_lost_meanwhile_is_marked_anew(elsewhere):
+    connect().close()
+    elsewhere.delete(MARK)
+    with connect() as client:
+        clean(client, "chennai")
+
+
+def test_a_database_that_cannot_be_written_is_told(redis, elsewhere, monkeypatch):
+    redis.acl_setuser(
+        "reader",
+        enabled=True,
+        passwords=["+secret"],
+        keys="*",
+        categories=["+@all", "-@write", "-@scripting"],
+    )
+    try:
+        port = redis.connection_pool.connection_kwargs["port"]
+        monkeypatch.setenv("REDIS_URL", f"redis://reader:secret@127.0.0.1:{port}/3")
+        with pytest.raises(ServerError, match=r"cannot write to .*set REDIS_URL to one") as caught:
+            connect()
+        assert "secret" not in str(caught.value)
+    finally:
+        redis.acl_deluser("reader")
+
+
+def test_all_that_is_on_its_own_server_is_the_courses(elsewhere):
+    fill(elsewhere, "left", "over")
+    with pytest.raises(ForeignDatabaseError):
+        claim(find_server().url)
+    claim(find_server().url, own=True)
+    assert elsewhere.exists(MARK)
+
+
+# ------------------------------------------------------------------ cleaning
+
+
+def test_clean_deletes_what_it_is_told_and_no_more(redis):
+    fill(redis, "chennai", "chennai2", "lab01:a", "lab01:b", "lab02:a", "a?", "ab")
+    clean(redis, "chennai", "lab01:*", "not there")
+    assert keys(redis) == {"chennai2", "lab02:a", "a?", "ab"}
+    clean(redis)
+    assert len(keys(redis)) == 4
+
+
+@pytest.mark.parametrize("stream", ["lab01:a", "lab01:{a}"])
+@pytest.mark.parametrize("name", ["lab01:*", None])
+@pytest.mark.parametrize("gone", [False, True])
+def test_clean_deletes_what_producers_remember_beside(redis, stream, name, gone):
+    for one in (stream, "chennai"):
+        Producer(redis, one).add({"temperature": 26})  # never closed: it may have been killed
+    if gone:
+        redis.delete(stream)
+    clean(redis, name or stream)
+    assert keys(redis) == {"chennai", "{chennai}:producers"}
+
+
+def test_clean_leaves_the_mark(redis):
+    fill(redis, "chennai")
+    clean(redis, "*", MARK)
+    assert redis.keys() == [MARK]
+
+
+def test_clean_refuses_a_database_that_the_course_never_took(elsewhere):
+    fill(elsewhere, "chennai")
+    with pytest.raises(ForeignDatabaseError, match=r"nothing in it was deleted.*`connect\(\)`"):
+        clean(elsewhere, "chennai")
+    assert elsewhere.exists("chennai")
+
+
+# ------------------------------------------------------------------ starting anew
+
+
+def test_reset_deletes_all_that_is_on_the_courses_own_server_but_the_mark(redis):
+    fill(redis, *(f"key {number}" for number in range(1200)), "chennai", "lab01:a")
+    assert reset(redis, find_server()) == 1202
+    assert redis.keys() == [MARK]
+    assert reset(redis, find_server()) == 0
+
+
+def test_reset_elsewhere_refuses_when_there_are_keys_it_does_not_know(elsewhere):
+    with connect() as client:
+        fill(client, "chennai", "d", "c", "b", "a")
+        with pytest.raises(ForeignDatabaseError) as caught:
+            reset(client, find_server())
+        assert keys(client) == {"chennai", "a", "b", "c", "d"}
+    said = str(caught.value)
+    assert said.startswith("4 keys at redis://***@127.0.0.1:")
+    assert "are not the course's (a, b, c, …), so nothing was deleted." in said
+
+
+def test_reset_elsewhere_deletes_the_courses_keys(elsewhere):
+    with connect() as client:
+        Producer(client, "chennai").add({"temperature": 26})
+        fill(client, "coimbatore", "course:a", "lesson01:a", "lab01:a", "reader:a")
+        assert reset(client, find_server()) == 7
+        assert client.keys() == [MARK]
+
+
+# ------------------------------------------------------------------ never more than that
+
+
+def test_no_flush_is_ever_sent(home):
+    with connect() as client:
+        fill(client, "chennai")
+        clean(client, "*")
+        reset(client, find_server())
+        assert not [name for name in client.info("commandstats") if "flush" in name]
+
+
+@pytest.mark.once
+def test_no_flush_is_in_the_source_but_where_the_magic_refuses_it():
+    folder = Path(helpers.__file__).parent
+    named = {
+        (file.name, word.upper())
+        for file in folder.rglob("*.py")
+        for word in words(ast.parse(file.read_text()))
+        if word.upper() in ("FLUSHALL", "FLUSHDB")
+    }
+    assert named == {("magic.py", "FLUSHALL"), ("magic.py", "FLUSHDB")}
+
+
+def words(tree: ast.Module) -> Iterator[str]:
+    """Every word that a module could send: its attributes, and its strings but for docstrings."""
+    told = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    docstrings = {
+        ast.get_docstring(node, False) for node in ast.walk(tree) if isinstance(node, told)
+    }
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute):
+            yield node.attr
+        elif (
+            isinstance(node, ast.Constant)
+            and isinstance(node.value, str)
+            and node.value not in docstrings
+        ):
+            yield from re.findall(r"\w+", node.value)
+
+
+# ------------------------------------------------------------------ names and types
+
+
+@settings(deadline=None)
+@given(st.text("ab{}:\N{SNOWMAN}", min_size=1), st.text("ab{}", min_size=1))
+@example("chennai", "producers")
+@example("temps:{chennai}:20250101", "producers")
+@example("a{b", "x")
+@pytest.mark.once
+def test_a_key_and_what_is_beside_it_live_in_one_slot(key, name):
+    tag = key.partition("{")[2].partition("}")[0]
+    assume("}" not in key or (tag and "}" in key.partition("{")[2]))  # no name can do it then
+    assert key_slot(key.encode()) == key_slot(beside(key, name).encode())
+
+
+@settings(deadline=None)
+@given(st.text(), st.text(), st.text(), st.text())
+@pytest.mark.once
+def test_different_keys_have_different_names_beside(key, other, name, second):
+    assume(":" not in name + second)
+    if (key, name) != (other, second):
+        assert beside(key, name) != beside(other, second)
+
+
+def test_the_type_of_a_key_is_told_when_it_is_the_wrong_one(redis):
+    fill(redis, "chennai")
+    expect_type(redis, "chennai", "string")
+    expect_type(redis, "not there", "stream")
+    with pytest.raises(CourseError, match="'chennai' holds a string, not a stream: use another"):
+        expect_type(redis, "chennai", "stream")
