@@ -333,6 +333,14 @@ def test_after_break_the_loop_goes_on_with_the_entry_in_hand(redis):
                     break
         assert numbers(take(reader, 3)) == [3, 4, 5]
 
+    async def run():
+        async with connect_async() as client, AsyncReader(client, "s", start="0") as reader:
+            async for _ in reader:
+                break
+            return numbers(await take_async(reader, 5))
+
+    assert asyncio.run(run()) == [1, 2, 3, 4, 5]
+
 
 def test_what_read_returned_is_handled_when_the_caller_comes_back(redis):
     def fail_with_4_in_hand():

@@ -28,7 +28,9 @@ LABS = CHECKOUT / "labs"
 BEGIN, BLANK, END = "### BEGIN SOLUTION", "### BLANK", "### END SOLUTION"
 LEFT_OUT = "solution"  # the tag of a cell that only the solution has
 
-_LOOKS_LIKE_A_MARKER = re.compile(r"^\s*#{2,}\s*(begin|end|blank)\b", re.IGNORECASE)
+_LOOKS_LIKE_A_MARKER = re.compile(
+    r"\s*(#{2,}\s*(begin|end|blank)\b|#+\s*(begin|end)[\s_-]*solution)", re.IGNORECASE
+)
 
 
 def main() -> None:

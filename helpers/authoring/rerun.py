@@ -7,6 +7,7 @@ committed text, so that a run changes only what really changed.
 from __future__ import annotations
 
 import argparse
+import copy
 import os
 import re
 import sys
@@ -16,14 +17,15 @@ from typing import Any
 
 import nbformat
 from nbclient import NotebookClient
-from nbclient.exceptions import CellExecutionError
-from nbval.plugin import get_sanitize_patterns
+from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
+from nbval.plugin import coalesce_streams, get_sanitize_patterns
 
 from helpers.home import CHECKOUT
 from helpers.server import OwnServer
 
 SANITIZE = CHECKOUT / "tests" / "sanitize.cfg"
 CELL_TIMEOUT_S = 60
+VARYING = {"execution_count", "application/vnd.jupyter.widget-view+json"}
 
 
 def main() -> int:
@@ -36,6 +38,8 @@ def main() -> int:
     ]
     with tempfile.TemporaryDirectory() as home:  # never the author's own database
         os.environ["COURSE_HOME"] = home
+        for name in ("REDIS_URL", "COURSE_SERVER"):
+            os.environ.pop(name, None)
         os.environ["PATH"] = str(Path(sys.executable).parent)  # so the embedded server is taken
         try:
             failed = [file for file in files if not rerun(file)]
@@ -49,11 +53,14 @@ def rerun(file: Path) -> bool:
     before = nbformat.read(file, as_version=4)
     notebook = nbformat.read(file, as_version=4)
     client = NotebookClient(
-        notebook, timeout=CELL_TIMEOUT_S, resources={"metadata": {"path": str(file.parent)}}
+        notebook,
+        timeout=CELL_TIMEOUT_S,
+        coalesce_streams=True,
+        resources={"metadata": {"path": str(file.parent)}},
     )
     try:
         client.execute()
-    except CellExecutionError as error:
+    except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
         print(f"✗ {file.name}: {error}", file=sys.stderr)
         return False
     known = {cell.id: cell for cell in before.cells if cell.cell_type == "code"}
@@ -70,20 +77,29 @@ def rerun(file: Path) -> bool:
 
 
 def same(old: list[Any], new: list[Any]) -> bool:
-    """Whether two lists of outputs say the same, as nbval will compare them."""
-    return sanitized(old) == sanitized(new)
+    """Whether two lists of outputs say the same, but for what changes from run to run."""
+    return _comparable(_whole(old)) == _comparable(_whole(new))
 
 
-def sanitized(outputs: list[Any]) -> str:
-    """Outputs as one text, with what changes from run to run replaced."""
-    text = "\n".join(str(_comparable(output)) for output in outputs)
+def sanitized(text: str) -> str:
+    """A text as nbval compares it: IDs, times and ports are replaced."""
     for pattern, replacement in get_sanitize_patterns(SANITIZE.read_text()):
         text = re.sub(pattern, replacement, text)
     return text
 
 
-def _comparable(output: Any) -> Any:
-    return {key: value for key, value in output.items() if key != "execution_count"}
+def _whole(outputs: list[Any]) -> list[Any]:
+    """Printed lines may come in one piece or in several: put them together."""
+    return list(coalesce_streams(copy.deepcopy(outputs)))
+
+
+def _comparable(value: Any) -> Any:
+    """An output, or a part of one: each text by itself, because `\\b` looks at its neighbours."""
+    if isinstance(value, dict):
+        return {key: _comparable(part) for key, part in value.items() if key not in VARYING}
+    if isinstance(value, list):
+        return [_comparable(part) for part in value]
+    return sanitized(value) if isinstance(value, str) else value
 
 
 def _renumber(cell: Any) -> None:

@@ -1,0 +1,140 @@
+"""What sets the course up agrees with itself, on every machine and for conda and Binder."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+
+from helpers.home import CHECKOUT
+
+pytestmark = pytest.mark.once
+
+PROJECT = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["project"]
+MAKEFILE = (CHECKOUT / "Makefile").read_text()
+REGISTRY = re.compile(r"[p]ypi\.|[p]ythonhosted|registry\.[n]pm|[n]pmjs", re.IGNORECASE)
+SOMEBODYS_MACHINE = re.compile(r"(?<![\w.~-])/(?:work|tmp/dev|root|home/\w+|Users/\w+)/")
+
+
+def make(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run make as in a fresh shell, also when make itself runs the tests."""
+    kept = {name: value for name, value in os.environ.items() if "MAKE" not in name}
+    return subprocess.run(
+        [str(shutil.which("make")), *arguments], cwd=CHECKOUT, env=kept | variables,
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+
+
+def normal(requirement: str) -> str:
+    """A requirement with its name as installers compare it."""
+    name, separator, version = requirement.partition("==")
+    return re.sub(r"[-_.]+", "-", name).lower() + separator + version
+
+
+def script(path: Path, body: str) -> None:
+    path.write_text(f"#!/bin/sh\n{body}\n")
+    path.chmod(0o755)
+
+
+@pytest.fixture
+def programs(tmp_path: Path) -> Path:
+    """A folder, for PATH, with what make needs and a `python3` that is too old."""
+    folder = tmp_path / "programs"
+    folder.mkdir()
+    for name in ("sh", "rm", "sed", "touch"):
+        (folder / name).symlink_to(str(shutil.which(name)))
+    script(folder / "python3", "exit 1")
+    return folder
+
+
+def files() -> list[Path]:
+    """Every file of the repository, and those about to become one."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=CHECKOUT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    if listed.returncode:
+        pytest.skip("this is no git checkout")
+    paths = [CHECKOUT / name for name in listed.stdout.split("\0") if name]
+    return [path for path in paths if path.is_file()]
+
+
+# ------------------------------------------------------------------ dependencies
+
+
+def test_conda_and_binder_get_the_same_environment():
+    environment = yaml.safe_load((CHECKOUT / "environment.yml").read_text())
+    *programs, of_pip = environment["dependencies"]
+    assert environment["channels"] == ["conda-forge", "nodefaults"]
+    assert sorted(of_pip["pip"]) == sorted([*PROJECT["dependencies"], "-e ."])
+    assert [re.split("[=>]", one)[0] for one in programs] == [
+        "python",
+        "pip",
+        "make",
+        "redis-server",
+    ]
+    assert "redis-server>=7.0" in programs
+
+
+def test_conda_takes_a_python_that_the_course_supports():
+    (line,) = re.findall(r"- python=3\.(\d+)\n", (CHECKOUT / "environment.yml").read_text())
+    assert PROJECT["requires-python"] == ">=3.11"
+    assert int(line) >= 11
+
+
+def test_every_dependency_is_pinned_to_one_version():
+    pins = (CHECKOUT / "constraints.txt").read_text().splitlines()
+    assert all(re.fullmatch(r"[\w.-]+==[\w.]+|#.*", pin) for pin in pins)  # no URL, no option
+    wanted = [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["test"]]
+    assert {normal(one) for one in wanted} <= {normal(pin) for pin in pins}
+
+
+@pytest.mark.parametrize(
+    "unwanted", [REGISTRY, SOMEBODYS_MACHINE], ids=["a registry", "somebody's machine"]
+)
+def test_no_file_names(unwanted):
+    texts = {path: path.read_text(errors="ignore") for path in files()}
+    named = [f"{path.relative_to(CHECKOUT)}: {found[0]}" for path, text in texts.items()
+             for found in unwanted.finditer(text)]  # fmt: skip
+    assert named == []
+
+
+# ------------------------------------------------------------------ make
+
+
+def test_make_alone_explains_every_target():
+    (targets,) = re.findall(r"^\.PHONY: (.*)$", MAKEFILE, re.MULTILINE)
+    done = make()
+    assert (done.returncode, done.stderr) == (0, "")
+    explained = re.findall(r"^  make ([\w-]+) +\w.*$", done.stdout, re.MULTILINE)
+    assert sorted(explained) == sorted(targets.split())
+
+
+def test_every_target_that_makes_no_file_is_phony():
+    (phony,) = re.findall(r"^\.PHONY: (.*)$", MAKEFILE, re.MULTILINE)
+    assert set(re.findall(r"^([\w-]+):(?!=)", MAKEFILE, re.MULTILINE)) == set(phony.split())
+
+
+def test_make_env_says_in_one_sentence_that_python_is_too_old(programs, tmp_path):
+    done = make("env", f"VENV={tmp_path}/venv", PATH=str(programs))
+    assert done.returncode != 0
+    assert done.stdout == (
+        "This course needs Python 3.11 or newer, and there is none on PATH: "
+        "install it, then run make again.\n"
+    )
+    assert not (tmp_path / "venv").exists()
+
+
+def test_make_env_takes_a_newer_python_where_python3_is_too_old(programs, tmp_path):
+    script(programs / "python3.12", 'case "$1" in -m) exit 1 ;; --version) echo Python 3.12.0 ;; esac')
+    done = make("env", f"VENV={tmp_path}/venv", PATH=str(programs))
+    assert done.returncode != 0
+    setting_up, sentence = done.stdout.splitlines()
+    assert setting_up.startswith(f"Setting up {tmp_path}/venv with Python 3.12.0;")
+    assert sentence.startswith("python3.12 has no venv module: install it")

@@ -1,0 +1,127 @@
+"""The notebooks as they are committed: run from top to bottom, short, and linked to each other."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import nbformat
+import pytest
+from nbclient import NotebookClient
+
+from helpers.home import CHECKOUT
+
+LESSONS = sorted((CHECKOUT / "notebooks").glob("*.ipynb"))
+SOLUTIONS = sorted((CHECKOUT / "solutions").glob("*.ipynb"))
+LABS = sorted((CHECKOUT / "labs").glob("*.ipynb"))
+LONGEST, USUAL = 24, 6  # lines of a code cell
+NOT_COMPARED = {"nbval-ignore-output", "nbval-skip"}
+
+
+def notebooks(*files: Path) -> pytest.MarkDecorator:
+    names = [f"{file.parent.name}/{file.name[:2]}" for file in files]
+    return pytest.mark.parametrize("file", files, ids=names)
+
+
+def read(file: Path) -> Any:
+    return nbformat.read(file, as_version=4)
+
+
+def code(file: Path) -> list[Any]:
+    return [cell for cell in read(file).cells if cell.cell_type == "code"]
+
+
+def tags(cell: Any) -> set[str]:
+    return set(cell.metadata.get("tags", ()))
+
+
+def kinds(cell: Any) -> list[str]:
+    return [output.output_type for output in cell.outputs]
+
+
+def is_strict(cell: Any) -> bool:
+    """Whether nbval compares what a cell prints; it never compares a picture."""
+    picture = any(
+        f"image/{kind}" in out.get("data", ()) for out in cell.outputs for kind in ("png", "jpeg")
+    )
+    return not (picture or tags(cell) & NOT_COMPARED or "NBVAL_" in cell.source)
+
+
+@notebooks(*LESSONS, *SOLUTIONS)
+@pytest.mark.once
+def test_it_was_run_from_top_to_bottom(file):
+    counts = [cell.execution_count for cell in code(file)]
+    assert counts == list(range(1, len(counts) + 1))
+
+
+@notebooks(*LESSONS, *SOLUTIONS)
+@pytest.mark.once
+def test_errors_are_where_they_are_expected_and_only_there(file):
+    for cell in code(file):
+        assert ("error" in kinds(cell)) == ("raises-exception" in tags(cell)), cell.source
+
+
+@notebooks(*LESSONS, *SOLUTIONS, *LABS)
+@pytest.mark.once
+def test_it_is_a_python_notebook_without_empty_cells_or_widget_state(file):
+    notebook = read(file)
+    assert notebook.metadata.kernelspec.name == "python3"
+    assert "widgets" not in notebook.metadata
+    assert all(cell.source.strip() for cell in notebook.cells)
+
+
+@notebooks(*LABS)
+@pytest.mark.once
+def test_a_lab_was_never_run(file):
+    assert [(cell.outputs, cell.execution_count) for cell in code(file)] == [([], None)] * len(
+        code(file)
+    )
+
+
+@notebooks(*LESSONS, *SOLUTIONS)
+@pytest.mark.once
+def test_code_cells_are_short(file):
+    lengths = [len(cell.source.splitlines()) for cell in code(file)]
+    assert max(lengths) <= LONGEST
+    assert median(lengths) <= USUAL
+
+
+@notebooks(*LESSONS, *SOLUTIONS, *LABS)
+@pytest.mark.once
+def test_links_lead_to_files_that_exist(file):
+    prose = "\n".join(cell.source for cell in read(file).cells if cell.cell_type == "markdown")
+    links = re.findall(r"\]\((?!\w+:|#)([^)#]+)", prose)
+    assert [link for link in links if not (file.parent / link).exists()] == []
+
+
+@notebooks(*LESSONS)
+@pytest.mark.once
+def test_a_lesson_says_what_it_is_about_and_tidies_up(file):
+    first, *_, summary, last = read(file).cells
+    assert first.source.startswith(f"# {file.name[:2]} · ")
+    rows = re.findall(r"^\| \*\*(.*?)\*\* \| \S", first.source, re.MULTILINE)
+    assert rows == ["You will", "You will learn", "You need", "It takes"]
+    assert summary.source.startswith("## Summary\n")
+    assert last.cell_type == "code"
+    assert "clean(" in last.source
+
+
+@pytest.mark.once
+def test_nine_in_ten_cells_that_print_are_compared_strictly(capsys):
+    printing = [cell for file in LESSONS for cell in code(file) if cell.outputs]
+    strict = [cell for cell in printing if is_strict(cell)]
+    with capsys.disabled():
+        print(f"\nCells of lessons that print: {len(printing)}, compared strictly: {len(strict)}")
+    assert len(strict) >= 0.9 * len(printing)
+
+
+@notebooks(*LABS)
+def test_a_lab_that_nobody_has_touched_runs_and_every_check_says_still_blank(redis, file):
+    lab = read(file)
+    NotebookClient(lab, timeout=60, resources={"metadata": {"path": str(file.parent)}}).execute()
+    checks = [cell for cell in lab.cells if cell.source.startswith("lab.check(")]
+    assert checks
+    for cell in checks:
+        assert "Still blank" in str(cell.outputs), cell.source
