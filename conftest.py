@@ -21,7 +21,7 @@ _home = pytest.StashKey[Path]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--server", choices=SERVERS, default="valkey", help="which server to test on")
+    parser.addoption("--server", choices=SERVERS, default="valkey", help="which one to test on")
     parser.addoption("--not-first", action="store_true", help="leave out the tests marked once")
 
 

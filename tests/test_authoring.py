@@ -42,9 +42,8 @@ def save(path: Path, *cells: Any) -> Path:
 
 
 def test_an_answer_gives_way_to_its_blank():
-    assert blanked(ANSWER, "") == (
-        "def newest(redis, n):\n    for _ in ____:\n        return ____\n\n\nanswer = newest(redis, 2)"
-    )
+    lines = ["def newest(redis, n):", "    for _ in ____:", "        return ____"]
+    assert blanked(ANSWER, "").splitlines() == [*lines, "", "", "answer = newest(redis, 2)"]
 
 
 def test_a_cell_may_have_several_answers_or_none():
@@ -58,7 +57,7 @@ def test_a_cell_may_have_several_answers_or_none():
     [
         (ANSWER.replace("### BLANK\n", ""), "line 8: '### END SOLUTION' where '### BLANK' is due"),
         (ANSWER.replace("### BEGIN SOLUTION", ""), "line 6: '### BLANK' where '### BEGIN"),
-        (ANSWER.replace("### END SOLUTION", "#"), "'### END SOLUTION' is missing at the end"),
+        (ANSWER.split("    ### END")[0], "'### END SOLUTION' is missing at the end"),
         (f"{ANSWER}\n### END SOLUTION", "line 13: '### END SOLUTION' where '### BEGIN"),
         (ANSWER.replace("page =", "### BEGIN SOLUTION\n#"), "line 3: '### BEGIN SOLUTION' where"),
         (ANSWER.replace("BEGIN SOLUTION", "Begin solution"), "line 2: .* is a misspelt marker"),

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.once
 PROJECT = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["project"]
 MAKEFILE = (CHECKOUT / "Makefile").read_text()
 REGISTRY = re.compile(r"[p]ypi\.|[p]ythonhosted|registry\.[n]pm|[n]pmjs", re.IGNORECASE)
-SOMEBODYS_MACHINE = re.compile(r"(?<![\w.~-])/(?:work|tmp/dev|root|home/\w+|Users/\w+)/")
+SOMEBODYS_MACHINE = re.compile(r"/(?:work|tmp/dev|root|home/\w+|Users/\w+)/")
 
 
 def make(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
@@ -132,7 +132,8 @@ def test_make_env_says_in_one_sentence_that_python_is_too_old(programs, tmp_path
 
 
 def test_make_env_takes_a_newer_python_where_python3_is_too_old(programs, tmp_path):
-    script(programs / "python3.12", 'case "$1" in -m) exit 1 ;; --version) echo Python 3.12.0 ;; esac')
+    answers = 'case "$1" in -m) exit 1 ;; --version) echo Python 3.12.0 ;; esac'
+    script(programs / "python3.12", answers)
     done = make("env", f"VENV={tmp_path}/venv", PATH=str(programs))
     assert done.returncode != 0
     setting_up, sentence = done.stdout.splitlines()

@@ -11,7 +11,7 @@ from typing import Any
 
 import redis
 
-from helpers.blank import Blank
+from helpers.blank import BLANK, Blank
 from helpers.checks import progress, sandbox
 from helpers.checks.sandbox import CannotTravel, Failure, Outcome, Returned, Running, Unfinished
 from helpers.checks.verdict import StillBlank, Verdict, Wrong
@@ -72,7 +72,7 @@ class Lab:
             with Scene(self.number) as scene:
                 praise = exercise.check(scene, *answers)
         except StillBlank:
-            lines = (("", f"Still blank: write your answer in place of `{Blank()!r}`."),)
+            lines = (("", f"Still blank: write your answer in place of `{BLANK!r}`."),)
             return Verdict("blank", heading, lines, self._more(number))
         except Wrong as wrong:
             return Verdict("wrong", heading, _lines(wrong), self._more(number))
@@ -193,7 +193,7 @@ def result(outcome: Outcome, slow: str, limit_s: float) -> Any:
             raise StillBlank
         case Returned(value=value):
             return value
-        case Failure(message=message, kind=kind) if "'Blank'" in message or kind == "Blank":
+        case Failure(source=source) if repr(BLANK) in source:
             raise StillBlank
         case Failure():
             raise Wrong("Run your function yourself to see where it fails.", found=str(outcome))

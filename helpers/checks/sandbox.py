@@ -50,9 +50,13 @@ class Failure(NamedTuple):
     file: str
     line: int
 
+    @property
+    def source(self) -> str:
+        """The learner's own line in which it happened, if it is known."""
+        return linecache.getline(self.file, self.line).strip()
+
     def __str__(self) -> str:
-        text = linecache.getline(self.file, self.line).strip()
-        where = f" in line {self.line}: `{text}`" if text else ""
+        where = f" in line {self.line}: `{self.source}`" if self.source else ""
         return f"{self.kind}: {self.message}{where}"
 
 

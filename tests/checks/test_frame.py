@@ -1,0 +1,205 @@
+"""What every check has in common: whatever an answer is or does, a verdict comes, and it helps."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from helpers.checks import open_lab, progress
+from helpers.checks.lab import Lab, Scene
+from helpers.checks.sandbox import CLIENT, Returned, Unfinished
+from helpers.checks.verdict import Verdict, Wrong
+from helpers.errors import CourseError
+from tests.checks.answers import answer, function
+
+TAKES = "def answer(redis, stream)"
+
+
+@pytest.fixture
+def lab() -> Lab:
+    """A lab with one exercise: return the length of a stream of three entries."""
+    lab = Lab("97", "no file at all")
+
+    @lab.exercise(1, "Length", "vague", "plain", calls=("redis", "stream"))
+    def length(scene: Scene, measure: object) -> str:
+        stream = scene.stream("three", [(f"{n}-0", {"n": "1"}) for n in (1, 2, 3)])
+        got = scene.call(measure, CLIENT, stream)
+        if got != 3:
+            raise Wrong("Count again.", expected=3, found=got)
+        return "Three."
+
+    return lab
+
+
+def test_a_right_answer_is_praised_and_remembered(redis, lab):
+    verdict = lab.check(1, answer(function(TAKES, "return redis.xlen(stream)")))
+    assert (verdict.outcome, verdict.lines, verdict.footer) == (
+        "right",
+        (("", "Three."),),
+        "1 of 1 done",
+    )
+    assert progress.done("97") == {1}
+    assert lab.progress().outcome == "right"
+
+
+@pytest.mark.parametrize(
+    ("given", "found"),
+    [(None, "NoneType"), ("xlen", "str"), (3, "int: 3"), ([], "list"), (lambda: 3, "function of ()")],
+)  # fmt: skip
+def test_something_else_than_the_function_asked_for_is_named(redis, lab, given, found):
+    verdict = lab.check(1, given)
+    assert verdict.outcome == "wrong"
+    assert "a function of (redis, stream)" in repr(verdict)
+    assert found in repr(verdict)
+
+
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        ("return redis.no_such_thing", "AttributeError"),
+        ("return redis.lpop(stream)", "WRONGTYPE"),
+        ("raise KeyboardInterrupt", "KeyboardInterrupt"),
+        ("import sys; sys.exit('bye')", "SystemExit: bye"),
+        ("return undefined", "name 'undefined' is not defined"),
+        ("return answer(redis, stream)", "RecursionError"),
+        ("while True: pass", "still running"),
+        ("redis.xread({stream: '$'}, block=0)", "still running"),
+        ("import os; os._exit(3)", "still running"),
+        ("return 'x' * 10_000_000", "Count again"),
+        ("print('x' * 1_000_000); return 2", "Count again"),
+        ("return lambda: 3", "Count again"),
+        ("import threading; return threading.Lock()", "cannot"),
+    ],
+)
+def test_whatever_a_function_does_the_verdict_says_it_in_few_words(redis, lab, body, says):
+    verdict = lab.check(1, answer(function(TAKES, body)))
+    assert verdict.outcome == "wrong"
+    assert says in repr(verdict)
+    assert "Traceback" not in repr(verdict)
+    assert len(repr(verdict)) < 1500
+
+
+def test_the_line_that_failed_is_quoted(redis, lab):
+    verdict = lab.check(1, answer(function(TAKES, "n = 1\nreturn n / 0")))
+    assert "ZeroDivisionError: division by zero in line 3: `return n / 0`" in repr(verdict)
+
+
+def test_a_function_may_be_async_a_generator_and_use_the_notebooks_own_things(redis, lab):
+    helper = "import math\nfactor = 1.0\ndef twice(n):\n    return math.floor(n * factor)\n"
+    own = helper + function(TAKES, "return twice(redis.xlen(stream))")
+    assert lab.check(1, answer(own)).outcome == "right"
+    awaited = "async " + function(TAKES, "return await redis.xlen(stream)")
+    assert lab.check(1, answer(awaited)).outcome == "right"
+    yielded = lab.check(1, answer(function(TAKES, "yield redis.xlen(stream)")))
+    assert "[3]" in repr(yielded)
+
+
+def test_a_client_of_the_notebook_works_in_the_other_process(redis, lab):
+    source = function(TAKES, "return outer.xlen(stream)")
+    assert lab.check(1, answer(source, outer=redis)).outcome == "right"
+
+
+def test_what_exists_only_in_the_notebook_is_refused_with_a_reason(redis, lab):
+    source = "import threading\nlock = threading.Lock()\n" + function(TAKES, "return lock")
+    verdict = lab.check(1, answer(source))
+    assert verdict.outcome == "wrong"
+    assert "a process of its own" in repr(verdict)
+
+
+def test_a_missing_answer_and_a_number_too_many_are_told(redis, lab):
+    assert "0 answers" in repr(lab.check(1))
+    assert "2 answers" in repr(lab.check(1, len, len))
+    with pytest.raises(CourseError, match="no exercise 7"):
+        lab.check(7)
+    with pytest.raises(CourseError, match="no lab 42"):
+        open_lab(42)
+
+
+def test_trouble_with_the_server_is_not_the_learners_fault(redis, lab):
+    @lab.exercise(2, "Trouble")
+    def trouble(scene: Scene) -> str:
+        scene.redis.execute_command("NOSUCHCOMMAND")
+        return "never"
+
+    verdict = lab.check(2)
+    assert verdict.outcome == "trouble"
+    assert "could not do its work" in repr(verdict)
+
+
+def test_hints_come_one_by_one_and_the_last_one_stays(lab):
+    said = [lab.hint(1).lines[0][1] for _ in range(4)]
+    assert said[:2] == ["vague", "plain"]
+    assert said[2] == said[3]
+    assert "no file at all" in said[2]
+
+
+def test_a_wrong_answer_later_does_not_take_the_tick_away(redis, lab):
+    lab.check(1, answer(function(TAKES, "return redis.xlen(stream)")))
+    lab.check(1, answer(function(TAKES, "return 0")))
+    assert progress.done("97") == {1}
+
+
+@pytest.mark.parametrize("spoilt", ["", "{", "[]", '{"97": 3}', '{"97": ["x"]}'])
+def test_spoilt_progress_is_no_obstacle(redis, lab, spoilt):
+    (Path(os.environ["COURSE_HOME"]) / "progress.json").write_text(spoilt)
+    assert progress.done("97") == set()
+    progress.mark_done("97", 1)
+    assert progress.done("97") == {1}
+
+
+def test_a_function_at_work_can_be_paused_and_killed(redis):
+    counting = answer(
+        function(TAKES, "while True:\n    redis.incr(stream)\n    __import__('time').sleep(0.001)")
+    )
+    with Scene("97") as scene:
+        key = scene.key("count")
+        with scene.running(counting, CLIENT, key) as process:
+            assert process.begun()
+            while not scene.redis.exists(key):
+                time.sleep(0.01)
+            process.pause()
+            time.sleep(0.1)
+            paused = scene.redis.get(key)
+            time.sleep(0.2)
+            assert scene.redis.get(key) == paused
+            process.resume()
+            while scene.redis.get(key) == paused:
+                time.sleep(0.01)
+            process.kill()
+            assert not process.alive
+            assert process.outcome(1) == Unfinished()
+
+
+def test_a_killed_function_may_have_ended_before(redis):
+    with (
+        Scene("97") as scene,
+        scene.running(answer(function(TAKES, "return 1")), CLIENT, "x") as process,
+    ):
+        assert process.outcome(2) == Returned(1)
+        process.kill()
+
+
+def test_watching_records_only_the_commands_that_name_the_key(redis):
+    with Scene("97") as scene:
+        key, other = scene.key("seen"), scene.key("other")
+        with scene.watching(key) as commands:
+            redis.xadd(key, {"a": "1"})
+            redis.xadd(other, {"a": "1"})
+            redis.xlen(key)
+        assert [command[0] for command in commands] == ["XADD", "XLEN"]
+
+
+def test_a_verdict_is_safe_html_and_plain_text():
+    verdict = Verdict("wrong", "A <b>", (("Found", "`x<y` & z"), ("Hint", "an odd ` stays")))
+    page = verdict._repr_html_()
+    assert "<code>x&lt;y</code> &amp; z" in page
+    assert "an odd ` stays" in page
+    assert repr(verdict).splitlines() == ["✗ A <b>", "  Found: `x<y` & z", "  Hint: an odd ` stays"]
+
+
+def test_a_blank_inside_a_function_counts_as_blank(redis, lab):
+    assert lab.check(1, answer(function(TAKES, "return ____"))).outcome == "blank"
+    assert lab.check(1, answer(function(TAKES, "return redis.xlen(____)"))).outcome == "blank"
