@@ -130,7 +130,8 @@ class Notebook:
         """The text of a cell's output, as it is on the screen."""
         self.scroll_to(number)  # JupyterLab leaves out what is far from the window
         return self.page.evaluate(
-            "number => { const cell = window.jupyterapp.shell.currentWidget.content.widgets[number];"
+            "number => {"
+            "const cell = window.jupyterapp.shell.currentWidget.content.widgets[number];"
             "return cell.node.querySelector('.jp-OutputArea')?.innerText ?? ''; }",
             number,
         )
