@@ -39,6 +39,7 @@ out = Console(highlight=False, soft_wrap=True, emoji=False)  # `:sun:` may be pa
 err = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
 
 FIRST_LESSON = "notebooks/00_start_here.ipynb"
+MINUTES_A_READING = 10  # of the stations' day, so that a few readings show how it goes
 INTERRUPTED = 130  # what a shell expects of a program that Ctrl-C ended
 EXPECTED = (CourseError, redis.RedisError, OSError)  # what may go wrong with no fault of ours
 
@@ -173,7 +174,10 @@ def produce(
     city: Annotated[str | None, typer.Option(help=f"Whose weather: {', '.join(CITIES)}.")] = None,
 ) -> None:
     """Append weather readings to a stream, each exactly once."""
-    weather = measurements(city or (stream if stream in CITIES else "chennai"))
+    if not stream:
+        raise CourseError("A stream needs a name, such as chennai.")
+    whose = city or (stream if stream in CITIES else "chennai")
+    weather = measurements(whose, step_s=MINUTES_A_READING * 60)
     long = count > 50_000 or bool(rate and count > rate)
     with connect() as client, Producer(client, stream) as producer:
         try:
@@ -194,7 +198,7 @@ def produce(
 def tail(
     streams: Annotated[list[str], typer.Argument(help="The streams' keys.")],
     start: Annotated[
-        str, typer.Option("--from", help="The ID to start after; 0 for all, $ for new entries.")
+        str, typer.Option("--from", help="The ID to start after; 0 or - for all, $ for new ones.")
     ] = "$",
     count: Annotated[int | None, typer.Option(help="Stop after so many entries.", min=1)] = None,
     name: Annotated[
@@ -202,8 +206,9 @@ def tail(
     ] = None,
 ) -> None:
     """Print the entries of streams as they come, until Ctrl-C."""
-    with connect() as client, Reader(client, streams, start=start, name=name) as reader:
-        if sys.stdout.isatty():
+    first = "0" if start == "-" else start
+    with connect() as client, Reader(client, streams, start=first, name=name) as reader:
+        if err.is_terminal:
             err.print(f"[dim]Waiting for entries on {escape(', '.join(streams))}; Ctrl-C ends.[/]")
         try:
             for seen, (stream, entry) in enumerate(reader, 1):

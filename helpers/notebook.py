@@ -7,6 +7,8 @@ traceback.
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import traceback
 from types import TracebackType
 from typing import Any
@@ -18,12 +20,31 @@ from helpers.blank import BLANK
 from helpers.errors import CourseError
 from helpers.magic import RedisMagics
 
+SHORT = (redis.RedisError, CourseError, KeyboardInterrupt, asyncio.CancelledError)
+TICK_S = 0.2
+
 
 def load(shell: InteractiveShell) -> None:
     """Set up a notebook."""
     shell.register_magics(RedisMagics)
-    shell.set_custom_exc((redis.RedisError, CourseError, KeyboardInterrupt), _show_short)
+    shell.set_custom_exc(SHORT, _show_short)
+    _keep_awake(shell)
     shell.push({"____": BLANK}, interactive=False)
+
+
+def _keep_awake(shell: Any) -> None:
+    """Wake the event loop now and then, if there is one.
+
+    The stop button reaches a cell that awaits only when the loop wakes: a cell that waits
+    for an entry on a quiet stream could not be stopped otherwise.
+    """
+    with contextlib.suppress(RuntimeError):  # a terminal's IPython has no loop at work
+        shell.course_tick = asyncio.get_running_loop().create_task(_tick())
+
+
+async def _tick() -> None:
+    while True:  # noqa: ASYNC110  nothing is waited for: to wake is the purpose
+        await asyncio.sleep(TICK_S)
 
 
 def _show_short(
@@ -47,7 +68,7 @@ def _where(trace: TracebackType) -> str:
 
 
 def _what(error: BaseException) -> str:
-    if isinstance(error, KeyboardInterrupt):
+    if isinstance(error, KeyboardInterrupt | asyncio.CancelledError):
         return "Interrupted. Nothing is broken: run the cell again, or go on."
     if isinstance(error, redis.ConnectionError):
         return (

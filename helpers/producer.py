@@ -405,6 +405,8 @@ def paced(
     """
     if batch < 1 or (rate is not None and not (rate > 0 and math.isfinite(rate))):
         raise CourseError("A batch and a rate must be above zero.")
+    if not isinstance(items, Iterable):
+        raise CourseError(f"{items!r:.80} is no series of entries: give a list or a generator.")
     size = batch if rate is None else min(batch, max(1, int(rate / 20)))  # 20 batches a second
     start, sent, rest = time.monotonic(), 0, iter(items)
     while chunk := list(islice(rest, size)):

@@ -516,7 +516,7 @@ def test_the_server_remembers_a_producer_whose_client_may_send_again(redis):
         ({"retry": None}, False),
         ({"retry": None, "retry_on_error": [redis_py.TimeoutError]}, True),
     ],
-    ids=str,
+    ids=["default", "no retries", "none", "on time-outs"],
 )
 def test_it_is_known_which_clients_send_again(settings, again):
     assert sends_again(redis_py.Redis(**settings)) is again

@@ -14,7 +14,8 @@ import redis
 from helpers.blank import BLANK, Blank
 from helpers.checks import progress, sandbox
 from helpers.checks.sandbox import CannotTravel, Failure, Outcome, Returned, Running, Unfinished
-from helpers.checks.verdict import StillBlank, Verdict, Wrong
+from helpers.checks.slips import advice
+from helpers.checks.verdict import StillBlank, Trouble, Verdict, Wrong
 from helpers.connect import connect
 from helpers.database import clean
 from helpers.errors import CourseError
@@ -37,7 +38,7 @@ class Exercise:
     shown: int = 0
 
 
-@dataclass
+@dataclass(repr=False)
 class Lab:
     """The exercises of one lab."""
 
@@ -76,16 +77,9 @@ class Lab:
             return Verdict("blank", heading, lines, self._more(number))
         except Wrong as wrong:
             return Verdict("wrong", heading, _lines(wrong), self._more(number))
-        except CannotTravel as error:
-            refused = Wrong(
-                "Use only the arguments, imports and functions of your own: the check runs "
-                "your function in a process of its own.",
-                found=f"something that exists only in this notebook ({error})",
-            )
-            return Verdict("wrong", heading, _lines(refused), self._more(number))
-        except (redis.RedisError, CourseError) as error:
-            lines = (("", f"The check could not do its work: {error}"),)
-            return Verdict("trouble", heading, lines)
+        except (redis.RedisError, CourseError, Trouble) as error:
+            sentence = f"The check could not do its work, so check again. {error}"
+            return Verdict("trouble", heading, (("", sentence),))
         progress.mark_done(self.number, number)
         return Verdict("right", heading, (("", praise),), self._count())
 
@@ -107,8 +101,11 @@ class Lab:
         complete = len(done) >= len(self.exercises)
         return Verdict("right" if complete else "blank", f"Lab {self.number}", lines, self._count())
 
+    def __repr__(self) -> str:
+        return f"Lab {self.number}, {self._count()}: see lab.progress()"
+
     def _find(self, number: int) -> Exercise:
-        if number not in self.exercises:
+        if type(number) is not int or number not in self.exercises:
             raise CourseError(
                 f"Lab {self.number} has no exercise {number!r}: "
                 f"its exercises are 1 to {len(self.exercises)}."
@@ -127,8 +124,11 @@ class Scene:
 
     def __init__(self, lab: str) -> None:
         self.redis = connect(retries=1)
-        self.url = find_server().url
-        self._prefix = f"lab{lab}:check:{secrets.token_hex(4)}:"
+        token = secrets.token_hex(4)
+        self._prefix = f"lab{lab}:check:{token}:"
+        self._client_name = f"check-{token}"
+        url = find_server().url
+        self._named_url = f"{url}{'&' if '?' in url else '?'}client_name={self._client_name}"
 
     def __enter__(self) -> Scene:
         return self
@@ -167,7 +167,16 @@ class Scene:
 
     def running(self, function: Any, *arguments: Any) -> contextlib.AbstractContextManager[Running]:
         """Start a learner's function and go on: the function ends with the `with` block."""
-        return sandbox.running(function, *arguments, url=self.url)
+        return _travelling(sandbox.running(function, *arguments, url=self._named_url))
+
+    def time_out(self) -> bool:
+        """Let a BLOCK of the function at work end in vain, by CLIENT UNBLOCK; False if none is."""
+        blocked = [
+            client["id"]
+            for client in self.redis.client_list()
+            if client["name"] == self._client_name and "b" in client["flags"]
+        ]
+        return sum(bool(self.redis.client_unblock(int(one))) for one in blocked) > 0
 
     @contextlib.contextmanager
     def watching(self, key: str) -> Iterator[list[list[str]]]:
@@ -186,6 +195,21 @@ class Scene:
                     commands.append([words[0].upper(), *words[1:]])
 
 
+@contextlib.contextmanager
+def _travelling(started: contextlib.AbstractContextManager[Running]) -> Iterator[Running]:
+    """A function at work, or the reason why it cannot leave the notebook."""
+    with contextlib.ExitStack() as stack:
+        try:
+            process = stack.enter_context(started)
+        except CannotTravel as error:
+            raise Wrong(
+                "Use only the arguments, imports and functions of your own: the check runs "
+                "your function in a process of its own.",
+                found=f"something that exists only in this notebook ({error})",
+            ) from error
+        yield process
+
+
 def result(outcome: Outcome, slow: str, limit_s: float) -> Any:
     """What a function returned, or the verdict on why it did not."""
     match outcome:
@@ -195,8 +219,12 @@ def result(outcome: Outcome, slow: str, limit_s: float) -> Any:
             return value
         case Failure(source=source) if repr(BLANK) in source:
             raise StillBlank
+        case Failure(kind="ConnectionError" | "ServerError" | "BusyLoadingError"):
+            raise Trouble(f"The server went away during the check ({outcome.message}).")
         case Failure():
-            raise Wrong("Run your function yourself to see where it fails.", found=str(outcome))
+            raise Wrong(advice(outcome), found=str(outcome))
+        case Unfinished(ended=True):
+            raise Wrong("Return from your function, and nothing more.", found="its process ended")
         case Unfinished():
             raise Wrong(
                 slow or "Look for a loop that never ends, or a BLOCK that nothing ends.",
@@ -235,8 +263,11 @@ def _expect_function(answer: Any, parameters: tuple[str, ...]) -> None:
         )
     try:
         signature = inspect.signature(answer)
-        signature.bind(*parameters)
     except (TypeError, ValueError):
+        raise Wrong("Give a function of your own.", expected=wanted, instead=answer) from None
+    try:
+        signature.bind(*parameters)
+    except TypeError:
         raise Wrong(
             "Keep the parameters as the lab gives them.",
             expected=wanted,
@@ -254,9 +285,8 @@ def _has_blank(answer: Any) -> bool:
 
 def _lines(wrong: Wrong) -> tuple[tuple[str, str], ...]:
     lines = [("Expected", wrong.expected), ("Found", wrong.found), ("Hint", wrong.hint)]
-    return tuple((label, _text(value)) for label, value in lines if value is not None)
+    return tuple((label, _short(text)) for label, text in lines if text)
 
 
-def _text(value: object) -> str:
-    text = value if isinstance(value, str) else repr(value)
+def _short(text: str) -> str:
     return text if len(text) <= 300 else f"{text[:300]} …"

@@ -20,12 +20,12 @@ def how_long(scene: Scene, answer: Any) -> str:
     """The number of entries that the lesson has just added."""
     length = scene.redis.xlen("chennai")
     if not isinstance(answer, int) or isinstance(answer, bool):
-        raise Wrong("Answer with a number, without quotes.", expected="a number", found=answer)
+        raise Wrong("Answer with a number, without quotes.", expected="a number", instead=answer)
     if answer != length:
         hint = (
             "An entry counts once, however many fields it has."
             if answer > length
             else ("Entries are never replaced: each XADD made one more.")
         )
-        raise Wrong(hint, expected="as many as XLEN says", found=answer)
+        raise Wrong(hint, expected="as many as XLEN says", instead=answer)
     return f"The stream holds {length} entries, and XLEN says so too."

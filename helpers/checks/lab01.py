@@ -46,13 +46,26 @@ def append_one(scene: Scene, first_id: Any) -> str:
         raise Wrong(
             "Compare the names and the values letter by letter.",
             expected=READING,
-            found=found[0].fields,
+            instead=found[0].fields,
+        )
+    if list(found[0].fields) != list(READING):
+        raise Wrong(
+            "The fields are right, but in the other order. Within a stream keep to one order: "
+            "lesson 01 shows what that saves.",
+            expected=READING,
+            instead=found[0].fields,
+        )
+    if found[0].id.ms < 10**12:
+        raise Wrong(
+            "Let the server choose the ID: `*`, which is what `xadd` sends if you give none.",
+            expected="an ID that is a time",
+            found=str(found[0].id),
         )
     if str(first_id) != str(found[0].id):
         raise Wrong(
             "`xadd` returns the ID that the server gave to the entry: keep it in `first_id`.",
             expected=str(found[0].id),
-            found=first_id,
+            instead=first_id,
         )
     return f"The server gave it the ID `{first_id}`: {found[0].id.time:%H:%M:%S} o'clock UTC."
 
@@ -87,7 +100,7 @@ def which_ids(scene: Scene, accepted: Any) -> str:
             raise Wrong(
                 f"{why[entry_id].capitalize() if why[entry_id][0] != '`' else why[entry_id]}.",
                 expected=f"`{entry_id}`: {taken}",
-                found=accepted[entry_id],
+                instead=accepted[entry_id],
             )
     return "The server agrees with all six."
 
@@ -102,9 +115,9 @@ def which_ids(scene: Scene, accepted: Any) -> str:
 )
 def one_hour(scene: Scene, between: Any) -> str:
     """A half-open range, with several entries in the milliseconds at its ends."""
-    ids = ["999-7", "1000-0", "1000-1", "1500-0", "1999-0", "1999-3", "2000-0", "2000-1", "2001-0"]
+    ids = ["998-7", "999-0", "999-1", "1500-0", "1999-0", "1999-1234", "2000-0", "2000-1", "2001-0"]
     stream = scene.stream("hour", [(one, {"n": str(n)}) for n, one in enumerate(ids)])
-    got = _ids(scene.call(between, CLIENT, stream, 1000, 2000))
+    got = _ids(scene.call(between, CLIENT, stream, 999, 2000))
     wanted = ids[1:6]
     if got == wanted:
         return "From the first moment of the hour to the last, and nothing of the next one."
@@ -117,12 +130,18 @@ def one_hour(scene: Scene, between: Any) -> str:
     elif got[-1:] == ["2000-0"]:
         hint = "The end belongs to the next hour, or it counts in both: leave it out with `(`."
     elif got and got == wanted[: len(got)]:
-        hint = "A bound `1999-0` ends at that one ID: entries with a higher sequence number go."
+        hint = (
+            "The last millisecond of the hour may have any number of entries: a bound `1999-0` "
+            "ends at that one ID, so higher sequence numbers are left out."
+        )
     elif got and got == wanted[-len(got) :]:
-        hint = "The start is part of the hour, with every sequence number: `1000` means `1000-0`."
+        hint = "The start is part of the hour, with every sequence number: `999` means `999-0`."
     elif not got:
-        hint = "Nothing came back: the lower bound comes first, and both are milliseconds."
-    raise Wrong(hint, expected=wanted, found=got)
+        hint = (
+            "Nothing came back. Read the stream that you are given, and put the lower bound "
+            "first. If you compare IDs yourself, compare numbers: as text 999 is above 2000."
+        )
+    raise Wrong(hint, expected=wanted, instead=got)
 
 
 @lab.exercise(
@@ -152,8 +171,11 @@ def newest(scene: Scene, latest: Any) -> str:
     }
     hint = hints.get(tuple(got), "XREVRANGE starts at the newest entry; COUNT says how many.")
     if not got:
-        hint = "XREVRANGE takes the higher bound first: from `+` down to `-`."
-    raise Wrong(hint, expected=wanted, found=got[:5])
+        hint = (
+            "Nothing came back. XREVRANGE takes the higher bound first, from `+` down to `-`, and "
+            "the stream is the one that you are given."
+        )
+    raise Wrong(hint, expected=wanted, instead=got[:5])
 
 
 @lab.exercise(
@@ -161,20 +183,20 @@ def newest(scene: Scene, latest: Any) -> str:
     "A long stream, page by page",
     "Ask for `page` entries, then for the `page` entries after the last of them.",
     "`(` in front of the last ID starts the next page after it.",
-    "A page with fewer than `page` entries is the last one.",
+    "Stop when a page is empty: `while entries := redis.xrange(…)`.",
     calls=("redis", "stream", "page"),
 )
 def page_by_page(scene: Scene, mean_temperature: Any) -> str:
     """The mean over a stream with many entries in one millisecond, read in small replies."""
-    temperatures = [20 + (n * 7) % 13 for n in range(1050)]
+    temperatures = [15 + n // 40 + n % 7 for n in range(1050)]  # no two mistakes share a mean
     ids = [f"{1000 + n // 30}-{n % 30}" for n in range(1050)]
     fields = [{"temperature": str(t)} for t in temperatures]
     stream = scene.stream("long", list(zip(ids, fields, strict=True)))
-    slow = "It never ends: a page that starts at the last ID itself brings that entry again."
+    slow = "It never ends: start each page after the last ID of the one before, and end at the end."
     with scene.watching(stream) as commands:
         got = scene.call(mean_temperature, CLIENT, stream, 100, slow=slow)
     if not isinstance(got, int | float):
-        raise Wrong("Return the mean as a number.", expected="a number", found=got)
+        raise Wrong("Return the mean as a number.", expected="a number", instead=got)
     mean = sum(temperatures) / len(temperatures)
     if abs(got - mean) > 1e-9:
         raise Wrong(
@@ -189,7 +211,9 @@ def page_by_page(scene: Scene, mean_temperature: Any) -> str:
         )
     empty = scene.call(mean_temperature, CLIENT, scene.key("missing"), 100)
     if empty is not None:
-        raise Wrong("A stream without entries has no mean: return None.", found=empty)
+        raise Wrong(
+            "A stream without entries has no mean: return None.", expected=None, instead=empty
+        )
     return f"{len(commands)} replies, none larger than a page, and no entry twice."
 
 
@@ -207,6 +231,10 @@ def _paging_hint(got: float, temperatures: list[int]) -> str:
     mistakes = (
         (temperatures[:page], "This is the mean of the first page: go on after its last ID."),
         (
+            temperatures[: -(len(temperatures) % page)],
+            "The last page is missing, which is not full.",
+        ),
+        (
             overlapping,
             "The last entry of a page came again as the first of the next one, and counted "
             "twice: `(` makes the bound exclusive.",
@@ -217,6 +245,8 @@ def _paging_hint(got: float, temperatures: list[int]) -> str:
             "loses the rest of it: start after the ID, `(ms-seq`.",
         ),
     )
+    if got in [round(sum(temperatures) / len(temperatures), digits) for digits in range(6)]:
+        return "Return the mean as it is, and do not round it."
     for values, hint in mistakes:
         if abs(got - sum(values) / len(values)) < 1e-9:
             return hint
@@ -234,8 +264,8 @@ def only_existing(scene: Scene, append_existing: Any) -> str:
     """An entry on a stream that exists, None and no key where there is none."""
     there = scene.stream("there", [("1-0", {"a": "1"})])
     missing = scene.key("missing")
-    with scene.watching(missing) as commands:
-        got = scene.call(append_existing, CLIENT, missing, READING)
+    fields = {"temperature": "31", "station": missing[-8:]}
+    got = scene.call(append_existing, CLIENT, missing, fields)
     if scene.redis.exists(missing):
         raise Wrong(
             "XADD made the stream. Its option NOMKSTREAM says not to.",
@@ -243,21 +273,25 @@ def only_existing(scene: Scene, append_existing: Any) -> str:
             found=f"a stream of {scene.redis.xlen(missing)}",
         )
     if got is not None:
-        raise Wrong("Return None where there is no stream.", expected=None, found=got)
-    got = scene.call(append_existing, CLIENT, there, READING)
+        raise Wrong("Return None where there is no stream.", expected=None, instead=got)
+    with scene.watching(there) as commands:
+        got = scene.call(append_existing, CLIENT, there, fields)
     found = entries(scene.redis.xrange(there))
-    if len(found) != 2 or found[-1].fields != READING:
+    if len(found) != 2 or found[-1].fields != fields:
         raise Wrong(
-            "On a stream that exists it has to append the fields.",
-            expected=READING,
+            "On a stream that exists it has to append the fields that it is given.",
+            expected=fields,
             found=f"{len(found) - 1} new entries",
         )
     if str(got) != str(found[-1].id):
-        raise Wrong("Return the new entry's ID.", expected=str(found[-1].id), found=got)
+        raise Wrong("Return the new entry's ID.", expected=str(found[-1].id), instead=got)
     if [command[0] for command in commands] != ["XADD"]:
+        asked = "NOMKSTREAM" in (word.upper() for command in commands for word in command)
         raise Wrong(
-            "Between your question and your XADD somebody else may delete the stream, and XADD "
-            "would make it anew: let one command do both.",
+            "NOMKSTREAM asks already, so one command is enough."
+            if asked
+            else "Between your question and your XADD somebody else may make or delete the stream, "
+            "and then XADD does the wrong thing: let one command do both.",
             expected="one command, XADD",
             found=" and ".join(command[0] for command in commands) or "no command",
         )
@@ -276,14 +310,24 @@ def capped(scene: Scene, add_capped: Any) -> str:
     """Exactly the newest `cap` entries remain after each of several calls."""
     cap = 25
     stream = scene.stream("capped", [(f"{n}-0", {"n": str(n)}) for n in range(1, 61)])
-    for number in (61, 62):
-        scene.call(add_capped, CLIENT, stream, {"n": str(number)}, cap)
+    with scene.watching(stream) as commands:
+        for number in (61, 62):
+            scene.call(add_capped, CLIENT, stream, {"n": str(number)}, cap)
+    words = {word.upper() for command in commands for word in command}
     found = [entry.fields["n"] for entry in entries(scene.redis.xrange(stream)) if entry.fields]
     wanted = [str(n) for n in range(38, 63)]
+    if words & {"DEL", "UNLINK"}:
+        raise Wrong(
+            "It deletes the stream and builds it anew: meanwhile readers find none, and the "
+            "entries get other IDs. Trim it instead.",
+            found="DEL",
+        )
     if found == wanted:
         return f"Exactly the newest {cap}, whatever came before."
     hint = "Of the old entries drop just so many that `cap` remain, the new one included."
-    if len(found) == 62:
+    if len(found) == 62 and "MAXLEN" not in words:
+        hint = "Nothing trims the stream yet: XADD can do it in the same step."
+    elif len(found) == 62:
         hint = (
             "Nothing was dropped. redis-py's `maxlen` means `MAXLEN ~`: about so many, and in "
             "whole blocks of 100. Say `approximate=False`."
@@ -297,7 +341,7 @@ def capped(scene: Scene, add_capped: Any) -> str:
     raise Wrong(
         hint,
         expected=f"the {cap} entries {wanted[0]} to {wanted[-1]}",
-        found=f"{len(found)} entries, {found[0]} to {found[-1]}" if found else "no entry",
+        found=f"{len(found)}, from {found[0]} to {found[-1]}" if found else "no entry",
     )
 
 
@@ -313,7 +357,7 @@ def _ids(answer: Any) -> list[str]:
         raise Wrong(
             "Return the entries as XRANGE gives them: a list of pairs (ID, fields).",
             expected="[('1000-0', {…}), …]",
-            found=answer,
+            instead=answer,
         ) from None
 
 

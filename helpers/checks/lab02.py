@@ -43,7 +43,7 @@ def how_many(scene: Scene, brought: Any) -> str:
         if brought[after] != told or isinstance(brought[after], bool):
             raise Wrong(
                 f"{reason[:1].upper()}{reason[1:]}.", expected=f"`{after}`: {told}",
-                found=brought[after],
+                instead=brought[after],
             )  # fmt: skip
     return "The server agrees with all six."
 
@@ -61,18 +61,21 @@ def what_is_new(scene: Scene, read_after: Any) -> str:
     stream = scene.stream("news", [(one, {"n": str(n)}) for n, one in enumerate(ids)])
     for last_id, wanted in (("1000-0", ids[1:]), ("0", ids), ("2000-0", [])):
         slow = "It waits for news. Without BLOCK, XREAD replies at once."
-        got = scene.call(read_after, CLIENT, stream, last_id, slow=slow)
+        with scene.watching(stream) as commands:
+            got = scene.call(read_after, CLIENT, stream, last_id, slow=slow)
+        if any("BLOCK" in map(str.upper, command) for command in commands):
+            raise Wrong("Do not wait: leave out BLOCK.", found="XREAD with BLOCK")
         if isinstance(got, dict):
             raise Wrong(
                 "That is the whole reply of `xread`: take this stream's entries out of it.",
                 expected="a list of entries",
-                found=got,
+                instead=got,
             )
         if got is None:
             raise Wrong(
                 "A stream without news gives an empty list, so that callers can loop over it.",
                 expected=[],
-                found=None,
+                instead=None,
             )
         found = _ids(got)
         if found == wanted:
@@ -81,10 +84,13 @@ def what_is_new(scene: Scene, read_after: Any) -> str:
         if found == [last_id, *wanted]:
             hint = "The entry with the last ID itself was seen already: XREAD leaves it out."
         elif not found:
-            hint = "`$` would skip what is there already: pass the ID that you were given."
+            hint = (
+                "`$` would skip what is there already: read the stream that you were given, "
+                "after the ID that you were given."
+            )
         elif found == wanted[:1]:
             hint = "There is more than one: leave out COUNT, or take the whole list."
-        raise Wrong(hint, expected=wanted, found=found)
+        raise Wrong(hint, expected=wanted, instead=found)
     return "All that is new, nothing twice, and an empty list if there is nothing."
 
 
@@ -112,43 +118,45 @@ def wait_for_one(scene: Scene, wait: Any) -> str:
     hint = "Return the one entry, `(id, fields)`, as the reply holds it: `reply[stream][0]`."
     if not found:
         hint = "It missed an entry that came while it should have waited: BLOCK is in milliseconds."
-    raise Wrong(hint, expected=f"('{added}', {{'n': 'new'}})", found=got)
+    raise Wrong(hint, expected=f"('{added}', {{'n': 'new'}})", instead=got)
 
 
 def _expect_patience(scene: Scene, wait: Any, stream: str) -> None:
     """Nothing comes: the function has to give None, and to wait for that in the server."""
     with scene.watching(stream) as commands:
-        slow = "Nothing came, and it still waits: BLOCK 0 waits for ever."
+        slow = "Nothing came, and it still waits: BLOCK takes milliseconds, BLOCK 0 is for ever."
         got = scene.call(wait, CLIENT, stream, 400, slow=slow)
-    reads = [command for command in commands if command[0] in ("XREAD", "XRANGE", "XREVRANGE")]
     if got is not None and "1-0" in str(got):
         raise Wrong(
             "That entry was there before: “from now on” is `$`, not `0`.",
             expected=None,
-            found=got,
+            instead=got,
         )
     if got is not None:
-        raise Wrong("Return None if nothing came in time.", expected=None, found=got)
-    blocks = [_block(command) for command in reads]
-    if len(reads) > 2 and not all(blocks):
+        raise Wrong("Return None if nothing came in time.", expected=None, instead=got)
+    asked = [command for command in commands if command[0] in ("XREAD", "XRANGE", "XREVRANGE")]
+    blocks = [_block(command) for command in asked if command[0] == "XREAD"]
+    if len([command for command in asked if not _block(command)]) > 2:
         raise Wrong(
             "It asks again and again. Let the server wait for you, with BLOCK.",
-            expected="one XREAD with BLOCK",
-            found=f"{len(reads)} commands in 400 ms",
+            expected="XREAD with BLOCK",
+            found=f"{len(asked)} commands in 400 ms",
         )
     if sum(blocks) < 300:
         raise Wrong(
             "It does not wait long enough. BLOCK makes XREAD wait, in milliseconds: "
             "`block=timeout_ms`.",
             expected="XREAD BLOCK 400",
-            found=f"BLOCK {sum(blocks)}" if any(blocks) else "no BLOCK",
+            found=f"BLOCK {sum(blocks):g}" if any(blocks) else "no BLOCK",
         )
 
 
-def _block(command: list[str]) -> int:
+def _block(command: list[str]) -> float:
     """The milliseconds for which a command blocks; 0 if it does not."""
     words = [word.upper() for word in command]
-    return int(words[words.index("BLOCK") + 1]) if "BLOCK" in words else 0
+    if "BLOCK" not in words:
+        return 0
+    return int(words[words.index("BLOCK") + 1]) or float("inf")
 
 
 @lab.exercise(
@@ -160,37 +168,64 @@ def _block(command: list[str]) -> int:
     calls=("redis", "stream", "handle", "n"),
 )
 def follow(scene: Scene, follow_stream: Any) -> str:
-    """Every entry that comes from the start on is handled once, in order."""
+    """Every entry that comes from the start on is handled once, in order, also after a lull."""
     stream = scene.stream("follow", [("1-0", {"n": "old"})])
     handle = partial(work, scene.key("work"))
     wanted = [str(n) for n in range(1, 8)]
-    with scene.running(follow_stream, CLIENT, stream, handle, len(wanted)) as process:
+    with (
+        scene.watching(stream) as commands,
+        scene.running(follow_stream, CLIENT, stream, handle, len(wanted)) as process,
+    ):
         process.begun()
         time.sleep(SETTLE_S)
-        for n in wanted:  # some come while it waits, some while it works, some together
+        _lull(scene, process, stream, "1")
+        for n in wanted[1:]:  # some come while it waits, some while it works, some together
             scene.redis.xadd(stream, {"n": n})
-            time.sleep(WORK_S * 1.6 if n in "14" else 0.01)
+            time.sleep(WORK_S * 1.6 if n == "4" else 0.01)
+        scene.redis.xadd(stream, {"n": "one too many"})
         outcome = process.outcome(LIMIT_S)
         found = _handled(scene)
+    busy = sum(command[0] == "XREAD" and not _block(command) for command in commands)
+    if found == wanted and busy > 2:
+        raise Wrong(
+            "It asks again and again while nothing comes: let XREAD wait, with BLOCK.",
+            found=f"{busy} XREADs without BLOCK",
+        )
     if found == wanted and isinstance(outcome, Unfinished):
         raise Wrong("All are handled: end after `n` of them.", found="it went on waiting")
     if found != wanted:
         if not isinstance(outcome, Unfinished):
             result(outcome, "", LIMIT_S)  # what it raised says more than what is missing
-        raise Wrong(_follow_hint(found, wanted), expected=wanted, found=found)
+        raise Wrong(_follow_hint(found, wanted), expected=wanted, instead=found)
     result(outcome, "", LIMIT_S)
     return "Seven entries, some of them while your function was busy, and none missed."
 
 
+def _lull(scene: Scene, process: Running, stream: str, n: str) -> None:
+    """A BLOCK ends in vain, and an entry comes just before the function reads again."""
+    process.pause()
+    scene.time_out()
+    scene.redis.xadd(stream, {"n": n})
+    process.resume()
+    time.sleep(WORK_S * 1.6)
+
+
 def _follow_hint(found: list[str], wanted: list[str]) -> str:
+    if any("(" in one for one in found):
+        return "`handle` takes the fields alone: `handle(fields)`."
     if "old" in found:
         return "The entry that was there before does not count: start at `$`, looked up once."
+    if found[: len(wanted)] == wanted:
+        return "Stop after `n` entries, also in the middle of a reply."
     if len(set(found)) < len(found):
         return "An entry was handled again: pass the ID of the last entry, not the first one's."
     if not found:
         return "Nothing was handled: call `handle(fields)` for each entry."
-    if found != sorted(found):
-        return "Handle the entries in the order in which they came."
+    if found == wanted[1:] or (found and found[0] == "2"):
+        return (
+            "A BLOCK ended in vain, and the entry that came just then is missing: `$` again means "
+            "“from now on”. Look it up once, before the loop."
+        )
     return (
         "Entries are missing: those that came while `handle` was at work. `$` in every call asks "
         "only for what comes later. And a reply may hold more than one entry."
@@ -200,7 +235,7 @@ def _follow_hint(found: list[str], wanted: list[str]) -> str:
 @lab.exercise(
     5,
     "Two streams, two places",
-    "One XREAD can name both streams: `redis.xread({first: last, second: last})`.",
+    "One XREAD can name both: `redis.xread({first: last_of_first, second: last_of_second})`.",
     "Each stream needs a last ID of its own: keep a dict and hand it to `xread` as it is.",
     calls=("redis", "streams", "n"),
 )
@@ -208,31 +243,55 @@ def two_streams(scene: Scene, read_both: Any) -> str:
     """All entries of two streams whose clocks differ, however they are spread."""
     first = scene.stream("fast", [(f"{9000 + n}-0", {"n": f"f{n}"}) for n in range(3)])
     second = scene.stream("slow", [("5-0", {"n": "s0"})])
-    with scene.running(read_both, CLIENT, [first, second], 6) as process:
+    with (
+        scene.watching(second) as commands,
+        scene.running(read_both, CLIENT, [first, second], 6) as process,
+    ):
         process.begun()
         time.sleep(SETTLE_S)
         scene.redis.xadd(second, {"n": "s1"}, id="6-0")
         time.sleep(0.1)
         scene.redis.xadd(second, {"n": "s2"}, id="7-0")
         outcome = process.outcome(LIMIT_S)
+    reads = [command for command in commands if command[0] == "XREAD"]
     if isinstance(outcome, Unfinished):
-        raise Wrong(
-            "It waits for entries that are there. A last ID of one stream says nothing about the "
-            "other: keep one for each. And name both in one XREAD, or one holds up the other.",
-            expected="6 entries",
-            found="it was still waiting after 2 s",
-        )
+        raise Wrong(_waiting_hint(reads), expected="6 entries", found="it was still waiting")
     got = result(outcome, "", LIMIT_S)
     found = _values(got)
     wanted = ["f0", "f1", "f2", "s0", "s1", "s2"]
     if sorted(found) == wanted:
+        _expect_one_wait(reads, first)
         return "Each stream at its own pace, and nothing missed on either."
     hint = "Collect the fields of every entry, of both streams, until there are `n`."
     if len(set(found)) < len(found):
         hint = "Some came twice: after each reply move on the last ID of that very stream."
     elif len(found) < len(wanted):
         hint = "Some are missing: go on reading until there are `n`."
-    raise Wrong(hint, expected=wanted, found=found)
+    raise Wrong(hint, expected=wanted, instead=found)
+
+
+def _waiting_hint(reads: list[list[str]]) -> str:
+    if reads and "$" in reads[0]:
+        return "Read both from their beginnings: that is `0`. `$` skips what is there already."
+    return (
+        "It waits for entries that are there. A last ID of one stream says nothing about the "
+        "other: keep one for each. And name both in one XREAD, or one holds up the other."
+    )
+
+
+def _expect_one_wait(reads: list[list[str]], other: str) -> None:
+    """Both streams in each XREAD, and XREAD that waits."""
+    if not all(other in command for command in reads):
+        raise Wrong(
+            "Name both streams in one XREAD: it waits for whichever has news first.",
+            found="an XREAD for one stream alone",
+        )
+    busy = sum(not _block(command) for command in reads)
+    if busy > 5:
+        raise Wrong(
+            "It asks again and again while nothing comes: let XREAD wait, with BLOCK.",
+            found=f"{busy} XREADs without BLOCK",
+        )
 
 
 @lab.exercise(
@@ -248,21 +307,46 @@ def resume(scene: Scene, resume_reading: Any) -> str:
     """Killed twice in the middle of the work: nothing is lost, and little is done again."""
     wanted = [str(n) for n in range(1, 9)]
     stream = scene.stream("resume", [(f"{n}-0", {"n": n}) for n in wanted])
-    handle = partial(work, scene.key("work"))
-    arguments = (CLIENT, stream, scene.key("place"), handle)
+    place, handle = scene.key("place"), partial(work, scene.key("work"))
+    mistaken = not scene.redis.exists("place")
     for begun in (3, 6):
-        with scene.running(resume_reading, *arguments) as process:
+        with scene.running(resume_reading, CLIENT, stream, place, handle) as process:
             if _until_begun(scene, process, begun):
                 process.kill()  # in the middle of its work on an entry
             else:
                 result(process.outcome(LIMIT_S), "", LIMIT_S)
-    with scene.running(resume_reading, *arguments) as process:
-        outcome = process.outcome(LIMIT_S)
-    if not isinstance(outcome, Returned | Unfinished):
-        result(outcome, "", LIMIT_S)
-    found = _handled(scene)
-    again = len(found) - len(set(found))
+    for _ in range(2):  # the second time there is nothing left to do
+        with scene.running(resume_reading, CLIENT, stream, place, handle) as process:
+            outcome = process.outcome(LIMIT_S)
+        if not isinstance(outcome, Returned):
+            break
+    if mistaken and scene.redis.delete("place"):
+        raise Wrong(
+            "`place` is a variable that holds the name of a key: write it without quotes.",
+            found="a key named 'place'",
+        )
+    _expect_each_once(_handled(scene), wanted, scene.redis.xlen(stream))
+    slow = "Nothing is left, and it still waits: end when `xread` brings nothing more."
+    result(outcome, slow, LIMIT_S)
+    return "Killed twice in the middle of its work, and every entry was handled: at least once."
+
+
+def _expect_each_once(found: list[str], wanted: list[str], length: int) -> None:
+    """Every entry handled, none of them without need again, and all still on the stream."""
     lost = [n for n in wanted if n not in found]
+    again = len(found) - len(set(found))
+    if length < len(wanted):
+        raise Wrong(
+            "Leave the entries on the stream: others read them too. It is you who keeps the place.",
+            expected=f"{len(wanted)} entries on the stream",
+            found=f"{length}",
+        )
+    if lost and lost == wanted[-len(lost) :]:
+        raise Wrong(
+            "It ended before the stream did: read on until `xread` brings nothing more.",
+            expected="every entry at least once",
+            found=f"{', '.join(lost)} never handled",
+        )
     if lost:
         raise Wrong(
             "An entry was noted before it was handled, and the crash came in between: first the "
@@ -270,20 +354,13 @@ def resume(scene: Scene, resume_reading: Any) -> str:
             expected="every entry at least once",
             found=f"{', '.join(lost)} never handled",
         )
-    if again > 2:
+    if again > 2 or found[-2:] == [wanted[-1]] * 2:
         raise Wrong(
-            "After a crash it began too far back: note the ID after every single entry, and "
-            "start from the note.",
-            expected="at most one entry again for each of 2 crashes",
+            "After a restart it began too far back: note the ID after every single entry, and go "
+            "on after the one that is noted.",
+            expected="no entry again that was handled and noted",
             found=f"{again} handled again",
         )
-    if isinstance(outcome, Unfinished):
-        raise Wrong(
-            "Nothing is left, and it still waits: end when `xread` brings nothing more.",
-            found="it was still running after 2 s",
-        )
-    result(outcome, "", LIMIT_S)
-    return "Killed twice in the middle of its work, and every entry was handled: at least once."
 
 
 def work(key: str, fields: Any) -> None:
@@ -320,7 +397,7 @@ def _ids(answer: Any) -> list[str]:
         return [str(entry_id) for entry_id, _ in answer]
     except (TypeError, ValueError):
         raise Wrong(
-            "Return entries as pairs: (ID, fields).", expected="(ID, {…})", found=answer
+            "Return entries as pairs: (ID, fields).", expected="(ID, {…})", instead=answer
         ) from None
 
 
@@ -331,5 +408,5 @@ def _values(answer: Any) -> list[str]:
         raise Wrong(
             "Return a list with the fields of each entry: a dict for each.",
             expected="[{'n': …}, …]",
-            found=answer,
+            instead=answer,
         ) from None

@@ -61,7 +61,9 @@ class Failure(NamedTuple):
 
 
 class Unfinished(NamedTuple):
-    """The function did not return in time, or its process was killed."""
+    """The function did not return: it is still at work, or its process has ended."""
+
+    ended: bool = False
 
 
 class CannotTravel(Exception):
@@ -93,7 +95,7 @@ class Running:
         self.begun()
         ended = self._read_until(lambda: False, limit_s)
         if not ended or len(self._told) < 2:
-            return Unfinished()
+            return Unfinished(ended)
         outcome = pickle.loads(self._told[1:] if self._told[:1] == b"R" else self._told)
         assert isinstance(outcome, Returned | Failure)
         return outcome

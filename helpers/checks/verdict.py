@@ -9,6 +9,7 @@ from typing import Literal
 Outcome = Literal["right", "wrong", "blank", "trouble"]
 
 _SIGN = {"right": "✓", "wrong": "✗", "blank": "○", "trouble": "!"}
+_NOTHING = object()
 _COLOUR = {"right": "#009e73", "wrong": "#d55e00", "blank": "#56b4e9", "trouble": "#cc79a7"}
 
 
@@ -17,19 +18,33 @@ class Wrong(Exception):
 
     Args:
         hint: the sentence that helps with this very mistake.
-        expected: what a right answer gives.
-        found: what this one gave, or what is on the server.
+        expected: what a right answer gives, in words or as a value.
+        found: what this one gave, or what is on the server, in words or as a value.
+        instead: the same, but always as a value, also where it is a text.
     """
 
-    def __init__(self, hint: str, *, expected: object = None, found: object = None) -> None:
+    def __init__(
+        self, hint: str, *, expected: object = "", found: object = "", instead: object = _NOTHING
+    ) -> None:
         super().__init__(hint)
         self.hint = hint
-        self.expected = expected
-        self.found = found
+        self.expected = expected if isinstance(expected, str) else repr(expected)
+        self.found = found if isinstance(found, str) else value(found)
+        if instead is not _NOTHING:
+            self.found = value(instead)
 
 
 class StillBlank(Exception):
     """Raised by a check: there is no answer yet."""
+
+
+class Trouble(Exception):
+    """Raised by a check: it could not do its work, and the answer is not to blame."""
+
+
+def value(given: object) -> str:
+    """A value as Python writes it."""
+    return "None: is there a `return`?" if given is None else repr(given)
 
 
 @dataclass(frozen=True)
@@ -42,7 +57,7 @@ class Verdict:
     footer: str = ""
 
     def __repr__(self) -> str:
-        lines = [f"{label}: {text}" if label else text for label, text in self.lines]
+        lines = [_line(label, text) for label, text in self.lines]
         body = [*lines, *([self.footer] if self.footer else [])]
         return "\n".join([f"{_SIGN[self.outcome]} {self.heading}", *(f"  {line}" for line in body)])
 
@@ -57,6 +72,10 @@ class Verdict:
             f"<div style='display:grid;grid-template-columns:max-content 1fr;gap:2px 14px'>{rows}"
             f"</div>{footer if self.footer else ''}</div>"
         )
+
+
+def _line(label: str, text: str) -> str:
+    return f"{label}: {text}" if label.isalpha() else f"{label} {text}".lstrip()
 
 
 def _row(label: str, text: str) -> str:

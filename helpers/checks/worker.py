@@ -7,11 +7,13 @@ given as first argument: one byte when the function is about to run, then its ou
 from __future__ import annotations
 
 import asyncio
+import gc
 import inspect
 import os
 import pickle
 import sys
 import traceback
+import warnings
 from typing import Any
 
 import cloudpickle
@@ -30,14 +32,33 @@ def main() -> None:
             ready = [client if isinstance(one, Client) else one for one in arguments]
             report.write(b"R")
             report.flush()
-            outcome = Returned(_run(function, ready))
-            told = cloudpickle.dumps(outcome)
+            outcome = _attentively(function, ready)
+            told = _packed(outcome)
         except BaseException as error:
             told = cloudpickle.dumps(_failure(error))
         report.write(told)
         report.flush()
     sys.stdout.flush()
     os._exit(0)  # threads and tasks that the function left behind do not matter
+
+
+def _attentively(function: Any, arguments: list[Any]) -> Returned | Failure:
+    """Run the function, and notice a coroutine that nobody awaited."""
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        value = _run(function, arguments)
+        gc.collect()
+    for warning in seen:
+        if "never awaited" in str(warning.message):
+            return Failure("RuntimeWarning", str(warning.message), warning.filename, warning.lineno)
+    return Returned(value)
+
+
+def _packed(outcome: Returned | Failure) -> bytes:
+    try:
+        return bytes(cloudpickle.dumps(outcome))
+    except Exception as error:  # whatever a foreign object's own pickling raises
+        return bytes(cloudpickle.dumps(Failure("Unpicklable", str(error), "", 0)))
 
 
 def _run(function: Any, arguments: list[Any]) -> Any:

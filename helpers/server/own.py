@@ -11,6 +11,7 @@ import json
 import os
 import re
 import secrets
+import shutil
 import socket
 import subprocess
 import time
@@ -74,7 +75,7 @@ class OwnServer:
                 f"The course's server runs on port {running.port} already: "
                 "stop it first with `course server stop`."
             )
-        return describe(running.url, running.source, running.why)
+        return describe(running.url, running.source, running.why + _unheeded(running))
 
     def revive(self, port: int | None = None) -> State:
         """The state of the running server, which is started if it does not run.
@@ -206,7 +207,7 @@ class OwnServer:
         wanted = os.environ.get("COURSE_SERVER", "").strip() or None
         usable = before and program_version(before.program) >= OLDEST
         if before and usable and not wanted and self.data.exists():
-            return Program(before.program, before.source, before.why)
+            return Program(before.program, before.source, "it wrote the data that is here")
         return choose_program(wanted)
 
     def _launch(self, program: Program, port: int, password: str) -> int:
@@ -243,6 +244,15 @@ class OwnServer:
         """The last line of the log, which says why the server ended."""
         lines = self._told().strip().splitlines() or ["it left no message"]
         return re.sub(r"^\d+:\w .*? [#*] ", "", lines[-1]).rstrip(". ")
+
+
+def _unheeded(running: State) -> str:
+    """What to add to the reason if COURSE_SERVER asks for another program."""
+    wanted = os.environ.get("COURSE_SERVER", "").strip()
+    if not wanted or running.source == wanted:
+        return ""
+    named = os.path.abspath(shutil.which(wanted) or wanted)
+    return "" if named == running.program else "; COURSE_SERVER counts when it starts again"
 
 
 def _end(pid: int) -> None:

@@ -67,7 +67,7 @@ def test_something_else_than_the_function_asked_for_is_named(redis, lab, given, 
         ("return answer(redis, stream)", "RecursionError"),
         ("while True: pass", "still running"),
         ("redis.xread({stream: '$'}, block=0)", "still running"),
-        ("import os; os._exit(3)", "still running"),
+        ("import os; os._exit(3)", "its process ended"),
         ("return 'x' * 10_000_000", "Count again"),
         ("print('x' * 1_000_000); return 2", "Count again"),
         ("return lambda: 3", "Count again"),
@@ -170,7 +170,7 @@ def test_a_function_at_work_can_be_paused_and_killed(redis):
                 time.sleep(0.01)
             process.kill()
             assert not process.alive
-            assert process.outcome(1) == Unfinished()
+            assert process.outcome(1) == Unfinished(ended=True)
 
 
 def test_a_killed_function_may_have_ended_before(redis):
@@ -203,3 +203,44 @@ def test_a_verdict_is_safe_html_and_plain_text():
 def test_a_blank_inside_a_function_counts_as_blank(redis, lab):
     assert lab.check(1, answer(function(TAKES, "return ____"))).outcome == "blank"
     assert lab.check(1, answer(function(TAKES, "return redis.xlen(____)"))).outcome == "blank"
+
+
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        ("return redis.xread({stream: '9-0'})[stream]", "reply.get(stream, [])"),
+        ("return redis.get(redis.get('nothing'))", "a key that does not exist gives None"),
+        ("return 1 / 0", "no entries at all"),
+        ("for last in []:\n    n = 1\nreturn n", "set it before"),
+        ("return redis.xrange(stream, 'x')", "An ID is a text like"),
+    ],
+)
+def test_common_slips_draw_a_sentence_of_their_own(redis, body, says):
+    lab = Lab("02", "nowhere")
+
+    @lab.exercise(1, "Slip", calls=("redis", "stream"))
+    def slip(scene: Scene, measure: object) -> str:
+        return str(scene.call(measure, CLIENT, scene.stream("one", [("1-0", {"n": "1"})])))
+
+    assert says in repr(lab.check(1, answer(function(TAKES, body))))
+
+
+@pytest.mark.parametrize("body", ["return redis.xlen(stream)", "redis.xlen(stream)\nreturn 3"])
+def test_a_missing_await_is_told(redis, lab, body):
+    assert "An `await` is missing" in repr(lab.check(1, answer("async " + function(TAKES, body))))
+
+
+def test_a_server_that_goes_away_is_not_the_learners_fault(redis, lab):
+    body = "import os, signal\nos.kill(redis.info('server')['process_id'], signal.SIGKILL)\nredis.ping()"
+    verdict = lab.check(1, answer(function(TAKES, body)))
+    assert verdict.outcome == "trouble"
+    assert "check again" in repr(verdict)
+
+
+def test_a_class_is_no_function(redis, lab):
+    assert lab.check(1, int).outcome == "wrong"
+    assert lab.check(1, type).outcome == "wrong"
+
+
+def test_a_lab_as_last_line_of_a_cell_is_one_short_line(redis, lab):
+    assert repr(lab) == "Lab 97, 0 of 1 done: see lab.progress()"

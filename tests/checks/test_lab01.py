@@ -68,17 +68,34 @@ WRONG = [
     Case(3, "Write the sequence number", function(BETWEEN, "return redis.xrange(stream, start_ms, end_ms)")),
     Case(3, "Write the sequence number", function(BETWEEN, "return redis.xrange(stream, start_ms, f'({end_ms}')")),
     Case(3, "belongs to the next hour", function(BETWEEN, "return redis.xrange(stream, start_ms, f'{end_ms}-0')")),
-    Case(3, "higher sequence number go", function(BETWEEN, "return redis.xrange(stream, start_ms, f'{end_ms - 1}-0')")),
+    Case(3, "higher sequence number", function(BETWEEN, "return redis.xrange(stream, start_ms, f'{end_ms - 1}-0')")),
     Case(3, "The start is part of the hour", function(BETWEEN, "return redis.xrange(stream, f'({start_ms}', f'({end_ms}-0')")),
-    Case(3, "lower bound comes first", function(BETWEEN, "return redis.xrange(stream, end_ms, start_ms)")),
+    Case(3, "put the lower bound first", function(BETWEEN, "return redis.xrange(stream, end_ms, start_ms)")),
     Case(3, "list of pairs", function(BETWEEN, "return len(redis.xrange(stream, start_ms, end_ms))")),
+    Case(1, "in the other order", "answer = redis.xadd('lab01:chennai', {'humidity': 10, 'temperature': 26})"),
+    Case(1, "Let the server choose", f"answer = redis.xadd('lab01:chennai', {READING}, id='1-1')"),
+    Case(3, "compare numbers", function(BETWEEN, """
+        return [e for e in redis.xrange(stream) if str(start_ms) <= e[0] < str(end_ms)]
+    """)),
+    Case(3, "higher sequence number", function(BETWEEN, "return redis.xrange(stream, start_ms, f'{end_ms - 1}-999')")),
+    Case(3, "stream that you are given", function(BETWEEN, "return redis.xrange('chennai', start_ms, end_ms)")),
     Case(4, "the oldest", function(LATEST, "return redis.xrange(stream, count=n)")),
     Case(4, "turn them round", function(LATEST, "return redis.xrevrange(stream, count=n)[::-1]")),
     Case(4, "Let the server stop", function(LATEST, "return redis.xrevrange(stream)[:n]")),
     Case(4, "Let the server stop", function(LATEST, "return redis.xrange(stream)[-n:][::-1]")),
     Case(4, "higher bound first", function(LATEST, "return redis.xrevrange(stream, '-', '+', count=n)")),
     Case(4, "list of pairs", function(LATEST, "return n")),
-    Case(5, "brings that entry again", function(MEAN, """
+    Case(5, "The last page is missing", function(MEAN, """
+        total, count, start = 0, 0, "-"
+        while len(found := redis.xrange(stream, start, count=page)) == page:
+            total += sum(int(f["temperature"]) for _, f in found)
+            count += len(found)
+            start = f"({found[-1][0]}"
+        return total / count
+    """)),
+    Case(5, "no entries at all", paging("f'({found[-1][0]}'").replace(" if count else None", "")),
+    Case(5, "do not round", paging("f'({found[-1][0]}'").replace("total / count", "round(total / count, 1)")),
+    Case(5, "start each page after", function(MEAN, """
         start, total, count = "-", 0, 0
         while found := redis.xrange(stream, start, count=page):
             start = found[-1][0]
@@ -101,9 +118,22 @@ WRONG = [
         if redis.exists(stream):
             return redis.xadd(stream, fields)
     """)),
+    Case(6, "one command is enough", function(EXISTING, """
+        if redis.exists(stream):
+            return redis.xadd(stream, fields, nomkstream=True)
+    """)),
+    Case(6, "fields that it is given", function(EXISTING, f"return redis.xadd(stream, {READING}, nomkstream=True)")),
     Case(6, "has to append", function(EXISTING, "return None")),
     Case(6, "new entry's ID", function(EXISTING, "redis.xadd(stream, fields, nomkstream=True)")),
     Case(6, "Return None where", function(EXISTING, "return redis.xadd(stream, fields, nomkstream=True) or False")),
+    Case(7, "Nothing trims", function(CAPPED, "redis.xadd(stream, fields)")),
+    Case(7, "builds it anew", function(CAPPED, """
+        kept = redis.xrevrange(stream, count=cap - 1)[::-1]
+        redis.delete(stream)
+        for _, old in kept:
+            redis.xadd(stream, old)
+        redis.xadd(stream, fields)
+    """)),
     Case(7, "approximate=False", function(CAPPED, "redis.xadd(stream, fields, maxlen=cap)")),
     Case(7, "one too many", function(CAPPED, "redis.xtrim(stream, cap, approximate=False)\nredis.xadd(stream, fields)")),
     Case(7, "new entry has to be", function(CAPPED, "redis.xtrim(stream, cap, approximate=False)")),

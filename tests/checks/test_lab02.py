@@ -22,6 +22,8 @@ FOLLOWING = """
             handle(fields)
             handled += 1
             {move}
+            if handled == n:
+                return
 """
 READING_BOTH = """
     last, found = dict.fromkeys(streams, "0"), []
@@ -93,9 +95,13 @@ WRONG = [
     Case(2, "empty list", function(AFTER, "return redis.xread({stream: last_id}).get(stream)")),
     Case(2, "`$` would skip", function(AFTER, "return redis.xread({stream: '$'}).get(stream, [])")),
     Case(2, "leave out COUNT", function(AFTER, "return redis.xread({stream: last_id}, count=1).get(stream, [])")),
-    Case(2, "Without BLOCK", function(AFTER, "return redis.xread({stream: last_id}, block=0).get(stream, [])")),
-    Case(2, "see where it fails", function(AFTER, "return redis.xread({stream: last_id})[stream]")),
-    Case(3, "BLOCK 0 waits for ever", function(WAIT, "return redis.xread({stream: '$'}, block=0)[stream][0]")),
+    Case(2, "Do not wait", function(AFTER, "return redis.xread({stream: last_id}, block=100).get(stream, [])")),
+    Case(2, "Do not wait", function(AFTER, "return redis.xread({stream: last_id}, block=0).get(stream, [])")),
+    Case(2, "reply.get(stream, [])", function(AFTER, "return redis.xread({stream: last_id})[stream]")),
+    Case(3, "BLOCK 0 is for ever", function(WAIT, "return redis.xread({stream: '$'}, block=timeout_ms * 1000).get(stream, [None])[0]")),
+    Case(3, "does not wait long enough", function(WAIT, "return None")),
+    Case(3, "An `await` is missing", "async " + function(WAIT, "return redis.xread({stream: '$'}, block=timeout_ms)")),
+    Case(3, "BLOCK 0 is for ever", function(WAIT, "return redis.xread({stream: '$'}, block=0)[stream][0]")),
     Case(3, "does not wait long enough", function(WAIT, "return redis.xread({stream: '$'}).get(stream, [None])[0]")),
     Case(3, "in milliseconds", function(WAIT, "return redis.xread({stream: '$'}, block=timeout_ms // 1000 + 1).get(stream, [None])[0]")),
     Case(3, "was there before", function(WAIT, "return redis.xread({stream: '0'}, block=timeout_ms).get(stream, [None])[0]")),
@@ -109,7 +115,12 @@ WRONG = [
             time.sleep(0.02)
     """)),
     Case(3, "Return the one entry", function(WAIT, "return redis.xread({stream: '$'}, block=timeout_ms).get(stream)")),
-    Case(4, "Entries are missing", following("'$'", "pass")),
+    Case(4, "A BLOCK ended in vain", following("'$'")),
+    Case(4, "A BLOCK ended in vain", following("'$'", "pass")),
+    Case(4, "reply.get(stream, [])", following().replace(".get(stream, [])", "[stream]")),
+    Case(4, "middle of a reply", following().replace("            if handled == n:\n                return\n", "")),
+    Case(4, "the fields alone", following().replace("handle(fields)", "handle((entry_id, fields))")),
+    Case(4, "let XREAD wait", following().replace(", block=500", "")),
     Case(4, "handled again", following(move="pass")),
     Case(4, "was there before does not count", following("'0'")),
     Case(4, "Entries are missing", function(FOLLOW, f"""
@@ -118,10 +129,20 @@ WRONG = [
             for last, fields in redis.xread({{stream: last}}, block=300).get(stream, [])[-1:]:
                 handle(fields)
     """)),
-    Case(4, "end after `n`", following().replace("handled < n", "True")),
+    Case(4, "end after `n`", following().replace("handled < n", "True").replace("            if handled == n:\n                return\n", "").replace("handle(fields)", "handled < n and handle(fields)")),
     Case(4, "Nothing was handled", function(FOLLOW, "redis.xread({stream: '$'}, block=1000)")),
     Case(5, "that very stream", both("last = dict.fromkeys(streams, entry_id)")),
     Case(5, "keep one for each", both("last = dict.fromkeys(streams, max(*last.values(), entry_id))")),
+    Case(5, "from their beginnings", both("last[stream] = entry_id").replace('"0"', '"$"')),
+    Case(5, "Name both streams", function(BOTH, """
+        last, found = dict.fromkeys(streams, "0"), []
+        while len(found) < n:
+            for stream in streams:
+                for last[stream], fields in redis.xread({stream: last[stream]}, block=100).get(stream, []):
+                    found.append(fields)
+        return found
+    """)),
+    Case(5, "let XREAD wait", both("last[stream] = entry_id").replace(", block=500", "")),
     Case(5, "came twice", both("pass")),
     Case(5, "one holds up the other", function(BOTH, """
         last, found = "0", []
@@ -146,6 +167,16 @@ WRONG = [
                 handle(fields)
             redis.set(place, last)
     """)),
+    Case(6, "without quotes", resuming("handle(fields); redis.set('place', last)", "redis.get('place') or '0'")),
+    Case(6, "too far back", function(RESUME, """
+        for last, fields in redis.xrange(stream, redis.get(place) or "-"):
+            handle(fields)
+            redis.set(place, last)
+    """)),
+    Case(6, "Leave the entries", resuming("handle(fields); redis.xdel(stream, last)", "'0'")),
+    Case(6, "ended before the stream did", resuming("handle(fields); redis.set(place, last)").replace("while entries :=", "if entries :=").replace("count=2", "count=1")),
+    Case(6, "neither text nor a number", resuming("handle(fields); redis.set(place, last)", "redis.get(place)")),
+    Case(6, "still waits", resuming("handle(fields); redis.set(place, last)").replace("count=2", "count=2, block=0")),
     Case(6, "still waits", function(RESUME, """
         last = redis.get(place) or "0"
         while True:
