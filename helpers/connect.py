@@ -14,6 +14,7 @@ import redis
 import redis.asyncio
 from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import ExponentialWithJitterBackoff
+from redis.connection import HiredisRespSerializer
 from redis.maint_notifications import MaintNotificationsConfig
 from redis.retry import Retry
 
@@ -39,7 +40,11 @@ def connect(*, retries: int = 0) -> redis.Redis:
     backoff = ExponentialWithJitterBackoff()
     url, own = _address()
     pool = redis.ConnectionPool.from_url(
-        url, **settings(), retry=Retry(backoff, retries), **_connection(own, _OwnConnection)
+        url,
+        **settings(),
+        retry=Retry(backoff, retries),
+        command_packer=_Packer(),
+        **_connection(own, _OwnConnection),
     )
     return redis.Redis.from_pool(pool)
 
@@ -70,7 +75,7 @@ def connect_raw() -> redis.Redis:
     ours = settings() | {"decode_responses": False, "protocol": 2, "max_connections": 1}
     retry = Retry(ExponentialWithJitterBackoff(), 0)
     pool = redis.ConnectionPool.from_url(
-        url, **ours, retry=retry, **_connection(own, _OwnConnection)
+        url, **ours, retry=retry, command_packer=_Packer(), **_connection(own, _OwnConnection)
     )
     client = redis.Redis.from_pool(pool)
     client.response_callbacks.clear()
@@ -103,6 +108,14 @@ def _address() -> tuple[str, bool]:
     own = server.source != "url"
     claim(server.url, own=own)
     return server.url, own
+
+
+class _Packer(HiredisRespSerializer):
+    """Packs numbers as text: hiredis 3.5 crashes Python if Ctrl-C comes while it converts one."""
+
+    def pack(self, *args: Any) -> Any:
+        texts: list[Any] = [repr(arg) if type(arg) in (int, float) else arg for arg in args]
+        return super().pack(*texts)
 
 
 class _OwnConnection(redis.Connection):

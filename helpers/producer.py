@@ -313,15 +313,16 @@ class Outbox:
 
     def settle(self, reply: str) -> None:
         """The script ran: note the IDs that it gave, or raise what XADD said."""
-        batch, self._batch = self._batch, []
         self._patience.renew()
         if not reply[0].isdigit():
+            self._batch = []
             raise explain(redis.ResponseError(reply), self.stream)
-        count = len(batch)
-        first, final = EntryId.parse(reply), batch[-1]
+        count = len(self._batch)
+        first, final = EntryId.parse(reply), self._batch[-1]
         last = final.id if isinstance(final, Entry) else EntryId(first.ms, first.seq + count - 1)
         before = self.added
-        self.added = Added(before.count + count, before.first if before.count else first, last)
+        added = Added(before.count + count, before.first if before.count else first, last)
+        self.added, self._batch = added, []  # both or neither, also under Ctrl-C
 
     def fail(self, error: redis.RedisError) -> None:
         """Decide what an error means: return to try again, or raise what the caller gets."""
