@@ -46,9 +46,8 @@ def main() -> int:
             continue
         label = f"{what} ({'.'.join(map(str, version))})"
         print(f"\n=== {label}", flush=True)
-        first = [] if ran or failed else ["--nbval"]
-        later = ["--nbval", "--not-first"] if ran or failed else []
-        command = [sys.executable, "-m", "pytest", f"--server={name}", *first, *later]
+        command = [sys.executable, "-m", "pytest", "--quiet", "-n", "auto", "--dist", "loadfile"]
+        command += ["--nbval", f"--server={name}", *(["--not-first"] if ran or failed else [])]
         code = subprocess.run([*command, *sys.argv[1:]], check=False).returncode
         (failed if code else ran).append(label)
     for heading, names in (
