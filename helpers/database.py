@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import redis
 
-from helpers.errors import CourseError, ForeignDatabaseError, ServerError
+from helpers.errors import ForeignDatabaseError, ServerError
 from helpers.server.identity import Server, hide_password, probe
 
 MARK = "course:database"
@@ -20,6 +20,8 @@ MARK = "course:database"
 COURSE_KEYS = (
     "chennai",
     "coimbatore",
+    "madurai",
+    "ooty",
     "course:*",
     "lesson*",
     "lab[0-9][0-9]:*",
@@ -120,19 +122,6 @@ def beside(key: str, name: str) -> str:
     end = key.find("}", start + 1)
     tagged = start >= 0 and end > start + 1
     return f"{key}:{name}" if tagged else f"{{{key}}}:{name}"
-
-
-def expect_type(client: redis.Redis, key: str, wanted: str) -> None:
-    """Make sure that a key is of a type, or not there, by TYPE.
-
-    Raises:
-        CourseError: it holds something else.
-    """
-    found = str(client.type(key))
-    if found not in (wanted, "none"):
-        raise CourseError(
-            f"The key {key!r} holds a {found}, not a {wanted}: use another name, or delete it."
-        )
 
 
 def _another(client: redis.Redis) -> str:

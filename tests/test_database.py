@@ -15,8 +15,8 @@ from redis.crc import key_slot
 
 import helpers
 from helpers import Producer, clean, connect
-from helpers.database import MARK, beside, claim, expect_type, reset
-from helpers.errors import CourseError, ForeignDatabaseError, ServerError
+from helpers.database import MARK, beside, claim, reset
+from helpers.errors import ForeignDatabaseError, ServerError
 from helpers.server import find_server
 from helpers.server.identity import probe
 from tests.test_connect import strange_server
@@ -228,7 +228,7 @@ def words(tree: ast.Module) -> Iterator[str]:
             yield from re.findall(r"\w+", node.value)
 
 
-# ------------------------------------------------------------------ names and types
+# ------------------------------------------------------------------ names
 
 
 @settings(deadline=None)
@@ -250,11 +250,3 @@ def test_different_keys_have_different_names_beside(key, other, name, second):
     assume(":" not in name + second)
     if (key, name) != (other, second):
         assert beside(key, name) != beside(other, second)
-
-
-def test_the_type_of_a_key_is_told_when_it_is_the_wrong_one(redis):
-    fill(redis, "chennai")
-    expect_type(redis, "chennai", "string")
-    expect_type(redis, "not there", "stream")
-    with pytest.raises(CourseError, match="'chennai' holds a string, not a stream: use another"):
-        expect_type(redis, "chennai", "stream")
