@@ -233,6 +233,22 @@ def result(outcome: Outcome, slow: str, limit_s: float) -> Any:
             )
 
 
+def ids_of(answer: Any) -> list[str]:
+    """The IDs in an answer, whether it has pairs of redis-py or entries of ours.
+
+    Raises:
+        Wrong: it is no list of entries.
+    """
+    try:
+        return [str(entry_id) for entry_id, _ in answer]
+    except (TypeError, ValueError):
+        raise Wrong(
+            "Return entries as redis-py gives them: a list of pairs (ID, fields).",
+            expected="[('1000-0', {…}), …]",
+            instead=answer,
+        ) from None
+
+
 def _expect_answer(exercise: Exercise, answers: tuple[Any, ...]) -> None:
     """Make sure that there is something to check.
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import redis
 
-from helpers.checks.lab import Lab, Scene
+from helpers.checks.lab import Lab, Scene, ids_of
 from helpers.checks.sandbox import CLIENT
 from helpers.checks.verdict import Wrong
 from helpers.entry import entries
@@ -76,7 +76,7 @@ def append_one(scene: Scene, first_id: Any) -> str:
     "An ID is a pair of numbers. It must be above the last one, compared as a pair.",
     "In the same millisecond the sequence number decides. Without one it is 0.",
 )
-def which_ids(scene: Scene, accepted: Any) -> str:
+def whichids_of(scene: Scene, accepted: Any) -> str:
     """Each prediction is compared with what the server does."""
     offered = ("1000-5", "1000-6", "999-9", "1001", "1000-*", "10000-0")
     if not isinstance(accepted, dict) or set(accepted) != set(offered):
@@ -117,7 +117,7 @@ def one_hour(scene: Scene, between: Any) -> str:
     """A half-open range, with several entries in the milliseconds at its ends."""
     ids = ["998-7", "999-0", "999-1", "1500-0", "1999-0", "1999-1234", "2000-0", "2000-1", "2001-0"]
     stream = scene.stream("hour", [(one, {"n": str(n)}) for n, one in enumerate(ids)])
-    got = _ids(scene.call(between, CLIENT, stream, 999, 2000))
+    got = ids_of(scene.call(between, CLIENT, stream, 999, 2000))
     wanted = ids[1:6]
     if got == wanted:
         return "From the first moment of the hour to the last, and nothing of the next one."
@@ -155,7 +155,7 @@ def newest(scene: Scene, latest: Any) -> str:
     """The newest entries first, and no more of them read than asked for."""
     stream = scene.stream("newest", [(f"{n}-0", {"n": str(n)}) for n in range(1, 2001)])
     with scene.watching(stream) as commands:
-        got = _ids(scene.call(latest, CLIENT, stream, 3))
+        got = ids_of(scene.call(latest, CLIENT, stream, 3))
     wanted = ["2000-0", "1999-0", "1998-0"]
     if got == wanted and any(_count(command) > 3 for command in commands):
         raise Wrong(
@@ -343,22 +343,6 @@ def capped(scene: Scene, add_capped: Any) -> str:
         expected=f"the {cap} entries {wanted[0]} to {wanted[-1]}",
         found=f"{len(found)}, from {found[0]} to {found[-1]}" if found else "no entry",
     )
-
-
-def _ids(answer: Any) -> list[str]:
-    """The IDs in a learner's answer, whether pairs of redis-py or entries of ours.
-
-    Raises:
-        Wrong: it is no list of entries.
-    """
-    try:
-        return [str(entry_id) for entry_id, _ in answer]
-    except (TypeError, ValueError):
-        raise Wrong(
-            "Return the entries as XRANGE gives them: a list of pairs (ID, fields).",
-            expected="[('1000-0', {…}), …]",
-            instead=answer,
-        ) from None
 
 
 def _count(command: list[str]) -> float:

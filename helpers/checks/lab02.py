@@ -6,7 +6,7 @@ import time
 from functools import partial
 from typing import Any
 
-from helpers.checks.lab import LIMIT_S, Lab, Scene, result
+from helpers.checks.lab import LIMIT_S, Lab, Scene, ids_of, result
 from helpers.checks.sandbox import CLIENT, Returned, Running, Unfinished
 from helpers.checks.verdict import Wrong
 from helpers.connect import connect
@@ -77,7 +77,7 @@ def what_is_new(scene: Scene, read_after: Any) -> str:
                 expected=[],
                 instead=None,
             )
-        found = _ids(got)
+        found = ids_of(got)
         if found == wanted:
             continue
         hint = "`XREAD` takes the last ID that was seen, and brings all that is after it."
@@ -112,7 +112,7 @@ def wait_for_one(scene: Scene, wait: Any) -> str:
         got = result(
             process.outcome(LIMIT_S), "An entry came, and your function waits on.", LIMIT_S
         )
-    found = _ids([got] if isinstance(got, tuple) else got or [])
+    found = ids_of([got] if isinstance(got, tuple) else got or [])
     if found == [added] and isinstance(got, tuple):
         return "It waited as long as it was told, and no longer."
     hint = "Return the one entry, `(id, fields)`, as the reply holds it: `reply[stream][0]`."
@@ -385,20 +385,6 @@ def _until_begun(scene: Scene, process: Running, count: int) -> bool:
             return True
         time.sleep(0.005)
     return False
-
-
-def _ids(answer: Any) -> list[str]:
-    """The IDs in a list of entries.
-
-    Raises:
-        Wrong: it is something else.
-    """
-    try:
-        return [str(entry_id) for entry_id, _ in answer]
-    except (TypeError, ValueError):
-        raise Wrong(
-            "Return entries as pairs: (ID, fields).", expected="(ID, {…})", instead=answer
-        ) from None
 
 
 def _values(answer: Any) -> list[str]:
