@@ -1,6 +1,6 @@
 # `make` alone explains what there is.
 .DEFAULT_GOAL := help
-.PHONY: help lab test env lint labs lessons test-all clean
+.PHONY: help lab test env lint labs lessons soak test-all clean
 
 PYTHONS := python3 python3.14 python3.13 python3.12 python3.11
 NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
@@ -35,6 +35,9 @@ labs: $(VENV)/.test  ## for authors: write labs/ anew from solutions/
 lessons: $(VENV)/.test labs  ## for authors: format and run lessons and solutions, keep their outputs
 	@$(BIN)/ruff check --quiet --fix notebooks solutions && $(BIN)/ruff format --quiet notebooks solutions
 	@$(BIN)/python -m helpers.authoring.rerun $(ARGS)
+
+soak: $(VENV)/.test  ## for authors: kill and pause consumers, 250 times in a minute or two
+	@$(BIN)/python -m tests.soak $(ARGS)
 
 test-all:  ## run all tests on every Python from 3.11 up that this machine has
 	@for p in python3.11 python3.12 python3.13 python3.14; do \

@@ -5,8 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from helpers.connect import connect, connect_async
+from helpers.consumer import AsyncConsumer, Consumer
 from helpers.database import clean
+from helpers.deadletters import DeadLetters
 from helpers.entry import Entry, EntryId
+from helpers.group import AsyncGroup, Group
 from helpers.producer import AsyncProducer, Producer
 from helpers.reader import AsyncReader, Reader
 from helpers.scan import scan, scan_async
@@ -15,10 +18,15 @@ if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
 __all__ = [
+    "AsyncConsumer",
+    "AsyncGroup",
     "AsyncProducer",
     "AsyncReader",
+    "Consumer",
+    "DeadLetters",
     "Entry",
     "EntryId",
+    "Group",
     "Producer",
     "Reader",
     "clean",

@@ -27,6 +27,9 @@ COURSE_KEYS = (
     "lab[0-9][0-9]:*",
     "reader:*",
     "{*}:producers",
+    "{*}:names",
+    "{*}:failures",
+    "{*}:dead",
 )
 
 _CLAIM = """
@@ -70,7 +73,7 @@ def claim(url: str, *, own: bool = False) -> None:
 
 
 def clean(client: redis.Redis, *names: str) -> None:
-    """Delete keys of a lesson, and what producers remember beside them, so that it can start.
+    """Delete keys of a lesson, and what producers and groups keep beside them.
 
     Args:
         client: a client from `connect()`.
@@ -85,9 +88,9 @@ def clean(client: redis.Redis, *names: str) -> None:
             "connect with `connect()` of helpers."
         )
     for name in names:
-        for key in _matching(client, name) if _is_pattern(name) else [name]:
+        for key in _matching(client, name):
             if key != MARK:
-                client.unlink(key, beside(key, "producers"))
+                client.unlink(key)
 
 
 def reset(client: redis.Redis, server: Server) -> int:
@@ -134,10 +137,13 @@ def _another(client: redis.Redis) -> str:
     return f"Database {free} is empty: end REDIS_URL with /{free}."
 
 
-def _matching(client: redis.Redis, pattern: str) -> Iterator[str]:
-    yield from client.scan_iter(match=pattern, count=1000)
-    # Of a stream that is gone, what its producers remembered may still be there.
-    yield from client.scan_iter(match=beside(pattern, "producers"), count=1000)
+def _matching(client: redis.Redis, name: str) -> Iterator[str]:
+    """The keys of a name or a pattern, and those beside them, also of a stream that is gone."""
+    if _is_pattern(name):
+        yield from client.scan_iter(match=name, count=1000)
+    else:
+        yield name
+    yield from client.scan_iter(match=beside(name, "*"), count=1000)
 
 
 def _is_pattern(name: str) -> bool:

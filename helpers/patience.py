@@ -1,15 +1,19 @@
-"""How long to wait before a lost connection is tried again, and when to give up."""
+"""How long to wait: for a reply, before a lost connection is tried again, and when to give up."""
 
 from __future__ import annotations
 
 import random
 import time
+from typing import Any
 
 import redis
+
+from helpers.errors import CourseError
 
 LIMIT_S = 10.0
 SHORTEST_S = 0.01
 LONGEST_S = 0.5
+MARGIN_MS = 200  # a server that idles looks at its clock ten times a second, so BLOCK may end late
 
 
 class Patience:
@@ -25,9 +29,14 @@ class Patience:
         self._since = 0.0
 
     @property
+    def lasts_s(self) -> float:
+        """For how many seconds the server has been out of reach."""
+        return time.monotonic() - self._since if self._failures else 0.0
+
+    @property
     def exhausted(self) -> bool:
         """Whether the server has been out of reach for longer than the limit."""
-        return self._failures > 0 and time.monotonic() - self._since > self._limit_s
+        return self._failures > 0 and self.lasts_s > self._limit_s
 
     def failed(self) -> float:
         """Note a failure, and say how many seconds to wait before the next attempt."""
@@ -47,3 +56,17 @@ def out_of_reach(error: redis.RedisError) -> bool:
     lost = isinstance(error, redis.ConnectionError | redis.TimeoutError)
     busy = str(error).startswith("BUSY ")
     return busy or (lost and not isinstance(error, redis.AuthenticationError))
+
+
+def expect_patience(client: Any, block_ms: int) -> None:
+    """Make sure that a client waits for a reply for as long as BLOCK lasts.
+
+    Raises:
+        CourseError: its socket time-out is too short, as redis-py's default of 5 s may be.
+    """
+    timeout_s = client.connection_pool.connection_kwargs.get("socket_timeout", 5)
+    if timeout_s is not None and block_ms + MARGIN_MS > timeout_s * 1000:
+        raise CourseError(
+            f"BLOCK {block_ms} ms may end after this client stops waiting for a reply "
+            f"({timeout_s:g} s): use `connect()`, or raise its socket_timeout."
+        )

@@ -13,11 +13,10 @@ import redis.asyncio
 from helpers.checkpoint import MOVE, OPEN, Checkpoint
 from helpers.entry import FIRST, Entry, EntryId, entries
 from helpers.errors import CourseError, explain
-from helpers.patience import Patience, out_of_reach
+from helpers.patience import Patience, expect_patience, out_of_reach
 
 BLOCK_MS = 1000  # how long one XREAD waits, and so how soon stop() is heard
 COUNT = 100  # entries of each stream a reply, and so how many may be read again after a crash
-MARGIN_MS = 200  # a server that idles looks at its clock ten times a second, so BLOCK may end late
 
 
 class Reader:
@@ -276,7 +275,7 @@ class Place:
         if not streams:
             raise CourseError("A reader needs the name of at least one stream.")
         self._starts = {s: i if i == "$" else str(EntryId.parse(i)) for s, i in streams.items()}
-        self._timeout_s = client.connection_pool.connection_kwargs.get("socket_timeout", 5)
+        self._client = client
         self.checkpoint = Checkpoint(name) if name else None
         self.names = ", ".join(self._starts)
         self.at: dict[str, EntryId] = {}  # to read on from
@@ -310,11 +309,7 @@ class Place:
             raise CourseError("Open the reader first: `with Reader(…) as reader:`.")
         if block_ms <= 0 or count <= 0:
             raise CourseError("BLOCK and COUNT must be above 0: BLOCK 0 could not be stopped.")
-        if self._timeout_s is not None and block_ms + MARGIN_MS > self._timeout_s * 1000:
-            raise CourseError(
-                f"BLOCK {block_ms} ms may end after this client stops waiting for a reply "
-                f"({self._timeout_s:g} s): use `connect()`, or raise its socket_timeout."
-            )
+        expect_patience(self._client, block_ms)
 
     def arguments(self) -> dict[Any, Any]:
         """The streams of the next XREAD, and the ID to read each from."""

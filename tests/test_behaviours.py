@@ -280,3 +280,310 @@ def test_every_blocked_reader_gets_the_entry(redis):
 
 def test_inside_a_multi_xread_does_not_block(redis):
     assert redis.pipeline().xread({"s": "$"}, block=60_000).execute() == [{}]
+
+
+# ------------------------------------------------------------------ XGROUP
+
+
+@pytest.fixture
+def group(redis):
+    """A group at the beginning of five entries, of which alice has read three."""
+    add(redis, "1-0", "2-0", "3-0", "4-0", "5-0")
+    redis.xgroup_create("s", "g", "0")
+    assert read(redis, "alice", count=3) == ["1-0", "2-0", "3-0"]
+    return redis
+
+
+def read(redis, consumer, after=">", **options):
+    """The IDs in a reply of XREADGROUP."""
+    found = redis.xreadgroup("g", consumer, {"s": after}, **options)
+    return [entry_id for entry_id, _ in found.get("s", ())]
+
+
+def owners(redis):
+    return {f["message_id"]: f["consumer"] for f in redis.xpending_range("s", "g", "-", "+", 100)}
+
+
+def deliveries(redis, entry_id):
+    [found] = redis.xpending_range("s", "g", entry_id, entry_id, 1)
+    return found["times_delivered"]
+
+
+def about(redis, consumer):
+    return next(f for f in redis.xinfo_consumers("s", "g") if f["name"] == consumer)
+
+
+def test_a_group_that_exists_is_busy_and_keeps_its_place(group):
+    with pytest.raises(ResponseError, match="BUSYGROUP"):
+        group.xgroup_create("s", "g", "$")
+    assert read(group, "bob") == ["4-0", "5-0"]
+
+
+def test_a_group_needs_a_stream_unless_mkstream_makes_it(redis):
+    with pytest.raises(ResponseError, match="requires the key to exist"):
+        redis.xgroup_create("s", "g")
+    with pytest.raises(ResponseError, match="NOGROUP"):
+        read(redis, "alice")
+    redis.xgroup_create("s", "g", mkstream=True)
+    assert (redis.xlen("s"), read(redis, "alice")) == (0, [])
+
+
+def test_dollar_is_the_end_of_now_and_0_the_beginning(redis):
+    add(redis, "1-0")
+    redis.xgroup_create("s", "new", "$")
+    redis.xgroup_create("s", "all", "0")
+    add(redis, "2-0")
+    assert [
+        [entry_id for entry_id, _ in redis.xreadgroup(name, "alice", {"s": ">"})["s"]]
+        for name in ("new", "all")
+    ] == [["2-0"], ["1-0", "2-0"]]
+
+
+def test_setid_0_delivers_all_again_and_moves_ownership(group):
+    group.xack("s", "g", "1-0")
+    group.xgroup_setid("s", "g", "0")
+    assert read(group, "bob", count=2) == ["1-0", "2-0"]
+    assert owners(group) == {"1-0": "bob", "2-0": "bob", "3-0": "alice"}
+    assert deliveries(group, "2-0") == 1  # counted anew
+
+
+def test_setid_dollar_skips_what_was_not_delivered(group):
+    group.xgroup_setid("s", "g", "$")
+    assert read(group, "alice") == []
+    assert group.xpending("s", "g")["pending"] == 3
+
+
+def test_delconsumer_drops_what_it_had_pending_for_good(group):
+    assert group.xgroup_delconsumer("s", "g", "alice") == 3
+    assert group.xpending("s", "g")["pending"] == 0
+    assert read(group, "bob") == ["4-0", "5-0"]
+    assert group.xgroup_delconsumer("s", "g", "nobody") == 0
+
+
+def test_a_destroyed_group_leaves_the_entries(group):
+    assert group.xgroup_destroy("s", "g") == 1
+    assert group.xgroup_destroy("s", "g") == 0
+    assert group.xlen("s") == 5
+
+
+# ------------------------------------------------------------------ XREADGROUP
+
+
+def test_each_entry_goes_to_one_consumer_of_a_group(group):
+    assert read(group, "bob", count=1) == ["4-0"]
+    assert read(group, "alice") == ["5-0"]
+    assert read(group, "bob") == []
+    assert owners(group) == {
+        "1-0": "alice", "2-0": "alice", "3-0": "alice", "4-0": "bob", "5-0": "alice",
+    }  # fmt: skip
+
+
+def test_no_history_is_an_empty_list_and_nothing_new_is_no_stream(redis):
+    redis.xgroup_create("s", "g", mkstream=True)
+    assert redis.xreadgroup("g", "alice", {"s": "0"}) == {"s": []}
+    assert redis.xreadgroup("g", "alice", {"s": ">"}) == {}
+
+
+def test_history_is_the_own_pending_entries_after_an_id(group):
+    group.xack("s", "g", "2-0")
+    assert read(group, "alice", "0") == ["1-0", "3-0"]
+    assert read(group, "alice", "1-0") == ["3-0"]
+    assert read(group, "alice", "0", count=1) == ["1-0"]
+    assert read(group, "bob", "0") == []
+
+
+def test_history_ignores_block(group):
+    assert read(group, "bob", "0", block=60_000) == []
+
+
+def test_a_deleted_entry_of_the_history_has_empty_fields(group):
+    group.xdel("s", "2-0")
+    group.xtrim("s", minid="2", approximate=False)
+    assert group.xreadgroup("g", "alice", {"s": "0"}) == {
+        "s": [("1-0", {}), ("2-0", {}), ("3-0", {"n": "1"})]
+    }
+
+
+def test_a_read_of_two_streams_takes_new_entries_of_both(group):
+    group.xadd("t", {"n": 1}, id="1-0")
+    with pytest.raises(ResponseError, match="NOGROUP"):  # each needs the group
+        group.xreadgroup("g", "bob", {"s": ">", "t": ">"})
+    group.xgroup_create("t", "g", "0")
+    found = group.xreadgroup("g", "bob", {"s": ">", "t": ">"}, count=1)
+    assert {stream: part[0][0] for stream, part in found.items()} == {"s": "4-0", "t": "1-0"}
+
+
+def test_noack_leaves_nothing_pending(group):
+    assert read(group, "bob", noack=True) == ["4-0", "5-0"]
+    assert set(owners(group).values()) == {"alice"}
+    assert group.xinfo_groups("s")[0]["last-delivered-id"] == "5-0"
+
+
+def test_deliveries_are_1_then_2_and_justid_leaves_2(group):
+    assert deliveries(group, "1-0") == 1
+    group.xclaim("s", "g", "bob", 0, ["1-0"])
+    assert deliveries(group, "1-0") == 2
+    group.xclaim("s", "g", "carol", 0, ["1-0"], justid=True)
+    group.xautoclaim("s", "g", "bob", 0, justid=True)
+    assert deliveries(group, "1-0") == 2
+
+
+def test_reading_the_own_history_raises_deliveries(group):
+    read(group, "alice", "0", count=2)
+    assert [deliveries(group, f"{ms}-0") for ms in (1, 2, 3)] == [2, 2, 1]
+
+
+class BlockedInGroup(Blocked):
+    """An XREADGROUP that waits for new entries of `s` in another thread."""
+
+    def _read(self, start):
+        with connect() as client:
+            try:
+                self._reply = client.xreadgroup("g", "bob", {"s": ">"}, block=60_000)
+            except ResponseError as error:
+                self._error = str(error)
+
+    def error(self):
+        self._thread.join()
+        return self._error
+
+
+@pytest.fixture
+def drained(redis):
+    redis.xgroup_create("s", "g", mkstream=True)
+    return redis
+
+
+def test_an_entry_wakes_the_blocked_consumer(drained):
+    consumer = BlockedInGroup(drained)
+    add(drained, "1-0")
+    assert consumer.reply() == ["1-0"]
+
+
+def test_destroy_wakes_the_blocked_consumer_with_nogroup(drained):
+    consumer = BlockedInGroup(drained)
+    drained.xgroup_destroy("s", "g")
+    assert consumer.error().startswith("NOGROUP ")
+
+
+def test_deleting_the_key_wakes_the_blocked_consumer_with_an_error(drained):
+    consumer = BlockedInGroup(drained)
+    drained.delete("s")
+    assert consumer.error().startswith(("NOGROUP ", "UNBLOCKED "))  # the second is Redis 7.0
+
+
+def test_a_key_of_another_type_wakes_the_blocked_consumer_with_an_error(drained):
+    consumer = BlockedInGroup(drained)
+    drained.set("s", "text")
+    assert consumer.error().startswith(("WRONGTYPE ", "UNBLOCKED "))  # the second is Redis 7.0
+
+
+# ------------------------------------------------------------------ XACK, XCLAIM, XAUTOCLAIM
+
+
+def test_an_entry_is_acknowledged_once(group):
+    assert group.xack("s", "g", "1-0", "1-0") == 1
+    assert group.xack("s", "g", "1-0") == 0
+
+
+def test_xack_of_what_was_never_delivered_or_is_not_there_is_0(group):
+    assert group.xack("s", "g", "4-0") == 0
+    assert group.xack("s", "nobody", "1-0") == 0
+    assert group.xack("missing", "g", "1-0") == 0
+
+
+def test_xack_ignores_who_owns_the_entry(group):
+    group.xclaim("s", "g", "bob", 0, ["1-0"])
+    assert group.xack("s", "g", "1-0") == 1  # by alice, who came back
+    assert read(group, "bob", "0") == []
+
+
+def test_xclaim_takes_only_what_was_idle_long_enough(group):
+    assert group.xclaim("s", "g", "bob", 60_000, ["1-0"]) == []
+    group.xclaim("s", "g", "alice", 0, ["1-0"], idle=60_000)
+    assert group.xclaim("s", "g", "bob", 60_000, ["1-0"]) == [("1-0", {"n": "1"})]
+    assert owners(group)["1-0"] == "bob"
+
+
+def test_xclaim_of_a_trimmed_entry_drops_it(group):
+    group.xtrim("s", minid="2", approximate=False)
+    assert group.xclaim("s", "g", "bob", 0, ["1-0", "2-0"]) == [("2-0", {"n": "1"})]
+    assert owners(group) == {"2-0": "bob", "3-0": "alice"}
+
+
+def test_xautoclaim_over_deletions_moves_its_cursor_with_no_entries(group):
+    group.xdel("s", "1-0", "2-0")
+    assert group.xautoclaim("s", "g", "bob", 0, count=1) == ["2-0", [], ["1-0"]]
+    assert group.xautoclaim("s", "g", "bob", 0, "2-0", count=1) == ["3-0", [], ["2-0"]]
+    end = ["0-0", [("3-0", {"n": "1"})], []]
+    assert group.xautoclaim("s", "g", "bob", 0, "3-0", count=1) == end
+    assert owners(group) == {"3-0": "bob"}
+
+
+def test_force_makes_an_acknowledged_entry_pending_again(group):
+    group.xack("s", "g", "1-0", "2-0")
+    assert group.xclaim("s", "g", "bob", 0, ["1-0"]) == []
+    group.xclaim("s", "g", "bob", 0, ["1-0"], idle=60_000, retrycount=7, force=True)
+    [found] = group.xpending_range("s", "g", "-", "+", 1)
+    assert (found["message_id"], found["consumer"], found["times_delivered"]) == ("1-0", "bob", 7)
+    assert found["time_since_delivered"] >= 60_000
+
+
+def test_force_does_not_make_a_deleted_entry_pending(group):
+    group.xack("s", "g", "1-0")
+    group.xdel("s", "1-0")
+    for justid in (False, True):
+        assert group.xclaim("s", "g", "bob", 0, ["1-0"], force=True, justid=justid) == []
+    assert "1-0" not in owners(group)
+
+
+# ------------------------------------------------------------------ XINFO
+
+
+def lag(redis):
+    return redis.xinfo_groups("s")[0]["lag"]
+
+
+def test_the_lag_is_null_after_an_xdel_ahead_and_recovers_after_a_drain(group):
+    assert lag(group) == 2
+    group.xdel("s", "4-0")
+    assert lag(group) is None
+    read(group, "alice")
+    assert lag(group) in (0, 1)  # Redis 7.0 still counts the deleted one as unread
+    group.xgroup_setid("s", "g", "0")
+    while read(group, "alice", count=1):
+        pass
+    assert lag(group) == 0
+
+
+def test_the_lag_is_too_large_when_unread_entries_were_trimmed(group):
+    group.xtrim("s", maxlen=1, approximate=False)
+    assert lag(group) in (1, 2)  # Redis 8 is right
+    read(group, "alice")
+    add(group, "6-0", "7-0")
+    assert lag(group) in (2, 3)  # Valkey again, too; Redis 7.0 stays wrong
+
+
+def test_pending_entries_stay_when_their_data_is_deleted(group):
+    group.xdel("s", "1-0")
+    group.xtrim("s", maxlen=0, approximate=False)
+    assert group.xpending("s", "g")["pending"] == 3
+
+
+def test_idle_and_inactive_differ_between_servers(group):
+    def wait(field="idle"):
+        while about(group, "alice")[field] < 20:
+            pass
+
+    wait()
+    group.xack("s", "g", "1-0")
+    assert about(group, "alice")["idle"] >= 20  # XACK does not count
+    read(group, "bob")
+    wait()
+    assert read(group, "alice") == []
+    if "inactive" in about(group, "alice"):  # Redis 7.2 and Valkey: an attempt ends idle
+        assert about(group, "alice")["idle"] < about(group, "alice")["inactive"]
+        group.xgroup_createconsumer("s", "g", "carol")
+        assert about(group, "carol")["inactive"] == -1
+    else:  # Redis 7.0: only getting an entry does
+        assert about(group, "alice")["idle"] >= 20

@@ -15,17 +15,17 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from helpers import AsyncReader, Entry, EntryId, Reader, clean, connect, connect_async
+from helpers.chaos import LOSSES, Fault, Proxy
 from helpers.errors import CheckpointError, CourseError, EntryIdError
 from helpers.patience import Patience
 from helpers.server import OwnServer, find_server
-from tests.proxy import Fault, Proxy
 
 FAST = {"block_ms": 20}
 
 
 @pytest.fixture
 def proxy(redis, monkeypatch):
-    with Proxy(find_server().url) as proxy:
+    with Proxy() as proxy:
         monkeypatch.setenv("REDIS_URL", proxy.url)
         yield proxy
 
@@ -428,7 +428,7 @@ def test_a_late_copy_of_a_move_cannot_move_the_checkpoint_back(redis, proxy):
     fill(redis, 6)
     with connect() as client, Reader(client, "s", start="0", name="me") as reader:
         reader.read(count=2, **FAST)
-        proxy.arm({1: Fault.HOLD})
+        proxy.arm(Fault.HOLD)
         reader.commit()
         reader.read(count=2, **FAST)
         reader.commit()
@@ -453,47 +453,49 @@ def test_a_connection_lost_while_it_blocks_is_made_anew(redis, proxy):
     assert position(redis) == "2-0"
 
 
-@pytest.mark.parametrize("fault", list(Fault))
+@pytest.mark.parametrize("fault", LOSSES)
 def test_a_fault_at_any_command_costs_nothing(redis, proxy, fault):
     commands = 0
 
-    def run(faults):
+    def run(at=None):
         nonlocal commands
         redis.delete("reader:me")
         with connect() as client:
-            proxy.arm(faults)
+            proxy.reset()
+            if at:
+                proxy.arm(fault, at=at)
             with Reader(client, ["s", "t"], start="$", name="me") as reader:
                 fill(redis, 2, start=reader.positions["s"].ms + 1)
                 assert len(take(reader, 2)) == 2
         commands = len(proxy.commands)
-        proxy.arm({})
+        proxy.reset()
         assert position(redis) == redis.xinfo_stream("s")["last-generated-id"]
 
-    run({})
-    for number in range(1, commands + 1):
-        run({number: fault})
+    run()
+    for at in (*range(1, commands + 1), "HELLO", "CLIENT SETINFO"):
+        run(at)
 
 
 def test_the_same_under_asyncio(redis, proxy):
-    async def run(faults):
+    async def run(at):
         redis.delete("reader:me")
         async with connect_async() as client:
-            proxy.arm(faults)
+            proxy.arm(Fault.LOSE_REPLY, at=at)
             async with AsyncReader(client, "s", start="0", name="me") as reader:
                 assert numbers(await take_async(reader, 3)) == [1, 2, 3]
-        proxy.arm({})
+        proxy.reset()
         assert position(redis) == "3-0"
 
     fill(redis, 3)
-    for number in range(1, 12):
-        asyncio.run(run({number: Fault.LOSE_REPLY}))
+    for at in (*range(1, 8), "HELLO", "CLIENT SETINFO"):
+        asyncio.run(run(at))
 
 
 def test_it_gives_up_when_the_server_stays_away(redis, proxy):
     with connect() as client, Reader(client, "s") as reader:
         client.ping()
         reader._place._patience = Patience(limit_s=-1)
-        proxy.arm({1: Fault.CUT_BEFORE})
+        proxy.arm(Fault.CUT_BEFORE)
         with pytest.raises(redis_py.ConnectionError):
             reader.read(**FAST)
 

@@ -12,8 +12,17 @@ from typing import Any
 import redis
 
 from helpers.blank import BLANK, Blank
-from helpers.checks import progress, sandbox
-from helpers.checks.sandbox import CannotTravel, Failure, Outcome, Returned, Running, Unfinished
+from helpers.chaos import (
+    CannotTravel,
+    Failure,
+    Outcome,
+    Proxy,
+    Returned,
+    Running,
+    Unfinished,
+    start,
+)
+from helpers.checks import progress
 from helpers.checks.slips import advice
 from helpers.checks.verdict import StillBlank, Trouble, Verdict, Wrong
 from helpers.connect import connect
@@ -127,8 +136,7 @@ class Scene:
         token = secrets.token_hex(4)
         self._prefix = f"lab{lab}:check:{token}:"
         self._client_name = f"check-{token}"
-        url = find_server().url
-        self._named_url = f"{url}{'&' if '?' in url else '?'}client_name={self._client_name}"
+        self._url = find_server().url
 
     def __enter__(self) -> Scene:
         return self
@@ -150,24 +158,46 @@ class Scene:
         pipeline.execute()
         return key
 
-    def call(self, function: Any, *arguments: Any, slow: str = "", limit_s: float = LIMIT_S) -> Any:
+    def call(
+        self,
+        function: Any,
+        *arguments: Any,
+        slow: str = "",
+        limit_s: float = LIMIT_S,
+        through: Proxy | None = None,
+    ) -> Any:
         """Run a learner's function and give back what it returns.
 
         Args:
             function: the learner's.
             arguments: `CLIENT` stands for a client.
             slow: the hint if it does not return in time.
+            limit_s: how long it may take, in seconds.
+            through: a proxy from `proxied()`, for its connections to go through.
 
         Raises:
             Wrong: it raised, never returned, or cannot be run outside the notebook.
             StillBlank: it returned the blank.
         """
-        with self.running(function, *arguments) as process:
+        with self.running(function, *arguments, through=through) as process:
             return result(process.outcome(limit_s), slow, limit_s)
 
-    def running(self, function: Any, *arguments: Any) -> contextlib.AbstractContextManager[Running]:
-        """Start a learner's function and go on: the function ends with the `with` block."""
-        return _travelling(sandbox.running(function, *arguments, url=self._named_url))
+    def running(self, function: Any, *arguments: Any, through: Proxy | None = None) -> Running:
+        """Start a learner's function and go on: the function ends with the `with` block.
+
+        Raises:
+            Wrong: it cannot be run outside the notebook.
+        """
+        url = through.url if through else self._url
+        named = f"{url}{'&' if '?' in url else '?'}client_name={self._client_name}"
+        try:
+            return start(function, *arguments, url=named)
+        except CannotTravel as error:
+            raise stays_here(error) from error
+
+    def proxied(self) -> Proxy:
+        """A proxy in front of the server, for `running(…, through=proxy)`; use it by `with`."""
+        return Proxy()
 
     def time_out(self) -> bool:
         """Let a BLOCK of the function at work end in vain, by CLIENT UNBLOCK; False if none is."""
@@ -195,19 +225,13 @@ class Scene:
                     commands.append([words[0].upper(), *words[1:]])
 
 
-@contextlib.contextmanager
-def _travelling(started: contextlib.AbstractContextManager[Running]) -> Iterator[Running]:
-    """A function at work, or the reason why it cannot leave the notebook."""
-    with contextlib.ExitStack() as stack:
-        try:
-            process = stack.enter_context(started)
-        except CannotTravel as error:
-            raise Wrong(
-                "Use only the arguments, imports and functions of your own: the check runs "
-                "your function in a process of its own.",
-                found=f"something that exists only in this notebook ({error})",
-            ) from error
-        yield process
+def stays_here(error: CannotTravel) -> Wrong:
+    """The verdict on a function that cannot be run outside the notebook."""
+    return Wrong(
+        "Use only the arguments, imports and functions of your own: the check runs "
+        "your function in a process of its own.",
+        found=f"something that exists only in this notebook ({error.reason})",
+    )
 
 
 def result(outcome: Outcome, slow: str, limit_s: float) -> Any:

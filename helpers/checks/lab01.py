@@ -6,8 +6,8 @@ from typing import Any
 
 import redis
 
+from helpers.chaos import CLIENT
 from helpers.checks.lab import Lab, Scene, ids_of
-from helpers.checks.sandbox import CLIENT
 from helpers.checks.verdict import Wrong
 from helpers.entry import entries
 

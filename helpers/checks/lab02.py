@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import time
-from functools import partial
 from typing import Any
 
+from helpers.chaos import CLIENT, Returned, Running, Unfinished
 from helpers.checks.lab import LIMIT_S, Lab, Scene, ids_of, result
-from helpers.checks.sandbox import CLIENT, Returned, Running, Unfinished
+from helpers.checks.predictions import expect_predicted
 from helpers.checks.verdict import Wrong
-from helpers.connect import connect
+from helpers.checks.work import WORK_S, handled, handler, until_begun
 
 lab = Lab("02", "`solutions/02_blocking_reads.ipynb`")
 
-WORK_S = 0.08  # how long the check's own handler takes for an entry
 SETTLE_S = 0.3  # time for a learner's function to come to its XREAD
 
 
@@ -33,18 +32,11 @@ def how_many(scene: Scene, brought: Any) -> str:
         "1500-0": "the ID need not exist: what comes after it counts",
         "$": "`$` is the last ID at the moment of the call, and nothing is after it yet",
     }
-    if not isinstance(brought, dict) or set(brought) != set(why):
-        raise Wrong("Keep the dict as the lab gives it: six IDs, each with a number.")
     ids = ["1000-0", "1000-1", "2000-0"]
     stream = scene.stream("three", [(one, {"n": "1"}) for one in ids])
-    for after, reason in why.items():
-        reply: Any = scene.redis.xread({stream: after})
-        told = len(reply.get(stream, []))
-        if brought[after] != told or isinstance(brought[after], bool):
-            raise Wrong(
-                f"{reason[:1].upper()}{reason[1:]}.", expected=f"`{after}`: {told}",
-                instead=brought[after],
-            )  # fmt: skip
+    replies: dict[str, Any] = {after: scene.redis.xread({stream: after}) for after in why}
+    told = {after: len(reply.get(stream, [])) for after, reply in replies.items()}
+    expect_predicted(brought, told, why, "six IDs, each with a number")
     return "The server agrees with all six."
 
 
@@ -170,7 +162,7 @@ def _block(command: list[str]) -> float:
 def follow(scene: Scene, follow_stream: Any) -> str:
     """Every entry that comes from the start on is handled once, in order, also after a lull."""
     stream = scene.stream("follow", [("1-0", {"n": "old"})])
-    handle = partial(work, scene.key("work"))
+    handle = handler(scene)
     wanted = [str(n) for n in range(1, 8)]
     with (
         scene.watching(stream) as commands,
@@ -184,7 +176,7 @@ def follow(scene: Scene, follow_stream: Any) -> str:
             time.sleep(WORK_S * 1.6 if n == "4" else 0.01)
         scene.redis.xadd(stream, {"n": "one too many"})
         outcome = process.outcome(LIMIT_S)
-        found = _handled(scene)
+        found = handled(scene)
     busy = sum(command[0] == "XREAD" and not _block(command) for command in commands)
     if found == wanted and busy > 2:
         raise Wrong(
@@ -307,11 +299,12 @@ def resume(scene: Scene, resume_reading: Any) -> str:
     """Killed twice in the middle of the work: nothing is lost, and little is done again."""
     wanted = [str(n) for n in range(1, 9)]
     stream = scene.stream("resume", [(f"{n}-0", {"n": n}) for n in wanted])
-    place, handle = scene.key("place"), partial(work, scene.key("work"))
+    place, handle = scene.key("place"), handler(scene)
     mistaken = not scene.redis.exists("place")
     for begun in (3, 6):
-        with scene.running(resume_reading, CLIENT, stream, place, handle) as process:
-            if _until_begun(scene, process, begun):
+        stuck = handler(scene, stuck=begun)
+        with scene.running(resume_reading, CLIENT, stream, place, stuck) as process:
+            if until_begun(scene, process, begun):
                 process.kill()  # in the middle of its work on an entry
             else:
                 result(process.outcome(LIMIT_S), "", LIMIT_S)
@@ -325,7 +318,7 @@ def resume(scene: Scene, resume_reading: Any) -> str:
             "`place` is a variable that holds the name of a key: write it without quotes.",
             found="a key named 'place'",
         )
-    _expect_each_once(_handled(scene), wanted, scene.redis.xlen(stream))
+    _expect_each_once(handled(scene), wanted, scene.redis.xlen(stream))
     slow = "Nothing is left, and it still waits: end when `xread` brings nothing more."
     result(outcome, slow, LIMIT_S)
     return "Killed twice in the middle of its work, and every entry was handled: at least once."
@@ -361,30 +354,6 @@ def _expect_each_once(found: list[str], wanted: list[str], length: int) -> None:
             expected="no entry again that was handled and noted",
             found=f"{again} handled again",
         )
-
-
-def work(key: str, fields: Any) -> None:
-    """The handler that checks hand to a learner's function: it notes when it began and ended."""
-    number = fields["n"] if isinstance(fields, dict) else str(fields)
-    with connect() as client:
-        client.rpush(f"{key}:begun", number)
-        time.sleep(WORK_S)
-        client.rpush(f"{key}:done", number)
-
-
-def _handled(scene: Scene, what: str = "done") -> list[str]:
-    return [str(one) for one in scene.redis.lrange(f"{scene.key('work')}:{what}", 0, -1)]
-
-
-def _until_begun(scene: Scene, process: Running, count: int) -> bool:
-    """Wait until the handler has been called so often; False if the function ended before."""
-    process.begun()
-    deadline = time.monotonic() + LIMIT_S
-    while time.monotonic() < deadline and process.alive:
-        if len(_handled(scene, "begun")) >= count:
-            return True
-        time.sleep(0.005)
-    return False
 
 
 def _values(answer: Any) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from helpers.checks.sandbox import Failure
+from helpers.chaos import Failure
 
 _SLIPS = (
     (
@@ -29,6 +29,30 @@ _SLIPS = (
         "ResponseError",
         "Invalid stream ID",
         "An ID is a text like `1526919030474-0`. A reply holds pairs of an ID and fields.",
+    ),
+    (
+        "ResponseError",
+        "NOGROUP",
+        "There is no group of this name on this stream. `xreadgroup` takes the group, the "
+        "consumer's name, and then the streams, in this order.",
+    ),
+    (
+        "ResponseError",
+        "meaningless in the context of XREADGROUP",
+        "`$` is for XREAD. A group remembers its place, and XREADGROUP takes `>`: what nobody in "
+        "the group was given yet.",
+    ),
+    (
+        "ResponseError",
+        "requires the key to exist|no such key",
+        "There is no stream of this name. To make an empty one together with the group, there is "
+        "MKSTREAM: `mkstream=True`.",
+    ),
+    (
+        "RuntimeError",
+        "running event loop",
+        "The event loop runs already, in a notebook and in every coroutine: what you want "
+        "from `asyncio.run`, `await` does.",
     ),
     ("Unpicklable", "coroutine", "An `await` is missing: what came back is a promise, no value."),
     ("RuntimeWarning", "never awaited", "An `await` is missing, so a command was never sent."),

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from helpers.chaos import CLIENT, Failure, Fault, Returned, Unfinished
 from helpers.checks import open_lab, progress
 from helpers.checks.lab import Lab, Scene
-from helpers.checks.sandbox import CLIENT, Returned, Unfinished
 from helpers.checks.verdict import Verdict, Wrong
 from helpers.errors import CourseError
 from tests.checks.answers import answer, function
@@ -180,6 +180,37 @@ def test_a_killed_function_may_have_ended_before(redis):
     ):
         assert process.outcome(2) == Returned(1)
         process.kill()
+
+
+def test_a_function_can_run_through_a_proxy_and_be_killed_between_two_commands(redis):
+    twice = answer(function(TAKES, "redis.incr(stream)\nredis.incr(stream)\nreturn 'done'"))
+    with Scene("97") as scene, scene.proxied() as proxy:
+        key = scene.key("count")
+        assert scene.call(twice, CLIENT, key, through=proxy) == "done"
+        assert proxy.commands == [["INCRBY", key, "1"]] * 2
+        proxy.arm(Fault.FREEZE_AFTER, at=1)
+        with scene.running(twice, CLIENT, key, through=proxy) as process:
+            assert proxy.frozen()
+            process.kill()
+        assert scene.redis.get(key) == "3"
+        proxy.arm(Fault.LOSE_REPLY, at=("INCRBY", 2))
+        with scene.running(twice, CLIENT, key, through=proxy) as process:
+            outcome = process.outcome(2)
+            assert isinstance(outcome, Failure)
+            assert outcome.kind == "ConnectionError"
+        assert scene.redis.get(key) == "5"
+
+
+def test_a_wait_can_be_timed_out_also_through_a_proxy(redis):
+    waiting = answer(function(TAKES, "return redis.xread({stream: '$'}, block=0)"))
+    with (
+        Scene("97") as scene,
+        scene.proxied() as proxy,
+        scene.running(waiting, CLIENT, scene.key("none"), through=proxy) as process,
+    ):
+        while not scene.time_out():
+            time.sleep(0.01)
+        assert process.outcome(2) == Returned({})
 
 
 def test_watching_records_only_the_commands_that_name_the_key(redis):

@@ -1,4 +1,4 @@
-"""The other side of `sandbox`: run a learner's function in a process of its own.
+"""The other side of `Running`: run a function in a process of its own.
 
 Reads the function and its arguments from standard input, and writes to the file descriptor
 given as first argument: one byte when the function is about to run, then its outcome.
@@ -18,7 +18,7 @@ from typing import Any
 
 import cloudpickle
 
-from helpers.checks.sandbox import Client, Failure, Returned
+from helpers.chaos.outcome import Client, Failure, Returned
 from helpers.connect import connect, connect_async
 
 
@@ -26,20 +26,28 @@ def main() -> None:
     """Run what standard input holds, and report."""
     with os.fdopen(int(sys.argv[1]), "wb") as report:
         function, arguments = pickle.load(sys.stdin.buffer)
-        outcome: Returned | Failure
+        failed = False
         try:
-            client = connect_async() if inspect.iscoroutinefunction(function) else connect()
-            ready = [client if isinstance(one, Client) else one for one in arguments]
+            ready = _with_client(function, arguments)
             report.write(b"R")
             report.flush()
             outcome = _attentively(function, ready)
             told = _packed(outcome)
         except BaseException as error:
+            failed = True
+            traceback.print_exception(error)
             told = cloudpickle.dumps(_failure(error))
         report.write(told)
         report.flush()
     sys.stdout.flush()
-    os._exit(0)  # threads and tasks that the function left behind do not matter
+    os._exit(failed)  # threads and tasks that the function left behind do not matter
+
+
+def _with_client(function: Any, arguments: tuple[Any, ...]) -> list[Any]:
+    if not any(isinstance(one, Client) for one in arguments):
+        return list(arguments)
+    client = connect_async() if inspect.iscoroutinefunction(function) else connect()
+    return [client if isinstance(one, Client) else one for one in arguments]
 
 
 def _attentively(function: Any, arguments: list[Any]) -> Returned | Failure:

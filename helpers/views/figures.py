@@ -1,4 +1,4 @@
-"""Figures and widgets for the lessons, drawn from plain data: nothing here talks to a server."""
+"""Figures for the lessons, drawn from plain data: nothing here talks to a server."""
 
 from __future__ import annotations
 
@@ -50,10 +50,12 @@ def bars(values: Mapping[str, float], *, unit: str, title: str, marked: str = ""
     names = list(values)
     colours = [ORANGE if name == marked else BLUE for name in names]
     drawn = axes.barh(names, [values[name] for name in names], color=colours, height=0.65)
-    axes.bar_label(drawn, labels=[f" {value:,.1f}" for value in values.values()])
+    digits = 0 if max(values.values()) >= 1000 else 1
+    axes.bar_label(drawn, labels=[f" {value:,.{digits}f}" for value in values.values()])
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.10g}")
     axes.invert_yaxis()
     axes.set_xlabel(unit)
-    axes.margins(x=0.12)
+    axes.margins(x=0.15)
     return figure
 
 
@@ -70,6 +72,43 @@ def timeline(rows: Mapping[str, Sequence[float]], *, title: str, span_s: float) 
     axes.set_ylim(len(rows) - 0.5, -0.5)
     axes.set_xlim(0, span_s)
     axes.set_xlabel("seconds")
+    return figure
+
+
+def lanes(rows: Mapping[str, Sequence[float]], *, title: str, unit: str) -> Figure:
+    """A lane for each name, with a box for each thing that went to it."""
+    figure, axes = _canvas(title, height=0.9 + 0.6 * len(rows))
+    for place, (things, colour) in enumerate(
+        zip(rows.values(), (BLUE, ORANGE, GREEN, PURPLE) * len(rows), strict=False)
+    ):
+        axes.plot(things, [place] * len(things), "s", markersize=24, color=colour)
+        for thing in things:
+            axes.text(
+                thing, place + 0.02, f"{thing:g}", ha="center", va="center", color="white",
+                weight="bold",
+            )  # fmt: skip
+    axes.set_yticks(range(len(rows)), list(rows), fontsize=12)
+    axes.set_ylim(len(rows) - 0.5, -0.5)
+    axes.margins(x=0.08)
+    axes.set_xlabel(unit)
+    axes.grid(visible=False)
+    return figure
+
+
+def curves(
+    series: Mapping[str, Sequence[tuple[float, float]]], *, title: str, x: str, y: str
+) -> Figure:
+    """Lines through points (x, y), each with its name at its end."""
+    figure, axes = _canvas(title)
+    for colour, (name, points) in zip((BLUE, ORANGE, GREEN, PURPLE), series.items(), strict=False):
+        axes.plot(*zip(*points, strict=True), color=colour, linewidth=2.5)
+        axes.annotate(f"  {name}", points[-1], color=colour, va="center", fontsize=11)
+    axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+    axes.set_xlabel(x)
+    axes.set_ylabel(y)
+    axes.set_ylim(bottom=0)
+    axes.set_xlim(left=0)
+    axes.margins(x=0.15)
     return figure
 
 

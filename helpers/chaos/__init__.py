@@ -1,0 +1,29 @@
+"""Real failures: processes that are killed and paused, and a proxy that loses what passes.
+
+Crew, start         functions and programs at work, in processes of their own
+Proxy, Fault        lost replies, broken connections, commands that stand still
+"""
+
+from __future__ import annotations
+
+from helpers.chaos.crew import Crew, start
+from helpers.chaos.outcome import CLIENT, CannotTravel, Failure, Outcome, Returned, Unfinished
+from helpers.chaos.process import Process
+from helpers.chaos.proxy import LOSSES, Fault, Proxy
+from helpers.chaos.running import Running
+
+__all__ = [
+    "CLIENT",
+    "LOSSES",
+    "CannotTravel",
+    "Crew",
+    "Failure",
+    "Fault",
+    "Outcome",
+    "Process",
+    "Proxy",
+    "Returned",
+    "Running",
+    "Unfinished",
+    "start",
+]

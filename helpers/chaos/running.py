@@ -1,0 +1,104 @@
+"""Run a function in a process of its own, and learn what became of it.
+
+The function travels by value, with what it uses of the notebook. A Redis client that it uses
+is made anew on the other side.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import select
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from helpers.chaos.outcome import Failure, Outcome, Returned, Unfinished, packed
+from helpers.chaos.process import Process
+
+START_LIMIT_S = 15.0  # a fresh Python with its imports, on a slow and busy machine
+GLANCE_S = 0.05  # how soon a thread sees what another one has read
+
+
+class Running(Process):
+    """A function at work in another process. Made by `start()`."""
+
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        *arguments: Any,
+        name: str,
+        url: str | None = None,
+        output: Path | str | None = None,
+    ) -> None:
+        payload = packed((function, arguments))
+        reading, writing = os.pipe()
+        self._report = os.fdopen(reading, "rb", buffering=0)
+        self._told = b""
+        self._complete = False
+        try:
+            with tempfile.TemporaryFile() as given:
+                given.write(payload)
+                given.seek(0)
+                super().__init__(
+                    [sys.executable, "-m", "helpers.chaos.worker", str(writing)],
+                    name=name,
+                    url=url,
+                    output=output,
+                    stdin=given,
+                    pass_fds=[writing],
+                )
+        except BaseException:
+            self._report.close()
+            raise
+        finally:
+            os.close(writing)
+
+    def begun(self, limit_s: float = START_LIMIT_S) -> bool:
+        """Wait until the function is about to run; False if it never does."""
+        self._read_until(lambda: bool(self._told), limit_s)
+        return self._told[:1] == b"R"
+
+    def outcome(self, limit_s: float) -> Outcome:
+        """Wait for the function to return, at most `limit_s` seconds from when it began."""
+        self.begun()
+        ended = self._read_until(lambda: False, limit_s)
+        if not ended or len(self._told) < 2:
+            return Unfinished(ended)
+        outcome = pickle.loads(self._told.removeprefix(b"R"))
+        assert isinstance(outcome, Returned | Failure)
+        return outcome
+
+    def _read_until(self, enough: Callable[[], bool], limit_s: float) -> bool:
+        """Read the report until it is enough or has ended; False if time runs out first."""
+        deadline = time.monotonic() + limit_s
+        while not self._complete and not enough():
+            left = max(0.0, deadline - time.monotonic())
+            if self._readable(min(left, GLANCE_S)):
+                with self._lock:
+                    self._read_report()
+            elif left <= GLANCE_S:
+                return False
+        return True
+
+    def _readable(self, limit_s: float) -> bool:
+        try:
+            return bool(select.select([self._report], [], [], limit_s)[0])
+        except (OSError, ValueError):  # another thread saw the end, and has read all there was
+            return True
+
+    def _read_report(self) -> None:
+        if not self._complete and self._readable(0):
+            chunk = self._report.read(65536)
+            self._told += chunk or b""
+            self._complete = not chunk
+
+    def _close(self) -> None:
+        super()._close()
+        while not self._complete and self._readable(0):  # a fork may hold the other end open
+            self._read_report()
+        self._complete = True
+        self._report.close()

@@ -1,0 +1,229 @@
+"""Whether a learner's running total stays exact, whatever befalls the process that counts.
+
+Each fault has a city of its own, whose entries were added just before. So the totals at the
+end tell which fault made them wrong.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any, NamedTuple, cast
+
+from helpers.chaos import CLIENT, Failure, Fault, Proxy, Unfinished
+from helpers.checks.crashes import ALICE, BOB, GROUP, grouped, last_delivered, pending
+from helpers.checks.lab import LIMIT_S, Scene, result
+from helpers.checks.lives import Life, Nursery
+from helpers.checks.verdict import Wrong
+
+CITIES = ("coimbatore", "madurai", "ooty", "salem", "erode", "karur", "vellore", "tiruppur")
+RAIN = (3, 5, 7)  # millimetres of the entries that each city adds
+MOST_KILLS = 5
+SLOW = "Nothing is left to count, and it still runs: end when there is no more."
+
+# Commands that change nothing, or only whose an entry is: a kill before one of them is the same
+# as a kill after the command that came before it.
+HARMLESS = {
+    *("XREADGROUP", "XPENDING", "XCLAIM", "XAUTOCLAIM", "XRANGE", "XREVRANGE", "XLEN", "XINFO"),
+    *("GET", "MGET", "HGET", "HMGET", "HGETALL", "EXISTS", "HEXISTS", "SISMEMBER", "ZSCORE"),
+    *("WATCH", "UNWATCH", "DISCARD", "SCRIPT", "COMMAND", "TYPE", "PING"),
+}
+
+
+class Stage(NamedTuple):
+    """A fault, and the city that it befalls."""
+
+    city: str
+    fault: str  # `killed`, `lost` or `paused`
+    command: str
+
+
+class Course:
+    """The faults one after the other, on one stream."""
+
+    def __init__(self, scene: Scene, nursery: Nursery, proxy: Proxy, count: Any) -> None:
+        self.scene, self.proxy = scene, proxy
+        self.stream, self.totals = grouped(scene, "rain"), scene.key("totals")
+        self.stages: list[Stage] = []
+        self._begin = partial(nursery.begin, count, CLIENT, self.stream, GROUP)
+        self._cities = iter(CITIES)
+
+    def alice(self) -> Life:
+        """A life of alice, whose commands pass the proxy."""
+        return self._begin(ALICE, self.totals, through=self.proxy)
+
+    def rain(self, city: str) -> None:
+        """Add the entries of a city."""
+        for millimetres in RAIN:
+            self.scene.redis.xadd(self.stream, {"city": city, "mm": millimetres})
+
+    def plain(self) -> list[str]:
+        """Without a fault. Gives the commands that change something, in their order."""
+        self.rain("chennai")
+        result(self.alice().outcome(), SLOW, LIMIT_S)
+        return changing([command[0] for command in self.proxy.commands])
+
+    def struck(self, stage: str, fault: Fault, command: str) -> Life:
+        """A life of alice whose command is struck, for the first of the entries just added."""
+        begun = len(pending(self.scene, self.stream)) + len(self._unread())
+        self.stages.append(Stage(next(self._cities), stage, command))
+        self.rain(self.stages[-1].city)
+        self.proxy.reset()
+        self.proxy.arm(Fault.FREEZE_BEFORE)  # so that what opens the connection is not counted
+        alice = self.alice()
+        if alice.stands(self.proxy):
+            self.proxy.arm(fault, (command, begun + 1))
+            self.proxy.thaw()
+        return alice
+
+    def _unread(self) -> Any:
+        """What an earlier life left for `>`."""
+        after = last_delivered(self.scene, self.stream)
+        return self.scene.redis.xrange(self.stream, f"({after}")
+
+    def kill(self, command: str) -> None:
+        """Killed before a command."""
+        alice = self.struck("killed", Fault.FREEZE_BEFORE, command)
+        if alice.stands(self.proxy):
+            alice.kill()
+            self.proxy.thaw()
+        else:
+            result(alice.outcome(), SLOW, LIMIT_S)
+
+    def lose_reply(self, command: str) -> None:
+        """The server runs a command, and its reply never comes."""
+        outcome = self.struck("lost", Fault.LOSE_REPLY, command).outcome()
+        if not (isinstance(outcome, Failure) and outcome.kind == "ConnectionError"):
+            result(outcome, SLOW, LIMIT_S)
+
+    def pause(self, command: str) -> None:
+        """Alice stands still before a command; bob claims and does her work; she goes on."""
+        alice = self.struck("paused", Fault.FREEZE_BEFORE, command)
+        alice.stands(self.proxy)
+        self.scene.redis.xautoclaim(self.stream, GROUP, BOB, 0, count=1000, justid=True)
+        result(self._begin(BOB, self.totals).outcome(), SLOW, LIMIT_S)
+        self.proxy.thaw()
+        if isinstance(alice.outcome(), Unfinished):
+            raise Wrong(SLOW, found="alice, who had been paused, did not end")
+
+    def finish(self) -> None:
+        """A last life, for what is left."""
+        self.proxy.reset()
+        result(self.alice().outcome(), SLOW, LIMIT_S)
+
+    def total(self, city: str) -> float:
+        """What the learner's hash says of a city."""
+        told = cast("Any", self.scene.redis.hget(self.totals, city))
+        try:
+            return float(told or 0)
+        except ValueError:
+            raise Wrong("A total is a number: HINCRBY adds to it.", instead=told) from None
+
+
+def expect_exact(scene: Scene, count: Any) -> None:
+    """Put a function through all faults.
+
+    Raises:
+        Wrong: its totals are not exact at the end, or it left something undone.
+    """
+    with Nursery(scene) as nursery, scene.proxied() as proxy:
+        course = Course(scene, nursery, proxy, count)
+        commands = course.plain()
+        _expect_plain(course)
+        if not commands:
+            raise Wrong("Use the client that you were given: `redis`.", found="another client")
+        for command in commands[:MOST_KILLS]:
+            course.kill(command)
+        course.lose_reply(commands[-1])
+        course.pause(commands[0])
+        course.finish()
+        _expect_nothing_left(course)
+        for stage in course.stages:
+            _expect_total(stage, course.total(stage.city))
+
+
+def changing(names: list[str]) -> list[str]:
+    """The commands that change something, each once; a transaction does it with its EXEC."""
+    found: dict[str, None] = {}
+    queued = False
+    for name in names:
+        queued = name == "MULTI" or (queued and name not in ("EXEC", "DISCARD"))
+        if not queued and name not in HARMLESS:
+            found[name] = None
+    return list(found)
+
+
+def _expect_plain(course: Course) -> None:
+    told, right = course.total("chennai"), float(sum(RAIN))
+    if course.scene.redis.exists(course.totals) and told == len(RAIN):
+        raise Wrong(
+            "It counts entries. Add up the millimetres: the field `mm` of each.",
+            expected=f"chennai: {right:g}",
+            found=f"chennai: {told:g}",
+        )
+    if told != right:
+        raise Wrong(
+            "Add the `mm` of each entry to the field of its `city` in the hash `totals`, in "
+            "the step in which you acknowledge it.",
+            expected=f"chennai: {right:g}",
+            found=f"chennai: {told:g}",
+        )
+    if pending(course.scene, course.stream):
+        raise Wrong(
+            "What is counted has to be acknowledged, or it comes again.",
+            expected="nothing pending",
+            found=f"{len(pending(course.scene, course.stream))} entries pending",
+        )
+
+
+def _expect_nothing_left(course: Course) -> None:
+    left = pending(course.scene, course.stream)
+    if left:
+        raise Wrong(
+            "What it held when it was killed, or what it has claimed, was never counted: read the "
+            "own history first, with `0`, and then `>`.",
+            expected="nothing pending at the end",
+            found=f"{len(left)} entries pending",
+        )
+
+
+def _expect_total(stage: Stage, told: float) -> None:
+    right = float(sum(RAIN))
+    if told == right:
+        return
+    raise Wrong(
+        _HINTS[stage.fault, told > right],
+        expected=f"{stage.city}: {right:g} mm",
+        found=f"{stage.city}: {told:g} mm, with {_WHAT[stage.fault].format(stage.command)}",
+    )
+
+
+_WHAT = {
+    "killed": "alice killed before her {}",
+    "lost": "the reply to alice's {} lost",
+    "paused": "alice paused before her {}, until bob had done her work",
+}
+_HINTS = {  # by the fault, and whether too much was counted
+    ("killed", True): (
+        "It died after it had counted an entry and before that was acknowledged, so the entry came "
+        "again. Count and acknowledge in one step."
+    ),
+    ("killed", False): (
+        "It died after an entry was acknowledged, or marked as counted, and before it was counted: "
+        "now nobody will. Do both in one step."
+    ),
+    ("lost", True): (
+        "The server had counted, only the reply was lost, and it was counted again. Count only if "
+        "XACK says 1, in that same step."
+    ),
+    ("lost", False): (
+        "An entry was never counted. Whatever becomes of the reply, an entry is acknowledged and "
+        "counted in one step, or is still pending."
+    ),
+    ("paused", True): (
+        "Then she went on, and counted it again. MULTI does not ask whether the entry is still "
+        "pending. Let a script count only if its XACK replied 1."
+    ),
+    ("paused", False): (
+        "An entry was never counted: bob, who had claimed it, found it in his history."
+    ),
+}

@@ -1,0 +1,33 @@
+"""Compare what a learner predicts with what the server does."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from helpers.checks.verdict import Wrong
+
+
+def expect_predicted(
+    predicted: Any, told: Mapping[str, object], why: Mapping[str, str], keep: str
+) -> None:
+    """Make sure that a dict of predictions says what the server told.
+
+    Args:
+        predicted: the learner's.
+        told: what the server did in each case.
+        why: the reason for each; a sentence without its capital letter and full stop.
+        keep: what the dict holds, for those who have changed it.
+
+    Raises:
+        Wrong: the first that differs.
+    """
+    if not isinstance(predicted, dict) or set(predicted) != set(told):
+        raise Wrong(f"Keep the dict as the lab gives it: {keep}.")
+    for case, right in told.items():
+        said = predicted[case]
+        if said != right or isinstance(said, bool) != isinstance(right, bool):
+            reason = why[case]
+            raise Wrong(
+                f"{reason[:1].upper()}{reason[1:]}.", expected=f"`{case}`: {right}", instead=said
+            )

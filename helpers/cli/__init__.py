@@ -1,0 +1,43 @@
+"""The `course` command: in a terminal what a lesson does in a cell."""
+
+from __future__ import annotations
+
+import io
+import sys
+
+from rich.markup import escape
+
+from helpers.cli import groups, place, streams
+from helpers.cli.console import EXPECTED, commands, err
+
+INTERRUPTED = 130  # what a shell expects of a program that Ctrl-C ended
+
+app = commands("Redis Streams, hands on: the course from a terminal.")
+app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(place.lab)
+app.command()(place.doctor)
+app.add_typer(place.server_commands, name="server")
+app.command()(place.reset)
+app.command()(streams.produce)
+app.command()(streams.tail)
+app.command()(streams.consume)
+app.add_typer(groups.group_commands, name="group")
+app.add_typer(groups.dead_letter_commands, name="deadletters")
+
+
+def main() -> None:
+    """Run a command; an error is one sentence and a non-zero exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # where a terminal has no ✓
+    try:
+        app()
+    except EXPECTED as error:
+        err.print(f"[red]{type(error).__name__}:[/] {escape(str(error))}")
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
+
+
+def course(*words: str) -> list[str]:
+    """The command line that runs `course` with these words, also where it is not on PATH."""
+    return [sys.executable, "-m", "helpers.cli", *words]

@@ -1,0 +1,36 @@
+"""What all commands share: where they print, and how they say things."""
+
+from __future__ import annotations
+
+import redis
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from helpers.entry import Entry
+from helpers.errors import CourseError
+
+out = Console(highlight=False, soft_wrap=True, emoji=False)  # `:sun:` may be part of a key
+err = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
+
+EXPECTED = (CourseError, redis.RedisError, OSError)  # what may go wrong with no fault of ours
+
+
+def commands(help: str) -> typer.Typer:
+    """A set of commands of which one must be named."""
+    return typer.Typer(
+        help=help,
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+
+
+def many(count: int, what: str) -> str:
+    """A number of things in words, such as `1 reading` and `2 readings`."""
+    return f"{count:,} {what}{'' if count == 1 else 's'}"
+
+
+def fields_of(entry: Entry) -> str:
+    """An entry's fields on one line, safe to print."""
+    return escape(" ".join(f"{field}={value}" for field, value in entry.fields.items()))

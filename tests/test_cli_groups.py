@@ -1,0 +1,172 @@
+"""`course consume`, `group` and `deadletters`: alice and bob in two terminals."""
+
+from __future__ import annotations
+
+import re
+import signal
+import time
+from collections.abc import Callable
+
+import pytest
+import redis as redis_py
+
+from helpers import Consumer, DeadLetters, Group
+from tests.test_cli import refused, started, told
+
+
+def until(condition: Callable[[], object], limit_s: float = 20) -> None:
+    deadline = time.monotonic() + limit_s
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def add(redis: redis_py.Redis, *numbers: int) -> None:
+    for number in numbers:
+        redis.xadd("chennai", {"number": number})
+
+
+def consumers(redis: redis_py.Redis) -> set[str]:
+    """Who is in the group, if there is one yet."""
+    if not redis.exists("chennai") or not redis.xinfo_groups("chennai"):
+        return set()
+    return {one["name"] for one in redis.xinfo_consumers("chennai", "mygroup")}
+
+
+def numbers(text: str) -> list[int]:
+    return [int(number) for number in re.findall(r"number=(\d+)", text)]
+
+
+def poison(redis: redis_py.Redis) -> str:
+    """A dead letter: its ID."""
+    Group(redis, "chennai", "mygroup").create("0")
+
+    def refuse(entry: object) -> None:
+        raise ValueError("too hot: [red]")
+
+    Consumer(redis, "chennai", "mygroup", refuse, name="alice", max_deliveries=1, batch=1).run(
+        drain=True
+    )
+    return str(next(iter(DeadLetters(redis, "chennai", "mygroup"))).id)
+
+
+def test_consume_makes_the_group_and_works_until_nothing_is_left(redis):
+    add(redis, 1, 2, 3)
+    assert numbers(told("consume", "alice", "--drain")) == [1, 2, 3]
+    assert told("consume", "alice", "--drain") == ""
+    assert redis.xpending("chennai", "mygroup")["pending"] == 0
+
+
+def test_consume_can_begin_with_what_is_new(redis):
+    add(redis, 1)
+    assert told("consume", "alice", "--from", "$", "--drain") == ""
+
+
+def test_alice_and_bob_share_the_work_and_bob_stops(redis):
+    with started("consume", "alice", "--batch", "1") as alice:
+        with started("consume", "bob", "--batch", "1") as bob:
+            until(
+                lambda: (
+                    redis.exists("chennai")
+                    and len(redis.xinfo_consumers("chennai", "mygroup")) == 2
+                )
+            )
+            add(redis, *range(1, 41))
+            until(lambda: redis.xinfo_groups("chennai")[0]["lag"] == 0)
+            bob.send_signal(signal.SIGINT)
+            bobs, errors = bob.communicate(timeout=20)
+            assert (bob.returncode, errors) == (0, "")
+        add(redis, 41, 42)
+        until(lambda: redis.xinfo_groups("chennai")[0]["lag"] == 0)
+        alice.send_signal(signal.SIGTERM)
+        alices, _ = alice.communicate(timeout=20)
+    assert alice.returncode == 0
+    assert sorted(numbers(alices) + numbers(bobs)) == list(range(1, 43))
+    assert numbers(alices)[-2:] == [41, 42]
+    assert bobs.startswith("bob ")
+
+
+def test_consume_goes_on_with_what_a_killed_process_of_its_name_held(redis):
+    add(redis, 1, 2)
+    with started("consume", "bob", "--work-ms", "60000") as bob:
+        until(lambda: consumers(redis) and redis.xpending("chennai", "mygroup")["pending"] == 2)
+        bob.kill()
+    assert numbers(told("consume", "bob", "--drain")) == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (["alice", "--batch", "0"], "batch must be a whole number above 0"),
+        (["alice", "--idle-ms", "-1"], "min_idle_ms must be a whole number above 0"),
+        (["alice", "--max-deliveries", "0"], "max_deliveries must be a whole number above 0"),
+        ([""], "A consumer needs a name"),
+        (["alice", "--stream", "text"], "holds no stream"),
+        (["alice", "--from", "yesterday"], "is no place for a group"),
+    ],
+    ids=["batch", "idle", "deliveries", "name", "other type", "start"],
+)  # fmt: skip
+def test_consume_says_what_it_cannot_do(redis, options, sentence):
+    redis.set("text", "not a stream")
+    assert sentence in refused("consume", *options)
+
+
+def test_group_info_says_how_far_a_group_is(redis):
+    add(redis, 1, 2, 3)
+    redis.xgroup_create("chennai", "mygroup", "0")
+    redis.xreadgroup("mygroup", "alice", {"chennai": ">"}, count=2)
+    said = told("group", "info")
+    assert "lag 1, 2 pending" in said
+    assert re.search(r"^alice +2 +[\d.]+ s$", said, re.MULTILINE)
+
+
+def test_group_pending_lists_what_is_pending(redis):
+    add(redis, 1, 2)
+    redis.xgroup_create("chennai", "mygroup", "0")
+    redis.xreadgroup("mygroup", "alice", {"chennai": ">"}, count=1)
+    redis.xreadgroup("mygroup", "bob", {"chennai": ">"})
+    first = redis.xrange("chennai", count=1)[0][0]
+    assert re.search(rf"^{first} +alice +[\d.]+ s +1$", told("group", "pending"), re.MULTILINE)
+    assert "alice" not in told("group", "pending", "--consumer", "bob")
+    assert told("group", "pending", "--idle-ms", "60000") == "Nothing is pending.\n"
+
+
+@pytest.mark.parametrize("command", ["info", "pending"])
+def test_a_group_that_does_not_exist_is_told(redis, command):
+    assert "'chennai'" in refused("group", command)
+    add(redis, 1)
+    assert "no consumer group 'mygroup'" in refused("group", command)
+
+
+def test_dead_letters_are_listed_with_their_reason(redis):
+    add(redis, 7)
+    letter = poison(redis)
+    said = told("deadletters", "list")
+    assert said.startswith(letter)
+    assert "number=7" in said
+    assert "ValueError: too hot: [red]" in said
+
+
+def test_dead_letters_are_replayed(redis):
+    add(redis, 7)
+    letter = poison(redis)
+    assert "is pending again" in told("deadletters", "replay", letter)
+    assert told("deadletters", "list") == "There are no dead letters.\n"
+    assert numbers(told("consume", "carol", "--drain")) == [7]
+    assert "no such dead letter" in told("deadletters", "replay", letter)
+
+
+def test_all_dead_letters_are_replayed_when_told_so(redis):
+    add(redis, 7, 8)
+    poison(redis)
+    assert len(told("deadletters", "replay", "--all").splitlines()) == 2
+    assert sorted(numbers(told("consume", "carol", "--drain"))) == [7, 8]
+
+
+@pytest.mark.parametrize("options", [[], ["1-0", "--all"]], ids=["none", "both"])
+def test_replay_wants_to_know_which(redis, options):
+    assert "their IDs, or --all" in refused("deadletters", "replay", *options)
+
+
+def test_replay_refuses_what_is_no_id(redis):
+    assert "is not an entry ID" in refused("deadletters", "replay", "yesterday")
