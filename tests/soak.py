@@ -156,7 +156,7 @@ class Shop:
         self._url = find_server().url
         self._numbers = count(1)
         self._workers: dict[str, Life] = {}
-        self._paused: dict[str, tuple[Life, float, bool]] = {}  # since when; did it hold entries
+        self._paused: dict[str, tuple[Life, float]] = {}  # and since when
         self._replaced: list[Life] = []
         self._contested: set[str] = set()
 
@@ -171,33 +171,36 @@ class Shop:
             if life.exit_code is not None:
                 self._bury(name, life)
                 self._hire(name if self._random.random() < 0.5 else self._new_name())
-        for name, (life, since, held) in list(self._paused.items()):
-            away_s = time.monotonic() - since
-            if away_s > PAUSE_S or (away_s > MIN_IDLE_S and not self._holds(name)):
+        for name, (life, since) in list(self._paused.items()):
+            away_s, holds = time.monotonic() - since, self._holds(name)
+            if away_s > PAUSE_S or (away_s > MIN_IDLE_S and not holds):
                 del self._paused[name]
-                self.report.zombies += held
+                self.report.zombies += not holds
                 life.resume()
 
     def kill(self) -> bool:
-        """Kill one of the workers, whatever it does at the moment."""
+        """Kill one of the workers, whatever it does at the moment; seldom a paused one."""
         name = self._random.choice(list(self._workers))
         life = self._workers[name]
-        if life.exit_code is not None:
+        if life.exit_code is not None or (name in self._paused and self._random.random() < 0.9):
             return False
         life.kill()
         self.report.kills += 1
         return True
 
     def pause(self) -> bool:
-        """Pause one of the workers, and let another take its name in one of four cases."""
+        """Pause one that holds entries; in one case of four, somebody else takes its name."""
         awake = [name for name in self._workers if name not in self._paused]
         if len(self._paused) >= AWAY:
             return False
         name = self._random.choice(awake)
         life = self._workers[name]
         life.pause()
+        if life.exit_code is not None or not self._holds(name):
+            life.resume()
+            return False
         self.report.pauses += 1
-        self._paused[name] = (life, time.monotonic(), self._holds(name))
+        self._paused[name] = life, time.monotonic()
         if self._random.random() < 0.25:
             self.report.replaced += 1
             self._contested.add(name)
@@ -207,8 +210,6 @@ class Shop:
 
     def close(self) -> None:
         """Ask all to end."""
-        for life, _, _ in self._paused.values():
-            life.resume()
         lives = [*self._workers.values(), *self._replaced]
         for life in lives:
             life.stop()

@@ -11,7 +11,7 @@ import pytest
 import redis as redis_py
 
 from helpers import AsyncConsumer, Consumer, connect, connect_async, delivery
-from helpers.chaos import Proxy
+from helpers.chaos import Fault, Proxy
 from helpers.errors import ConsumerError, CourseError, GroupError
 from helpers.server import find_server
 from tests.consumers import (
@@ -33,6 +33,7 @@ from tests.consumers import (
     work_async,
 )
 
+work_newer = work
 both = pytest.mark.parametrize("work", [work, work_async], ids=["sync", "asyncio"])
 
 
@@ -161,6 +162,24 @@ def test_an_entry_deleted_while_it_waits_to_be_retried_is_gone(redis, work):
     assert not redis.exists(FAILURES)
 
 
+@both
+def test_of_an_entry_that_is_gone_no_failures_are_remembered(redis, work):
+    fill(redis, 2)
+
+    def fail_and_die(entry):
+        if redis.exists(FAILURES):
+            raise KeyboardInterrupt
+        raise RuntimeError
+
+    with pytest.raises(KeyboardInterrupt):
+        work_newer(fail_and_die, name="bob")
+    assert redis.hkeys(FAILURES) == ["1-0"]
+    redis.xclaim(STREAM, GROUP, "bob", 0, ["1-0"], idle=AGES, justid=True)
+    redis.xdel(STREAM, "1-0")
+    assert work(ignore).gone == 1
+    assert not redis.exists(FAILURES)
+
+
 # ------------------------------------------------------------------ success and failure
 
 
@@ -223,6 +242,25 @@ def test_retries_wait_longer_each_time_and_shorten_the_block(redis, work, monkey
     assert blocks[0] == 900
     assert all(block <= 160 for block in blocks[1:])
     assert blocks[1] <= 40 < max(blocks[2:])
+
+
+@both
+def test_a_lost_connection_does_not_bring_a_retry_forward(redis, work, monkeypatch):
+    monkeypatch.setattr(delivery, "FIRST_RETRY_S", 1000.0)
+    fill(redis, 3)
+    failing_at_1, seen = failing(1)
+
+    def handle(entry):
+        failing_at_1(entry)
+        if number(entry) == 3:
+            raise KeyboardInterrupt
+
+    with Proxy() as proxy:
+        proxy.arm(Fault.CUT_BEFORE, ("XREADGROUP", 2))
+        with pytest.raises(KeyboardInterrupt):
+            work(handle, proxy=proxy, batch=1)
+    assert seen == [1, 2, 3]
+    assert pending(redis) == {1: ("alice", 1), 3: ("alice", 1)}
 
 
 @both
@@ -373,8 +411,7 @@ def test_stop_just_before_a_run_ends_it(redis):
         assert consumer.run(drain=True).acked == 5
 
 
-@both
-def test_stop_is_heard_while_retries_wait(redis, work, monkeypatch):
+def test_stop_is_heard_while_retries_wait(redis, monkeypatch):
     monkeypatch.setattr(delivery, "FIRST_RETRY_S", 1000.0)
     fill(redis, 1)
     with connect() as client:
@@ -383,7 +420,8 @@ def test_stop_is_heard_while_retries_wait(redis, work, monkeypatch):
         running.start()
         until(lambda: consumer.counts.failed)
         consumer.stop()
-        running.join()
+        running.join(10)
+        assert not running.is_alive()
     assert pending(redis) == {1: ("alice", 1)}
 
 
@@ -470,9 +508,6 @@ def test_an_older_one_without_work_is_told_too(redis, work):
     work_newer(ignore)
     waiting.join()
     assert len(errors) == 1
-
-
-work_newer = work
 
 
 def test_a_generated_name_is_unique_and_given_back_if_nothing_is_pending(redis):

@@ -7,6 +7,7 @@ and forks itself for each life: that takes some milliseconds, and each life is a
 from __future__ import annotations
 
 import contextlib
+import gc
 import io
 import json
 import os
@@ -144,6 +145,7 @@ class Nursery:
 
 def _bear(client: redis.Redis, key: str) -> None:
     """The nursery itself: fork for each order. The children are left unreaped on purpose."""
+    gc.freeze()  # a child that collects garbage need not look through what was there before it
     while True:
         answer = cast("Any", client.blpop([f"{key}:orders"]))
         if not answer:  # somebody has unblocked it
