@@ -227,16 +227,17 @@ class AsyncConsumer:
             return error
 
     async def _handle(self, entry: Entry) -> Effect | Failed:
-        limit = asyncio.timeout(self._terms.min_idle_ms / 1000)
+        limit: asyncio.Timeout | None = None
         try:
             answer = self._handler(entry)
             if not inspect.isawaitable(answer):
                 return answer
-            async with limit:
+            async with asyncio.timeout(self._terms.min_idle_ms / 1000) as limit:
                 return await answer
         except Exception as error:
-            late = TimeoutError(f"it took longer than {self._terms.min_idle_ms} ms")
-            return Failed(late if limit.expired() else error)
+            if limit and limit.expired():
+                return Failed(TimeoutError(f"it took longer than {self._terms.min_idle_ms} ms"))
+            return Failed(error)
 
 
 def expect_handler(handler: Any) -> None:

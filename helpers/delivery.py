@@ -354,15 +354,16 @@ class Shift:
         room, pause_ms = self._room(), self._pause_ms()
         if room > 0:
             found = yield from self._read(room, pause_ms if wait else None)
-        if not found and self._retries and not (wait and room > 0):
+        if not (found or self._recheck or (wait and room > 0)) and self._retries:
             yield Wait(pause_ms / 1000)
         self.counts.new += len(found)
-        begun = self._settled_at = time.monotonic()
+        self._settled_at = time.monotonic()
+        stale_at = self._settled_at + self._terms.min_idle_ms / 2000
         for place, entry in enumerate(found):
             if self.stopped:
                 break  # the rest stays pending, for our successor or for others
             now = time.monotonic()
-            if now - begun > self._terms.min_idle_ms / 2000:
+            if now > stale_at:
                 # Others may soon claim what waits here. Ask for each again, which renews it.
                 self._retries |= dict.fromkeys((one.id for one in found[place:]), 0.0)
                 break
