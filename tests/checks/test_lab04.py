@@ -454,6 +454,7 @@ def test_a_right_answer_passes(redis, case):
     assert verdict.outcome == "right", verdict
 
 
+@pytest.mark.once  # a hint does not depend on the server, and there are many
 @pytest.mark.parametrize("case", WRONG, ids=lambda case: f"{case.exercise}: {case.says}")
 def test_a_mistake_draws_its_hint(redis, case):
     verdict = open_lab(4).check(case.exercise, answer(case.source))
