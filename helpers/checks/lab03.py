@@ -318,7 +318,10 @@ def work_and_ack(scene: Scene, work: Any) -> str:
         _expect_nothing_lost(scene, stream)
         before = len(handled(scene))
         numbered(scene, "work", 3, first=4)
+        begun = len(handled(scene, "begun"))
         with scene.running(work, *arguments, handler(scene)) as process:
+            if until_begun(scene, process, begun + 1):
+                numbered(scene, "work", 1, first=7)  # while it is at work
             outcome = until_still(scene, process, most=50)
     if not isinstance(outcome, Unfinished):
         result(outcome, "", LIMIT_S)
@@ -586,6 +589,8 @@ def _unread_hint(scene: Scene, name: str, got: Any, wanted: int) -> str:
     about = group_of(scene, stream) or {}
     if got is None and name == "long":
         return "`Group.info()` counts up to 1,000 and no further: count yourself."
+    if name == "long" and isinstance(got, int) and 0 < got < wanted and got % 100 == 0:
+        return "That is one page of them: go on after its last ID, or leave out COUNT."
     if name in ("holes", "trimmed") and got in (about.get("lag"), 0, None):
         return (
             "After an XDEL the server knows no lag, and after an XTRIM it may say a wrong one. "

@@ -244,6 +244,11 @@ WRONG = [
                 redis.xack(stream, group, entry_id)
     """)),
     Case(4, "read again until", working().replace("while entries :=", "if entries :=")),
+    Case(4, "read again until", function(WORK, """
+        for entry_id, fields in redis.xreadgroup(group, name, {stream: ">"}).get(stream, []):
+            handle(fields)
+            redis.xack(stream, group, entry_id)
+    """)),
     Case(4, "the fields alone", working().replace("handle(fields)", "handle((entry_id, fields))")),
     Case(4, "without quotes", working(read="redis.xreadgroup(group, 'name', {stream: '>'}, count=2)")),
     Case(4, "What is new is `>`", working(read="redis.xreadgroup(group, name, {stream: '0'}, count=2)")),
@@ -314,6 +319,10 @@ WRONG = [
     Case(6, "must not change", function(UNREAD, "return len(redis.xreadgroup(group, 'counter', {stream: '>'}).get(stream, []))")),
     Case(6, "no further", "from helpers import Group\n" + function(UNREAD, "return Group(redis, stream, group).info().lag")),
     Case(6, "Return a number", counting("redis.xrange(stream, after)")),
+    Case(6, "one page of them", function("def answer(redis, stream, group)", """
+        about = {one["name"]: one for one in redis.xinfo_groups(stream)}[group]
+        return len(redis.xrange(stream, f"({about['last-delivered-id']}", count=1000))
+    """)),
     Case(7, "differs from process to process", choosing("hash(city) % n")),
     Case(7, "on no counter", choosing("next(counter) % n")),
     Case(7, "on no counter", choosing("random.randrange(n)")),
