@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import redis as redis_py
 
-from helpers import connect
+from helpers import connect, delivery
 from helpers.checks import progress
 from helpers.database import MARK
 from helpers.server import OwnServer
@@ -64,6 +64,12 @@ def _empty(client: redis_py.Redis) -> None:
     keys = [key for key in client.scan_iter() if key != MARK]
     if keys:
         client.unlink(*keys)
+
+
+@pytest.fixture
+def soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Consumers retry what failed after 5, 10, 20 … ms."""
+    monkeypatch.setattr(delivery, "FIRST_RETRY_S", 0.005)
 
 
 @pytest.fixture

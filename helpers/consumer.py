@@ -36,7 +36,33 @@ Handler = Callable[[Entry], Effect]
 AsyncHandler = Callable[[Entry], Awaitable[Effect] | Effect]
 
 
-class Consumer:
+class _AtWork:
+    """What the two consumers share: everything but the waiting."""
+
+    def __init__(
+        self, client: Any, stream: str, group: str, handler: Any, name: str | None, terms: Terms
+    ) -> None:
+        expect_handler(handler)
+        self._shift = Shift(stream, group, name, terms)
+        self._terms = terms
+        expect_client(client, terms.block_ms)
+
+    @property
+    def name(self) -> str:
+        """The consumer's name in its group."""
+        return self._shift.name
+
+    @property
+    def counts(self) -> Counts:
+        """What it has done since it began."""
+        return self._shift.counts
+
+    def stop(self) -> None:
+        """End `run()` after the entry in hand, or when the current BLOCK is over."""
+        self._shift.stopped = True
+
+
+class Consumer(_AtWork):
     """One consumer of a group. It hands each entry to a function, the handler.
 
         Group(redis, "chennai", "averages").create()
@@ -98,20 +124,8 @@ class Consumer:
         expect_handler(handler)
         if inspect.iscoroutinefunction(handler):
             raise CourseError("This handler is a coroutine function: give it to AsyncConsumer.")
+        super().__init__(client, stream, group, handler, name, Terms(**terms))
         self._client, self._handler = client, handler
-        self._terms = Terms(**terms)
-        self._shift = Shift(stream, group, name, self._terms)
-        expect_client(client, self._terms.block_ms)
-
-    @property
-    def name(self) -> str:
-        """The consumer's name in its group."""
-        return self._shift.name
-
-    @property
-    def counts(self) -> Counts:
-        """What it has done since it began."""
-        return self._shift.counts
 
     def run(self, *, drain: bool = False, limit: int | None = None, signals: bool = True) -> Counts:
         """Work until `stop()`.
@@ -133,10 +147,6 @@ class Consumer:
             while True:
                 answer = self._take(steps.send(answer))
         return self.counts
-
-    def stop(self) -> None:
-        """End `run()` after the entry in hand, or when the current BLOCK is over."""
-        self._shift.stopped = True
 
     def _take(self, step: Step) -> Any:
         """Take one step of the shift."""
@@ -160,7 +170,7 @@ class Consumer:
             return Failed(error)
 
 
-class AsyncConsumer:
+class AsyncConsumer(_AtWork):
     """The same for asyncio: the handler may be a coroutine function, and `run()` is awaited.
 
     A handler that takes longer than `min_idle_ms` is cancelled, and counts as failed.
@@ -180,21 +190,8 @@ class AsyncConsumer:
         **terms: Any,
     ) -> None:
         """Prepare to work: see `Consumer`."""
-        expect_handler(handler)
+        super().__init__(client, stream, group, handler, name, Terms(**terms))
         self._client, self._handler = client, handler
-        self._terms = Terms(**terms)
-        self._shift = Shift(stream, group, name, self._terms)
-        expect_client(client, self._terms.block_ms)
-
-    @property
-    def name(self) -> str:
-        """The consumer's name in its group."""
-        return self._shift.name
-
-    @property
-    def counts(self) -> Counts:
-        """What it has done since it began."""
-        return self._shift.counts
 
     async def run(
         self, *, drain: bool = False, limit: int | None = None, signals: bool = False
@@ -206,10 +203,6 @@ class AsyncConsumer:
             while True:
                 answer = await self._take(steps.send(answer))
         return self.counts
-
-    def stop(self) -> None:
-        """End `run()` after the entry in hand, or when the current BLOCK is over."""
-        self._shift.stopped = True
 
     async def _take(self, step: Step) -> Any:
         """Take one step of the shift."""

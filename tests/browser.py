@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.request import urlopen
 
+import pytest
 from playwright.sync_api import Page, sync_playwright
 
 from helpers.home import CHECKOUT
@@ -27,6 +28,13 @@ def chromium() -> str | None:
     """The path of a Chromium on this machine, if there is one."""
     names = ("chromium", "chromium-browser", "google-chrome")
     return next(filter(None, map(shutil.which, names)), None)
+
+
+in_browser = [
+    pytest.mark.once,
+    pytest.mark.timeout(240),
+    pytest.mark.skipif(chromium() is None, reason="SKIPPED: there is no chromium on this machine"),
+]
 
 
 @contextmanager

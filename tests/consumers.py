@@ -10,6 +10,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+import pytest
+
 from helpers import (
     AsyncConsumer,
     Consumer,
@@ -153,6 +155,8 @@ def work_async(
 
     return asyncio.run(run())
 
+
+both = pytest.mark.parametrize("work", [work, work_async], ids=["sync", "asyncio"])
 
 # ------------------------------------------------------------------ for processes of their own
 

@@ -10,13 +10,9 @@ import pytest
 from playwright.sync_api import Page
 
 from helpers.home import CHECKOUT
-from tests.browser import Notebook, browser_page, chromium, jupyterlab
+from tests.browser import Notebook, browser_page, in_browser, jupyterlab
 
-pytestmark = [
-    pytest.mark.once,
-    pytest.mark.timeout(240),
-    pytest.mark.skipif(chromium() is None, reason="SKIPPED: there is no chromium on this machine"),
-]
+pytestmark = in_browser
 
 
 @pytest.fixture(scope="module")

@@ -15,6 +15,7 @@ from tests.consumers import (
     GROUP,
     STREAM,
     add_up,
+    both,
     fill,
     give,
     ignore,
@@ -24,17 +25,10 @@ from tests.consumers import (
     totals,
     until,
     work,
-    work_async,
     work_when_told,
 )
 
-both = pytest.mark.parametrize("work", [work, work_async], ids=["sync", "asyncio"])
-
-
-@pytest.fixture(autouse=True)
-def _soon(monkeypatch):
-    """Retries come after 5, 10, 20 … ms."""
-    monkeypatch.setattr(delivery, "FIRST_RETRY_S", 0.005)
+pytestmark = pytest.mark.usefixtures("soon")
 
 
 # ------------------------------------------------------------------ in one step

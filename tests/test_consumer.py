@@ -21,6 +21,7 @@ from tests.consumers import (
     NAMES,
     STREAM,
     blocked,
+    both,
     failing,
     fill,
     give,
@@ -34,13 +35,7 @@ from tests.consumers import (
 )
 
 work_newer = work
-both = pytest.mark.parametrize("work", [work, work_async], ids=["sync", "asyncio"])
-
-
-@pytest.fixture(autouse=True)
-def _soon(monkeypatch):
-    """Retries come after 5, 10, 20 … ms."""
-    monkeypatch.setattr(delivery, "FIRST_RETRY_S", 0.005)
+pytestmark = pytest.mark.usefixtures("soon")
 
 
 # ------------------------------------------------------------------ the order of the work

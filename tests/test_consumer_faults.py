@@ -22,6 +22,7 @@ from tests.consumers import (
     STREAM,
     add_up,
     blocked,
+    both,
     drain_with_everything,
     drain_with_poison,
     everything,
@@ -40,13 +41,7 @@ from tests.consumers import (
 )
 from tests.lives import Life
 
-both = pytest.mark.parametrize("work", [work, work_async], ids=["sync", "asyncio"])
-
-
-@pytest.fixture(autouse=True)
-def _soon(monkeypatch):
-    """Retries come after 5, 10, 20 … ms."""
-    monkeypatch.setattr(delivery, "FIRST_RETRY_S", 0.005)
+pytestmark = pytest.mark.usefixtures("soon")
 
 
 # ------------------------------------------------------------------ a little of everything

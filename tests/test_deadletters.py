@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from helpers import DeadLetters, EntryId, Group, delivery
+from helpers import DeadLetters, EntryId, Group
 from helpers.errors import CourseError, GroupError
 from tests.consumers import (
     AGES,
@@ -12,6 +12,7 @@ from tests.consumers import (
     GROUP,
     STREAM,
     add_up,
+    both,
     failing,
     fill,
     give,
@@ -21,17 +22,10 @@ from tests.consumers import (
     pending,
     totals,
     work,
-    work_async,
 )
 
-both = pytest.mark.parametrize("work", [work, work_async], ids=["sync", "asyncio"])
+pytestmark = pytest.mark.usefixtures("soon")
 DEAD = "{s}:g:dead"
-
-
-@pytest.fixture(autouse=True)
-def _soon(monkeypatch):
-    """Retries come after 5, 10, 20 … ms."""
-    monkeypatch.setattr(delivery, "FIRST_RETRY_S", 0.005)
 
 
 def bury(redis, *numbers, **terms):

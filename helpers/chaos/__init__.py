@@ -6,7 +6,7 @@ Proxy, Fault        lost replies, broken connections, commands that stand still
 
 from __future__ import annotations
 
-from helpers.chaos.crew import Crew, start
+from helpers.chaos.crew import Crew, course, start
 from helpers.chaos.outcome import CLIENT, CannotTravel, Failure, Outcome, Returned, Unfinished
 from helpers.chaos.process import Process
 from helpers.chaos.proxy import LOSSES, Fault, Proxy
@@ -25,5 +25,6 @@ __all__ = [
     "Returned",
     "Running",
     "Unfinished",
+    "course",
     "start",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -70,6 +71,11 @@ def start(
         return Running(program, *arguments, name=called, url=url, output=output)
     words = program_words(program, arguments)
     return Process(words, name=name or Path(words[0]).name, url=url, output=output)
+
+
+def course(*words: str) -> list[str]:
+    """The command line that runs `course` with these words, also where it is not on PATH."""
+    return [sys.executable, "-m", "helpers.cli", *words]
 
 
 class Crew(Mapping[str, Process]):

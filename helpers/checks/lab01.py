@@ -76,7 +76,7 @@ def append_one(scene: Scene, first_id: Any) -> str:
     "An ID is a pair of numbers. It must be above the last one, compared as a pair.",
     "In the same millisecond the sequence number decides. Without one it is 0.",
 )
-def whichids_of(scene: Scene, accepted: Any) -> str:
+def which_ids(scene: Scene, accepted: Any) -> str:
     """Each prediction is compared with what the server does."""
     offered = ("1000-5", "1000-6", "999-9", "1001", "1000-*", "10000-0")
     if not isinstance(accepted, dict) or set(accepted) != set(offered):

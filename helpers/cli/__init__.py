@@ -36,8 +36,3 @@ def main() -> None:
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
-
-
-def course(*words: str) -> list[str]:
-    """The command line that runs `course` with these words, also where it is not on PATH."""
-    return [sys.executable, "-m", "helpers.cli", *words]

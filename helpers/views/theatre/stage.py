@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
 import redis
 
-from helpers.chaos import Crew
+from helpers.chaos import Crew, course
 from helpers.database import clean
 from helpers.deadletters import dead_letters_of
 from helpers.errors import CourseError, explain
@@ -184,9 +183,9 @@ class Stage:
         return lines[-1] if lines else ""
 
     def _course_consume(self, name: str) -> list[str]:
-        words = [sys.executable, "-m", "helpers.cli", "consume", name]
-        words += ["--stream", self.stream, "--group", self.group, "--work-ms", str(WORK_MS)]
-        return [*words, "--batch", str(BATCH), "--idle-ms", str(PATIENCE_MS)]
+        words = ["--stream", self.stream, "--group", self.group, "--work-ms", str(WORK_MS)]
+        words += ["--batch", str(BATCH), "--idle-ms", str(PATIENCE_MS)]
+        return course("consume", name, *words)
 
     def _state(self, name: str) -> str:
         if name not in self._crew:
