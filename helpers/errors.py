@@ -50,6 +50,14 @@ class CheckpointError(CourseError):
     """A checkpoint was moved by somebody else since this reader last saw it."""
 
 
+class StateError(CourseError):
+    """A consumer's stored state cannot be used: it is corrupt, incomplete, or of another kind."""
+
+
+class PartitionError(CourseError, ValueError):
+    """A partition that has no such name, or that would be gone as soon as it is written."""
+
+
 class GroupError(CourseError):
     """A consumer group, or the stream that it belongs to, is not there or no longer there."""
 

@@ -7,7 +7,7 @@ import sys
 
 from rich.markup import escape
 
-from helpers.cli import groups, place, streams
+from helpers.cli import groups, partitions, place, streams
 from helpers.cli.console import EXPECTED, commands, err
 
 INTERRUPTED = 130  # what a shell expects of a program that Ctrl-C ended
@@ -22,6 +22,7 @@ app.command()(streams.tail)
 app.command()(streams.consume)
 app.add_typer(groups.group_commands, name="group")
 app.add_typer(groups.dead_letter_commands, name="deadletters")
+app.add_typer(partitions.partition_commands, name="partitions")
 
 
 def main() -> None:

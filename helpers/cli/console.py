@@ -6,6 +6,7 @@ import redis
 import typer
 from rich.console import Console
 from rich.markup import escape
+from rich.table import Table
 
 from helpers.entry import Entry
 from helpers.errors import CourseError
@@ -34,3 +35,11 @@ def many(count: int, what: str) -> str:
 def fields_of(entry: Entry) -> str:
     """An entry's fields on one line, safe to print."""
     return escape(" ".join(f"{field}={value}" for field, value in entry.fields.items()))
+
+
+def table(*names: str) -> Table:
+    """A table with these headings; what is below the first one stands to the right."""
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for place, name in enumerate(names):
+        table.add_column(name, justify="right" if place and name != "consumer" else "left")
+    return table

@@ -6,9 +6,8 @@ from typing import Annotated
 
 import typer
 from rich.markup import escape
-from rich.table import Table
 
-from helpers.cli.console import commands, fields_of, many, out
+from helpers.cli.console import commands, fields_of, many, out, table
 from helpers.connect import connect
 from helpers.deadletters import DeadLetters
 from helpers.errors import CourseError
@@ -32,11 +31,11 @@ def info(stream: Stream = "chennai", name: Name = "mygroup") -> None:
         f"[cyan]{escape(name)}[/] on [cyan]{escape(stream)}[/]: delivered up to "
         f"{about.last_delivered}, lag {lag}, {about.pending:,} pending"
     )
-    table = _table("consumer", "pending", "idle")
+    listed = table("consumer", "pending", "idle")
     for one in consumers:
-        table.add_row(escape(one.name), f"{one.pending:,}", _seconds(one.idle_ms))
+        listed.add_row(escape(one.name), f"{one.pending:,}", _seconds(one.idle_ms))
     if consumers:
-        out.print(table)
+        out.print(listed)
 
 
 @group_commands.command("pending")
@@ -47,13 +46,13 @@ def pending(
     idle_ms: Annotated[int, typer.Option(help="Idle for at least so long.", min=0)] = 0,
 ) -> None:
     """List the pending entries: whose they are, how long idle, how often delivered."""
-    table = _table("entry", "consumer", "idle", "deliveries")
+    listed = table("entry", "consumer", "idle", "deliveries")
     with connect() as client:
         found = Group(client, stream, name).pending(consumer=consumer, min_idle_ms=idle_ms)
         for one in found:
             idle = _seconds(one.idle_ms)
-            table.add_row(str(one.id), escape(one.consumer), idle, str(one.deliveries))
-    out.print(table if table.row_count else "Nothing is pending.")
+            listed.add_row(str(one.id), escape(one.consumer), idle, str(one.deliveries))
+    out.print(listed if listed.row_count else "Nothing is pending.")
 
 
 @dead_letter_commands.command("list")
@@ -91,13 +90,6 @@ def replay_dead_letters(
                 "gone": "There is no such dead letter.",
             }
             out.print(f"[cyan]{escape(letter_id)}[/] {said[done.how]}")
-
-
-def _table(*names: str) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="dim")
-    for place, name in enumerate(names):
-        table.add_column(name, justify="right" if place and name != "consumer" else "left")
-    return table
 
 
 def _seconds(ms: int) -> str:

@@ -1,0 +1,118 @@
+"""The averages consumer: shows each hourly average as it comes, and remembers how far it came."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import redis
+
+from helpers.averages.aggregating import BLOCK_MS, Say
+from helpers.averages.names import AVERAGES, AVERAGES_STATE
+from helpers.averages.state import Behind, State, unusable
+from helpers.consumer import expect_client
+from helpers.entry import FIRST, Entry, EntryId, entries
+from helpers.errors import EntryIdError, explain
+from helpers.reader import pairs
+from helpers.signals import stopping
+
+PAGE = 100
+FIELDS = ("last_message_id",)
+
+Show = Callable[[Entry], object]
+
+
+class AveragesConsumer:
+    """Hands each average to a function, in their order, and goes on from there after a crash.
+
+        AveragesConsumer(redis, show=print).run()
+
+    Promise, at least once: an average counts as shown when the function returned. What is
+    shown is outside Redis, so after a crash the averages since the last commit, at most one
+    reply, are shown again. Of two consumers the one that began later goes on.
+    """
+
+    def __init__(self, client: redis.Redis, *, show: Show, say: Say = print) -> None:
+        """Prepare to work; nothing is sent before `run()`.
+
+        Args:
+            client: a client from `connect()`, or one whose socket time-out is above BLOCK.
+            show: takes an entry of the averages, such as the ones of `course partitions consume`.
+            say: is told where it begins, and what it waits for.
+        """
+        expect_client(client, BLOCK_MS)
+        self._client, self._show, self._say = client, show, say
+        self._state = State(client, AVERAGES_STATE, FIELDS)
+        self._last = str(FIRST)
+        self._stopped = False
+
+    def stop(self) -> None:
+        """End `run()` after the averages in hand, or when the current BLOCK is over."""
+        self._stopped = True
+
+    def run(self, *, drain: bool = False, signals: bool = True) -> None:
+        """Work until `stop()`; with `drain`, until there is nothing more.
+
+        Raises:
+            StateError: the stored state cannot be used.
+            CheckpointError: another consumer took over, or the state was deleted.
+            CourseError: the key holds no stream.
+            redis.ConnectionError: the server was out of reach for 10 s.
+        """
+        with stopping(self.stop, wanted=signals):
+            try:
+                self._open()
+                idle = told = False
+                while not self._stopped:
+                    found = self._read(BLOCK_MS if idle and not drain else None)
+                    if found:
+                        self._show_all(found)
+                    elif drain:
+                        break
+                    elif idle and not told:
+                        self._say(f"Waiting for new messages in stream {AVERAGES}")
+                    told = idle and not found
+                    idle = not found
+            finally:
+                self._stopped = False
+
+    def _open(self) -> None:
+        found = self._state.take_over()
+        if found is None:
+            self._state.begin({"last_message_id": str(FIRST)})
+            found = self._state.take_over() or {}
+        try:
+            self._last = str(EntryId.parse(found["last_message_id"]))
+        except EntryIdError as error:
+            told = found["last_message_id"]
+            raise unusable(AVERAGES_STATE, f"has {told!r} in its last_message_id") from error
+        at = "0" if self._last == str(FIRST) else self._last
+        self._say(f"Starting averages consumer in stream {AVERAGES} at message {at}.")
+
+    def _read(self, block: int | None) -> list[Entry]:
+        def asked() -> Any:
+            try:
+                return self._client.xread({AVERAGES: self._last}, PAGE, block)
+            except redis.ResponseError as error:
+                raise explain(error, AVERAGES) from error
+
+        reply = self._state.patiently(asked, AVERAGES)
+        return [one for _, part in pairs(reply) for one in entries(part)]
+
+    def _show_all(self, found: list[Entry]) -> None:
+        for entry in found:
+            self._show(entry)
+            self._last = str(entry.id)
+        try:
+            self._state.commit({"last_message_id": self._last})
+        except Behind:
+            self._open()
+
+
+def sentence(entry: Entry) -> str:
+    """An average in words."""
+    told = entry.fields
+    return (
+        f"Average temperature for {told['date']} at {told['hour']} was "
+        f"{told['average_temp_f']}F ({told['num_observations']} observations)."
+    )

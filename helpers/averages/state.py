@@ -1,0 +1,237 @@
+"""A consumer's state: a hash in Redis, changed together with what the consumer publishes.
+
+One script compares, publishes and stores: it makes the change only if the hash still belongs
+to the caller and the change before this one is stored. So nothing is published without the
+state that says so, whoever dies, and a change that comes twice, or from a consumer that was
+paused and replaced, changes nothing.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import redis
+
+from helpers.errors import CheckpointError, CourseError, StateError
+from helpers.patience import Patience, out_of_reach
+
+VERSION = "1"
+
+TAKE_OVER = """
+-- Make the state the caller's. KEYS: the state. ARGV: the caller's token.
+-- Replies with the state, as field, value, …; with nothing if there is none.
+if redis.call('EXISTS', KEYS[1]) == 0 then return {} end
+redis.call('HINCRBY', KEYS[1], 'epoch', 1)
+redis.call('HSET', KEYS[1], 'owner', ARGV[1])
+return redis.call('HGETALL', KEYS[1])
+"""
+
+BEGIN = """
+-- Make a state, or make it anew. KEYS: the state, then what goes with it.
+-- ARGV: anew or only if there is none, field, value, …
+if redis.call('EXISTS', KEYS[1]) == 1 and ARGV[1] ~= 'anew' then return end
+local epoch = tonumber(redis.call('HGET', KEYS[1], 'epoch')) or 0
+redis.call('DEL', unpack(KEYS))
+redis.call('HSET', KEYS[1], unpack(ARGV, 2))
+redis.call('HSET', KEYS[1], 'commits', 0, 'epoch', epoch + 1)
+"""
+
+COMMIT = """
+-- KEYS: the state, then the streams. ARGV: the caller's token, its epoch, number of the change,
+--       how many words the state has, field, value, …,
+--       then for each entry: which stream, its MAXLEN or 0, how many words, field, value, …
+-- Replies with done, or with what is in the way: taken, behind, gone, or a key of another type.
+local owner, epoch, commits = unpack(redis.call('HMGET', KEYS[1], 'owner', 'epoch', 'commits'))
+if not epoch then return 'gone' end
+if tonumber(epoch) < tonumber(ARGV[2]) then return 'behind' end  -- the server has lost our start
+if owner ~= ARGV[1] then return 'taken' end
+if tonumber(commits) >= tonumber(ARGV[3]) then return 'done' end  -- this one was here before
+if tonumber(commits) < tonumber(ARGV[3]) - 1 then return 'behind' end
+for number = 2, #KEYS do
+  local kind = redis.call('TYPE', KEYS[number]).ok
+  if kind ~= 'none' and kind ~= 'stream' then return KEYS[number] .. ' is a ' .. kind end
+end
+local at = 5 + ARGV[4]
+redis.call('HSET', KEYS[1], 'commits', ARGV[3], unpack(ARGV, 5, at - 1))
+while at <= #ARGV do
+  local stream, words = KEYS[tonumber(ARGV[at])], tonumber(ARGV[at + 2])
+  if ARGV[at + 1] == '0' then
+    redis.call('XADD', stream, '*', unpack(ARGV, at + 3, at + 2 + words))
+  else
+    redis.call('XADD', stream, 'MAXLEN', '=', ARGV[at + 1], '*',
+      unpack(ARGV, at + 3, at + 2 + words))
+  end
+  at = at + 3 + words
+end
+return 'done'
+"""
+
+
+class Publish(NamedTuple):
+    """An entry to be added to a stream, which keeps so many entries, or all if it is None."""
+
+    stream: str
+    fields: Mapping[str, str]
+    keep: int | None = None
+
+
+class Behind(Exception):
+    """The server has lost changes that it had confirmed: take the state as it is, and go on."""
+
+
+class State:
+    """The hash of one consumer, from `take_over()` until another consumer takes it over."""
+
+    def __init__(self, client: redis.Redis, key: str, fields: Sequence[str]) -> None:
+        """Prepare; nothing is sent yet.
+
+        Args:
+            client: a client from `connect()`.
+            key: the hash's key; the streams that are published to must share its hash slot.
+            fields: the names of those that must be there.
+        """
+        self.key = key
+        self._client = client
+        self._fields = fields
+        self._token = ""
+        self._epoch = self._commits = 0
+        self._patience = Patience()
+
+    def begin(self, fields: Mapping[str, str], *also: str, anew: bool = False) -> None:
+        """Store a first state, if there is none.
+
+        Args:
+            fields: the state.
+            also: keys that are deleted with an old state.
+            anew: in place of one that is there; whoever works with that may go on no more.
+        """
+        words = [word for pair in fields.items() for word in pair]
+        script = self._client.register_script(BEGIN)
+        call: dict[str, Any] = {
+            "keys": [self.key, *also],
+            "args": ["anew" if anew else "", *words, "version", VERSION],
+        }
+        self.patiently(lambda: script(**call), self.key)
+
+    def read(self) -> dict[str, str] | None:
+        """The state as it is, by HGETALL; None if there is none.
+
+        Raises:
+            StateError: it is not a state of this consumer, or of another version.
+        """
+        return self._valid(self.patiently(lambda: self._client.hgetall(self.key), self.key))
+
+    def take_over(self) -> dict[str, str] | None:
+        """The state as it is, which is now ours: who had it before can change it no more.
+
+        Raises:
+            StateError: it is not a state of this consumer, or of another version. Then it is
+                left as it is.
+        """
+        if self.read() is None:
+            return None
+        self._token = secrets.token_hex(8)
+        script = self._client.register_script(TAKE_OVER)
+        reply = self.patiently(lambda: script(keys=[self.key], args=[self._token]), self.key)
+        found = self._valid(dict(zip(reply[::2], reply[1::2], strict=True)))
+        if found:
+            self._epoch, self._commits = int(found["epoch"]), int(found["commits"])
+        return found
+
+    def commit(self, fields: Mapping[str, str], published: Sequence[Publish] = ()) -> None:
+        """Store a state and publish what belongs to it, in one step.
+
+        Raises:
+            CheckpointError: another consumer took over, or the state was deleted.
+            Behind: the server has lost earlier changes, so nothing was changed.
+            CourseError: one of the streams is something else.
+        """
+        call = self._call(fields, published)
+        script = self._client.register_script(COMMIT)
+        said = self.patiently(lambda: script(**call), self.key)
+        if said == "behind":
+            raise Behind
+        if said in ("taken", "gone"):
+            raise self._lost(said)
+        if said != "done":
+            raise CourseError(f"{said}, and no stream: rename it, or delete it, and start again.")
+        self._commits += 1
+
+    def patiently(self, ask: Callable[[], Any], key: str) -> Any:
+        """Ask what can be asked twice, until the answer comes.
+
+        Raises:
+            CourseError: the server refused it.
+            redis.ConnectionError: the server was out of reach for 10 s.
+        """
+        while True:
+            try:
+                answer = ask()
+            except redis.RedisError as error:
+                time.sleep(self._delay(error, key))
+            else:
+                self._patience.renew()
+                return answer
+
+    def _call(self, fields: Mapping[str, str], published: Sequence[Publish]) -> dict[str, Any]:
+        streams = list(dict.fromkeys(one.stream for one in published))
+        state = [word for pair in fields.items() for word in pair]
+        words: list[Any] = [self._token, self._epoch, self._commits + 1, len(state), *state]
+        for stream, entry, keep in published:
+            words += (streams.index(stream) + 2, keep or 0, 2 * len(entry))
+            words += (word for pair in entry.items() for word in pair)
+        return {"keys": [self.key, *streams], "args": words}
+
+    def _delay(self, error: redis.RedisError, key: str) -> float:
+        if not out_of_reach(error):
+            if "WRONGTYPE" in str(error):
+                raise StateError(
+                    f"The key {key!r} is of another type than a consumer needs there: rename it, "
+                    "or delete it, and start again."
+                ) from error
+            raise StateError(f"The server refused a command on {key!r}: {error}") from error
+        delay_s = self._patience.failed()
+        if self._patience.exhausted:
+            self._patience.renew()
+            raise error
+        return delay_s
+
+    def _valid(self, found: dict[str, str]) -> dict[str, str] | None:
+        if not found:
+            return None
+        version = found.get("version")
+        if version != VERSION:
+            told = f"of version {version!r}" if version else "without a version"
+            raise self._unusable(f"is a state {told}, and this program writes version {VERSION}")
+        missing = [one for one in (*self._fields, "epoch", "commits") if one not in found]
+        if missing:
+            raise self._unusable(f"lacks {', '.join(missing)}")
+        for name in ("epoch", "commits"):
+            if not found[name].isdecimal():
+                raise self._unusable(f"has {found[name]!r} in its field {name}")
+        return found
+
+    def _unusable(self, what: str) -> StateError:
+        return unusable(self.key, what)
+
+    def _lost(self, said: str) -> CheckpointError:
+        if said == "gone":
+            return CheckpointError(
+                f"The state {self.key!r} was deleted while a consumer worked with it: start it "
+                "again from a partition."
+            )
+        return CheckpointError(
+            f"Another consumer took over the state {self.key!r}, so this one may go on no more: "
+            "stop one of the two."
+        )
+
+
+def unusable(key: str, what: str) -> StateError:
+    """Why a state cannot be used, and what to do."""
+    return StateError(
+        f"The state {key!r} {what}. Nothing was changed: mend it, or start from a partition, "
+        "which makes it anew."
+    )

@@ -1,0 +1,89 @@
+"""Which partitions there are, how they are, and what time it is for their readings."""
+
+from __future__ import annotations
+
+import time
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple, cast
+
+import redis
+
+from helpers.clock import moment_of, utc_now
+from helpers.entry import EntryId
+from helpers.errors import PartitionError, explain
+from helpers.partitions.days import PREFIX, partition_day
+
+
+class Partition(NamedTuple):
+    """A partition as it is.
+
+    Attributes:
+        key: its name.
+        length: how many readings it holds, by XLEN.
+        ttl_s: seconds until it expires, by TTL; -1 if it never does.
+        memory: what it takes, in bytes, by MEMORY USAGE.
+    """
+
+    key: str
+    length: int
+    ttl_s: int
+    memory: int
+
+
+def inspect(client: redis.Redis, key: str) -> Partition:
+    """How a partition is: XLEN, TTL and MEMORY USAGE.
+
+    Raises:
+        CourseError: the key holds no stream.
+    """
+    try:
+        memory = client.memory_usage(key, samples=0)
+        return Partition(key, int(client.xlen(key)), int(client.ttl(key)), int(memory or 0))
+    except redis.ResponseError as error:
+        raise explain(error, key) from error
+
+
+def partitions(client: redis.Redis) -> list[str]:
+    """The keys of all partitions that there are, the oldest day first, by SCAN."""
+    found = []
+    for key in client.scan_iter(match=f"{PREFIX}:????????", count=1000):
+        try:
+            partition_day(key)
+        except PartitionError:
+            continue
+        found.append(key)
+    return sorted(set(found))
+
+
+class ReadingsClock:
+    """A clock for readings that are dated ahead of the calendar, as the demo's are.
+
+    It shows the time of the newest reading, and runs on from there.
+    """
+
+    def __init__(self, client: redis.Redis) -> None:
+        self._client = client
+        self._newest = 0  # ms after 1970
+        self._seen_at = 0.0
+
+    def __call__(self) -> datetime:
+        """The time; that of this machine while there are no readings."""
+        newest = self._look()
+        if newest > self._newest:
+            self._newest, self._seen_at = newest, time.monotonic()
+        if not self._newest:
+            return utc_now()
+        return moment_of(self._newest) + timedelta(seconds=time.monotonic() - self._seen_at)
+
+    def _look(self) -> int:
+        for key in reversed(partitions(self._client)):
+            found = cast("Any", self._client.xrevrange(key, count=1))
+            if found:
+                return EntryId.parse(found[0][0]).ms
+        return 0
+
+
+def ahead_of_calendar(client: redis.Redis) -> bool:
+    """Whether the newest partition is of a day that has yet to come."""
+    found = partitions(client)
+    return bool(found) and partition_day(found[-1]) > utc_now().date() + timedelta(days=1)

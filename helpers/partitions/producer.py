@@ -1,0 +1,284 @@
+"""The producer of daily partitions: each reading once, and no partition without an expiry.
+
+A script writes a batch of readings, sets the partition's expiry two days after its newest
+reading, and notes how many readings this producer has written there, all in one step. So no
+crash leaves a partition that would stay for ever, and a batch that comes twice is written once.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+import uuid
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from itertools import groupby, islice
+from typing import Any, Self
+
+import redis
+
+from helpers.clock import Clock, ms_of, utc_now
+from helpers.database import beside
+from helpers.errors import NotConfirmedError, PartitionError, explain
+from helpers.partitions.days import DAY_MS, RETENTION_S, day_of_ms, partition_key
+from helpers.partitions.readings import Reading
+from helpers.patience import LIMIT_S, Patience, out_of_reach
+from helpers.producer import refusal
+
+BATCH = 1000  # readings a round trip
+LATE = "at"  # the field with a reading's own time, where its ID cannot be that
+
+WRITE = """
+-- KEYS: the partition, what its producers have written.
+-- ARGV: producer, how many readings it has written there, the newest of these in ms,
+--       seconds from the newest reading to the expiry, the clock in ms or '',
+--       and as JSON: the moments of the readings in ms, a name, the values, a name, the values, …
+-- Replies with how many readings the producer has written there by now, or with -1 if the
+-- partition would be gone at once; and with the second in which it expires.
+local written = tonumber(redis.call('HGET', KEYS[2], ARGV[1]) or 0)
+if written ~= tonumber(ARGV[2]) then return {written, 0} end
+
+local last = 0  -- no ID below it can be added any more
+if redis.call('EXISTS', KEYS[1]) == 1 then
+  local about = redis.call('XINFO', 'STREAM', KEYS[1])
+  for at = 1, #about, 2 do
+    if about[at] == 'last-generated-id' then last = tonumber(about[at + 1]:match('^%d+')) end
+  end
+end
+local expiry = math.floor(math.max(last, ARGV[3]) / 1000) + ARGV[4]
+local now = redis.call('TIME')
+if expiry * 1000 <= math.max(now[1] * 1000, tonumber(ARGV[5]) or 0) then return {-1, expiry} end
+
+local columns, entry = cjson.decode(ARGV[6]), {}
+for column = 2, #columns, 2 do entry[column - 1] = columns[column] end
+for number, ms in ipairs(columns[1]) do
+  for column = 3, #columns, 2 do entry[column - 1] = columns[column][number] end
+  if ms > last then  -- the usual case: milliseconds alone are the ID ms-0
+    last = ms
+    redis.call('XADD', KEYS[1], ms, unpack(entry))
+  elseif ms == last then
+    redis.call('XADD', KEYS[1], string.format('%.0f-*', ms), unpack(entry))
+  else  -- it came late: it gets the next ID, and carries its own time
+    local own = string.format('%.0f', ms)
+    redis.call('XADD', KEYS[1], string.format('%.0f-*', last), 'at', own, unpack(entry))
+  end
+end
+written = written + #columns[1]
+redis.call('HSET', KEYS[2], ARGV[1], written)
+redis.call('EXPIREAT', KEYS[1], string.format('%.0f', expiry))
+redis.call('EXPIREAT', KEYS[2], string.format('%.0f', expiry))
+return {written, expiry}
+"""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Readings of one day with the same fields, ready to be sent."""
+
+    day: date
+    count: int
+    newest: int
+    columns: str
+
+
+class PartitionProducer:
+    """Writes readings to the partitions of their days. Use it in a `with` block.
+
+        with PartitionProducer(redis) as producer:
+            producer.add(73)
+
+    Promise: each reading whose `add` returned is in the partition of its day once, and the
+    partition expires two days after its newest reading. Several producers may write the same
+    day. A reading that comes after newer ones cannot have its time as ID any more, because IDs
+    only grow: it gets the next ID, and its time in the field `at`.
+    """
+
+    def __init__(
+        self, client: redis.Redis, *, name: str | None = None, clock: Clock | None = None
+    ) -> None:
+        """Prepare to write; nothing is sent yet.
+
+        Args:
+            client: a client from `connect()`.
+            name: under which the partitions remember what this producer has written. With one,
+                a successor can ask how far it came; see `written`. By default a new one.
+            clock: what time it is, where that is not the server's time. Readings that would
+                have expired by then are refused.
+        """
+        self.name = name or uuid.uuid4().hex
+        self._client = client
+        self._clock = clock
+        self._write = client.register_script(WRITE)
+        self._written: dict[date, int] = {}
+        self._open: Batch | None = None  # sent, and not yet confirmed
+        self._patience = Patience()
+
+    def add(
+        self, temp_f: float | str, *, at: datetime | None = None, sensor: str | None = None
+    ) -> None:
+        """Write one reading.
+
+        Args:
+            temp_f: the temperature in °F.
+            at: the moment of the reading; now, if it is None.
+            sensor: which one it is from, where there are several.
+
+        Raises:
+            PartitionError: its partition would have expired already.
+            NotConfirmedError: the server could not be reached for 10 s; `flush()` goes on.
+            CourseError: the value is no text or number, or the key holds no stream.
+        """
+        moment = at or (self._clock or utc_now)()
+        self.add_many([Reading(ms_of(moment), temp_f, sensor)])
+
+    def add_many(self, readings: Iterable[Reading], *, batch: int = BATCH) -> int:
+        """Write many readings, and say how many. Each batch is written whole or not at all.
+
+        Raises:
+            PartitionError, NotConfirmedError, CourseError: as for `add`.
+        """
+        self.flush()
+        return sum(self.send(one) for one in batches(readings, batch))
+
+    def send(self, batch: Batch) -> int:
+        """Write a batch from `batches()`, and say how many readings that were.
+
+        Raises:
+            PartitionError: it would have expired already, or another producer of this name
+                writes to this partition too; `written()` says how far that one came.
+        """
+        self._open = batch
+        self.flush()
+        return batch.count
+
+    def flush(self) -> None:
+        """Settle a batch of which it is not known whether it was written."""
+        while self._open:
+            batch = self._open
+            try:
+                reply = self._write(**self._call(batch))
+            except redis.RedisError as error:
+                self._fail(error, batch)
+                continue
+            self._patience.renew()
+            self._open = None
+            self._settle(batch, *reply)
+
+    def written(self, day: date) -> int:
+        """How many readings of this producer's name a partition has, by HGET."""
+        key = partition_key(day)
+        while True:
+            try:
+                told = self._client.hget(_notes(key), self.name)
+            except redis.RedisError as error:
+                self._wait(error, key)
+            else:
+                self._patience.renew()
+                self._written[day] = int(told or 0)
+                return self._written[day]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        if error is None:
+            self.flush()
+
+    def _call(self, batch: Batch) -> dict[str, Any]:
+        key = partition_key(batch.day)
+        now = ms_of(self._clock()) if self._clock else ""
+        before = self._written.get(batch.day, 0)
+        words = [self.name, before, batch.newest, RETENTION_S, now, batch.columns]
+        return {"keys": [key, _notes(key)], "args": words}
+
+    def _settle(self, batch: Batch, written: int, expiry: int) -> None:
+        """Note what the partition said."""
+        if written < 0:
+            raise would_be_gone(batch.day, expiry)
+        expected = self._written.get(batch.day, 0) + batch.count
+        self._written[batch.day] = written
+        if written == expected:
+            return
+        key = partition_key(batch.day)
+        if written < expected - batch.count:
+            raise PartitionError(
+                f"The server has lost what it had confirmed: {key} holds {written:,} readings of "
+                f"the producer {self.name!r}, which has written {expected - batch.count:,}. Write "
+                "them again, and see `appendfsync`."
+            )
+        raise PartitionError(
+            f"Another producer named {self.name!r} writes to {key} too: stop one of them, or "
+            "give them different names."
+        )
+
+    def _fail(self, error: redis.RedisError, batch: Batch) -> None:
+        """Wait after a lost connection; raise what is not worth another try."""
+        key = partition_key(batch.day)
+        if not out_of_reach(error):
+            self._open = None
+            raise refusal(error, key) from error
+        self._wait(error, key)
+
+    def _wait(self, error: redis.RedisError, key: str) -> None:
+        if not out_of_reach(error):
+            raise explain(error, key) from error
+        delay_s = self._patience.failed()
+        if self._patience.exhausted:
+            self._patience.renew()
+            count = self._open.count if self._open else 0
+            raise NotConfirmedError(
+                f"The server could not be reached for {LIMIT_S:.0f} s ({error}). Call flush() to "
+                f"settle the last {count:,} readings for {key}, which are there once or not at "
+                "all; all before them are there.",
+                confirmed=self._written.get(self._open.day, 0) if self._open else 0,
+            ) from error
+        time.sleep(delay_s)
+
+
+def batches(readings: Iterable[Reading], size: int = BATCH) -> Iterator[Batch]:
+    """Cut readings into batches, each of one day and with the same fields.
+
+    Raises:
+        PartitionError: a batch would hold no readings, or a reading has no moment.
+    """
+    if size < 1:
+        raise PartitionError("A batch must hold at least one reading.")
+    rest = iter(readings)
+    while chunk := list(islice(rest, size)):
+        try:
+            parts = [(kind, list(part)) for kind, part in groupby(chunk, _kind)]
+        except TypeError as error:
+            raise PartitionError(
+                f"A reading is Reading(milliseconds after 1970, temperature): {error}."
+            ) from error
+        for (number, named), part in parts:
+            yield _batch(number, part, named)
+
+
+def would_be_gone(day: date, expiry: int) -> PartitionError:
+    """Why nothing was written to a partition that expires in a past second."""
+    at = datetime.fromtimestamp(expiry, UTC)
+    return PartitionError(
+        f"{partition_key(day)} would expire at {at:%Y-%m-%d %H:%M:%S} UTC, two days after its "
+        "newest reading, and that is past: EXPIREAT with a past time deletes a key at once. So "
+        "nothing was written. Take a later day."
+    )
+
+
+def _kind(reading: Reading) -> tuple[int, bool]:
+    """What the readings of a batch have in common: the day, and whether the sensor is named."""
+    return reading[0] // DAY_MS, reading[2] is not None
+
+
+def _batch(number: int, readings: list[Reading], named: bool) -> Batch:
+    moments, temps, sensors = zip(*readings, strict=True)
+    columns: list[Any] = [moments, "temp_f", [*map(str, temps)]]
+    if named:
+        columns += ["sensor", [*map(str, sensors)]]
+    words = json.dumps(columns, separators=(",", ":"))  # one word: to pack thousands is slow
+    return Batch(day_of_ms(number * DAY_MS), len(readings), max(moments), words)
+
+
+def _notes(key: str) -> str:
+    return beside(key, "written")
