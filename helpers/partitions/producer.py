@@ -36,11 +36,13 @@ WRITE = """
 --       and as JSON: the moments of the readings in ms, a name, the values, a name, the values, …
 -- Replies with how many readings the producer has written there by now, or with -1 if the
 -- partition would be gone at once; and with the second in which it expires.
+local there = redis.call('EXISTS', KEYS[1]) == 1
+if not there then redis.call('DEL', KEYS[2]) end  -- somebody deleted the partition alone
 local written = tonumber(redis.call('HGET', KEYS[2], ARGV[1]) or 0)
 if written ~= tonumber(ARGV[2]) then return {written, 0} end
 
 local last = 0  -- no ID below it can be added any more
-if redis.call('EXISTS', KEYS[1]) == 1 then
+if there then
   local about = redis.call('XINFO', 'STREAM', KEYS[1])
   for at = 1, #about, 2 do
     if about[at] == 'last-generated-id' then last = tonumber(about[at + 1]:match('^%d+')) end
@@ -166,11 +168,12 @@ class PartitionProducer:
             self._settle(batch, *reply)
 
     def written(self, day: date) -> int:
-        """How many readings of this producer's name a partition has, by HGET."""
+        """How many readings of this producer's name a partition has, by HGET and EXISTS."""
         key = partition_key(day)
         while True:
             try:
                 told = self._client.hget(_notes(key), self.name)
+                told = told if self._client.exists(key) else 0
             except redis.RedisError as error:
                 self._wait(error, key)
             else:
