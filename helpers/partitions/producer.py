@@ -172,13 +172,13 @@ class PartitionProducer:
         key = partition_key(day)
         while True:
             try:
+                there = self._client.exists(key)
                 told = self._client.hget(_notes(key), self.name)
-                told = told if self._client.exists(key) else 0
             except redis.RedisError as error:
                 self._wait(error, key)
             else:
                 self._patience.renew()
-                self._written[day] = int(told or 0)
+                self._written[day] = int(told or 0) if there else 0
                 return self._written[day]
 
     def __enter__(self) -> Self:
