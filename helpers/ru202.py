@@ -61,16 +61,16 @@ def aggregate(
         moment = _moment(entry_id)
         before = _moment(last) if "-" in last else moment
         if moment.hour != before.hour:
-            mean = {"date": f"{before:%Y/%m/%d}", "hour": before.hour,
+            mean: dict[Any, Any] = {"date": f"{before:%Y/%m/%d}", "hour": before.hour,
                     "average_temp_f": total // count, "num_observations": count}  # fmt: skip
-            client.xadd(averages, mean, maxlen=120, approximate=True)  # type: ignore[arg-type]
+            client.xadd(averages, mean, maxlen=120, approximate=True)
             total = count = 0
         total += int(fields["temp_f"])
         count += 1
         last = entry_id
-        now = {"current_stream_key": key, "last_message_id": last,
+        now: dict[Any, Any] = {"current_stream_key": key, "last_message_id": last,
                "current_hourly_total": total, "current_hourly_count": count}  # fmt: skip
-        client.hset(state, mapping=now)  # type: ignore[arg-type]
+        client.hset(state, mapping=now)
 
 
 def _moment(entry_id: str) -> datetime:

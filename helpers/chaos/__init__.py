@@ -2,6 +2,7 @@
 
 Crew, start         functions and programs at work, in processes of their own
 Proxy, Fault        lost replies, broken connections, commands that stand still
+SpareServer         a server that nobody else uses
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from helpers.chaos.outcome import CLIENT, CannotTravel, Failure, Outcome, Return
 from helpers.chaos.process import Process
 from helpers.chaos.proxy import LOSSES, Fault, Proxy
 from helpers.chaos.running import Running
+from helpers.chaos.spare import SpareServer
 
 __all__ = [
     "CLIENT",
@@ -24,6 +26,7 @@ __all__ = [
     "Proxy",
     "Returned",
     "Running",
+    "SpareServer",
     "Unfinished",
     "course",
     "start",

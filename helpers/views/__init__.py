@@ -1,13 +1,26 @@
 """Pictures for the lessons: figures from plain data, and the stream theatre, which is live."""
 
-from helpers.views.figures import bars, curves, lanes, show_figure, time_series, timeline
+from helpers.views.figures import (
+    bars,
+    curves,
+    hours_grid,
+    lanes,
+    lifetimes,
+    show_figure,
+    time_series,
+    timeline,
+)
+from helpers.views.progress import ProgressBar
 from helpers.views.theatre import Theatre
 
 __all__ = [
+    "ProgressBar",
     "Theatre",
     "bars",
     "curves",
+    "hours_grid",
     "lanes",
+    "lifetimes",
     "show_figure",
     "time_series",
     "timeline",
