@@ -10,29 +10,24 @@ In the end every entry must be handled or a dead letter, and the totals exact.
 
 from __future__ import annotations
 
-import argparse
 import os
 import random
-import shutil
 import signal
 import sys
-import tempfile
 import time
 from collections import Counter
 from dataclasses import dataclass, field
 from itertools import count
-from pathlib import Path
 from typing import Any
 
 import redis
 
 from helpers import Consumer, DeadLetters, Entry, Producer, connect
-from helpers.chaos import Returned, start
 from helpers.errors import ConsumerError
-from helpers.server import OwnServer, find_server
+from helpers.server import find_server
 from helpers.weather import readings
 from tests.lives import Life
-from tests.servers import SERVERS, program
+from tests.soaking import KILLED, REPLACED, in_own_process, main
 
 STREAM, GROUP = "soak", "totals"
 TOTALS, PLAIN, STUMBLED, CLAIMS = "soak:totals", "soak:plain", "soak:stumbled", "soak:claims"
@@ -47,7 +42,6 @@ TERMS = {
     "min_idle_ms": int(MIN_IDLE_S * 1000),
     "max_deliveries": MAX_DELIVERIES,
 }
-KILLED, REPLACED = -signal.SIGKILL, 7  # how a worker ends; 7: another one took its name
 
 
 @dataclass(frozen=True)
@@ -334,40 +328,10 @@ def inspect(report: Report, client: redis.Redis, day: list[Entry], fates: Fates)
 
 
 def run(plan: Plan) -> Report:
-    """A soak in a process of its own, so that nothing of it is left, however it ends."""
-    from tests import soak as module  # this one may be `__main__`, which cannot be sent
-
-    with start(module.soak, plan, name="soak") as process:
-        outcome = process.outcome(plan.limit_s + 60)
-        if not isinstance(outcome, Returned):
-            raise RuntimeError(f"seed {plan.seed}: {outcome}\n{process.output()}")
-    report: Report = outcome.value
-    if printed := process.output():
-        report.wrong.append(f"this was printed: {printed}")
+    """A soak in a process of its own, on the course's server."""
+    report: Report = in_own_process(soak, plan)
     return report
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m tests.soak", description="Kill and pause.")
-    parser.add_argument("--seed", type=int, default=random.randrange(1_000_000))
-    parser.add_argument("--entries", type=int, default=Plan.entries)
-    parser.add_argument("--kills", type=int, default=Plan.kills)
-    parser.add_argument("--pauses", type=int, default=Plan.pauses)
-    parser.add_argument("--server", choices=SERVERS, default="valkey")
-    given = parser.parse_args()
-    home = Path(tempfile.mkdtemp(prefix="course-soak-"))
-    os.environ.pop("REDIS_URL", None)
-    os.environ["COURSE_HOME"] = str(home)
-    os.environ["COURSE_SERVER"] = program(given.server) or "missing"
-    print(f"seed {given.seed} …", flush=True)
-    try:
-        report = run(Plan(given.seed, given.entries, given.kills, given.pauses))
-        print(report)
-        return bool(report.wrong)
-    finally:
-        OwnServer(home).stop()
-        shutil.rmtree(home, ignore_errors=True)
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main("tests.soak"))

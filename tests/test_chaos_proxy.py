@@ -28,6 +28,8 @@ from helpers.server import OwnServer, find_server
 from tests.test_connect import strange_server
 from tests.test_server import taken_port
 
+pytestmark = pytest.mark.once
+
 LIMIT_S = 15.0
 
 
@@ -189,7 +191,6 @@ def test_what_a_client_sent_before_it_hung_up_reaches_the_server(redis, proxy):
     assert until(lambda: redis.get("n") == "100")
 
 
-@pytest.mark.once
 @pytest.mark.parametrize("said", [b"GET / HTTP/1.1\r\n\r\n", b":1\r\n", b"*1\r\n*0\r\n", b"*0\r\n"])
 def test_what_is_no_command_is_hung_up_on(proxy, said):
     with socket.create_connection(("127.0.0.1", proxy.port)) as raw:
@@ -283,7 +284,6 @@ def test_reset_disarms_and_forgets(redis, proxy, client):
     assert repr(proxy) == f"a proxy on port {proxy.port}, 1 commands seen"
 
 
-@pytest.mark.once
 @pytest.mark.parametrize("at", [0, -1, ("XADD", 0)])
 def test_a_command_that_cannot_come_is_refused(proxy, at):
     with pytest.raises(CourseError, match="counted from 1"):
@@ -459,7 +459,6 @@ def test_a_server_on_a_unix_socket_will_do(tmp_path):
         assert proxy.url == f"redis://127.0.0.1:{proxy.port}/0"
 
 
-@pytest.mark.once
 @pytest.mark.parametrize(
     ("server", "proxied"),
     [
@@ -474,13 +473,11 @@ def test_its_url_keeps_user_database_and_settings(server, proxied):
     assert _leading_to(1, server) == proxied
 
 
-@pytest.mark.once
 def test_a_tls_server_is_refused_in_one_sentence():
     with pytest.raises(CourseError, match="TLS"):
         Proxy("rediss://localhost:6379")
 
 
-@pytest.mark.once
 def test_it_listens_on_loopback_alone(proxy):
     listening = [
         one.laddr.ip
@@ -541,7 +538,6 @@ def test_its_server_is_the_one_that_redis_url_names(redis, monkeypatch):
     assert redis.get("k") == "v"
 
 
-@pytest.mark.once
 @pytest.mark.parametrize("ending", ["pass", "raise SystemExit", "del proxy"])
 def test_one_that_was_never_closed_ends_quietly_with_python(redis, ending):
     source = (

@@ -26,6 +26,8 @@ from helpers.database import MARK
 from helpers.server import OwnServer, find_server
 from helpers.server.identity import probe
 
+pytestmark = pytest.mark.once
+
 COURSE = [sys.executable, "-m", "helpers.cli"]
 INTERRUPTED = 130
 NOBODY = "redis://:secret@127.0.0.1:1/0"  # no server listens on port 1
@@ -113,14 +115,12 @@ def shared(redis: redis_py.Redis, monkeypatch: pytest.MonkeyPatch) -> Iterator[r
 # ------------------------------------------------------------------ in general
 
 
-@pytest.mark.once
 def test_the_command_alone_explains_itself():
     done = course()
     for name in ("lab", "doctor", "server", "reset", "produce", "tail"):
         assert re.search(rf"│ {name} +[A-Z]", done.stdout)
 
 
-@pytest.mark.once
 @pytest.mark.parametrize(
     "command",
     [["lab", "--no-browser"], ["reset", "--yes"], ["produce", "chennai"], ["tail", "chennai"]],
@@ -133,14 +133,12 @@ def test_a_server_that_does_not_answer_is_told_in_one_sentence(command):
     )
 
 
-@pytest.mark.once
 def test_a_file_of_the_course_that_cannot_be_used_is_told(home):
     (home / "server.lock").mkdir()
     assert "server.lock" in refused("server", "start")
     (home / "server.lock").rmdir()
 
 
-@pytest.mark.once
 @pytest.mark.parametrize(
     "options",
     [
@@ -193,7 +191,6 @@ def test_the_doctor_keeps_the_password_to_itself(redis):
     assert password not in told("doctor") + told("doctor", "--json")
 
 
-@pytest.mark.once
 def test_the_doctor_says_what_is_amiss():
     done = course("doctor", REDIS_URL=NOBODY)
     assert (done.returncode, done.stderr) == (1, "")
@@ -216,7 +213,6 @@ def test_the_doctor_finds_a_database_with_keys_of_somebody_else(shared):
     assert shared.keys() == ["theirs"]
 
 
-@pytest.mark.once
 def test_the_doctor_needs_no_special_characters():
     assert told("doctor", PYTHONIOENCODING="ascii").endswith("? All is well.\n")
 
@@ -432,7 +428,6 @@ def listens(port: int) -> bool:
         return trial.connect_ex(("127.0.0.1", port)) == 0
 
 
-@pytest.mark.once
 def test_lab_opens_jupyterlab_with_a_token_of_its_own(redis, tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]

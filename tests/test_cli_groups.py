@@ -13,6 +13,8 @@ import redis as redis_py
 from helpers import Consumer, DeadLetters, Group
 from tests.test_cli import refused, started, told
 
+pytestmark = pytest.mark.once
+
 
 def until(condition: Callable[[], object], limit_s: float = 20) -> None:
     deadline = time.monotonic() + limit_s

@@ -13,6 +13,8 @@ from nbclient import NotebookClient
 
 from helpers.home import CHECKOUT
 
+pytestmark = pytest.mark.once
+
 LESSONS = sorted((CHECKOUT / "notebooks").glob("*.ipynb"))
 SOLUTIONS = sorted((CHECKOUT / "solutions").glob("*.ipynb"))
 LABS = sorted((CHECKOUT / "labs").glob("*.ipynb"))
@@ -52,21 +54,18 @@ def has_picture(cell: Any) -> bool:
 
 
 @notebooks(*LESSONS, *SOLUTIONS)
-@pytest.mark.once
 def test_it_was_run_from_top_to_bottom(file):
     counts = [cell.execution_count for cell in code(file)]
     assert counts == list(range(1, len(counts) + 1))
 
 
 @notebooks(*LESSONS, *SOLUTIONS)
-@pytest.mark.once
 def test_errors_are_where_they_are_expected_and_only_there(file):
     for cell in code(file):
         assert ("error" in kinds(cell)) == ("raises-exception" in tags(cell)), cell.source
 
 
 @notebooks(*LESSONS, *SOLUTIONS, *LABS)
-@pytest.mark.once
 def test_it_is_a_python_notebook_without_empty_cells_or_widget_state(file):
     notebook = read(file)
     assert notebook.metadata.kernelspec.name == "python3"
@@ -75,7 +74,6 @@ def test_it_is_a_python_notebook_without_empty_cells_or_widget_state(file):
 
 
 @notebooks(*LABS)
-@pytest.mark.once
 def test_a_lab_was_never_run(file):
     assert [(cell.outputs, cell.execution_count) for cell in code(file)] == [([], None)] * len(
         code(file)
@@ -83,7 +81,6 @@ def test_a_lab_was_never_run(file):
 
 
 @notebooks(*LESSONS, *SOLUTIONS)
-@pytest.mark.once
 def test_code_cells_are_short(file):
     lengths = [len(cell.source.splitlines()) for cell in code(file)]
     assert max(lengths) <= LONGEST
@@ -91,7 +88,6 @@ def test_code_cells_are_short(file):
 
 
 @notebooks(*LESSONS, *SOLUTIONS, *LABS)
-@pytest.mark.once
 def test_links_lead_to_files_that_exist(file):
     prose = "\n".join(cell.source for cell in read(file).cells if cell.cell_type == "markdown")
     links = re.findall(r"\]\((?!\w+:|#)([^)#]+)", prose)
@@ -99,7 +95,6 @@ def test_links_lead_to_files_that_exist(file):
 
 
 @notebooks(*LESSONS)
-@pytest.mark.once
 def test_a_lesson_says_what_it_is_about_and_tidies_up(file):
     first, *_, summary, last = read(file).cells
     assert first.source.startswith(f"# {file.name[:2]} · ")
@@ -110,7 +105,6 @@ def test_a_lesson_says_what_it_is_about_and_tidies_up(file):
     assert "clean(" in last.source
 
 
-@pytest.mark.once
 def test_nine_in_ten_cells_that_print_are_compared_strictly(capsys):
     printing = [cell for file in LESSONS for cell in code(file) if cell.outputs]
     strict = [cell for cell in printing if is_strict(cell)]

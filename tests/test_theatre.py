@@ -27,6 +27,8 @@ from helpers.views.theatre.still import Still
 from helpers.views.theatre.text import idle, rows
 from helpers.views.theatre.widget import AWAY
 
+pytestmark = pytest.mark.once  # lessons 03 and 04 show it on every server
+
 
 def fill(redis, count, stream="s", start=1):
     for ms in range(start, start + count):
@@ -248,7 +250,6 @@ SCENES = {
 STATES = {"averages": {"alice0": "running", "alice1": "killed", "alice2": "paused", "zoe": "ended"}}
 
 
-@pytest.mark.once
 @pytest.mark.parametrize("look", SCENES.values(), ids=SCENES)
 def test_pictures_are_sound_and_the_same_each_time(look):
     fresh = frozenset({("averages", box.id) for box in look.entries})
@@ -262,7 +263,6 @@ def test_pictures_are_sound_and_the_same_each_time(look):
     assert min(sizes) >= 16
 
 
-@pytest.mark.once
 @pytest.mark.parametrize("look", SCENES.values(), ids=SCENES)
 def test_nothing_stands_outside_the_picture(look):
     paper = sheet(look, STATES)
@@ -274,7 +274,6 @@ def test_nothing_stands_outside_the_picture(look):
             assert shape.y + shape.height <= paper.height
 
 
-@pytest.mark.once
 def test_the_still_picture_is_the_same_each_time_and_its_text_has_no_times():
     data, about = Still(SCENES["full"], STATES)._repr_mimebundle_()
     again, _ = SCENES["full"]._repr_mimebundle_()
@@ -287,13 +286,11 @@ def test_the_still_picture_is_the_same_each_time_and_its_text_has_no_times():
     assert "1767225600000-0 (0 s, ×1)" in repr(SCENES["full"])
 
 
-@pytest.mark.once
 def test_letters_that_the_font_lacks_make_no_noise(recwarn):
     Still(SCENES["long"]).png()
     assert not recwarn.list
 
 
-@pytest.mark.once
 def test_text_is_cut_to_its_place():
     assert fit("short", 20, 100) == "short"
     assert fit("temperature of the day", 20, 100).endswith("…")
@@ -301,7 +298,6 @@ def test_text_is_cut_to_its_place():
     assert fit("a\nb", 20, 100) == "a�b"
 
 
-@pytest.mark.once
 @pytest.mark.parametrize(
     ("idle_ms", "said"),
     [(0, "0 s"), (999, "0 s"), (59_999, "59 s"), (60_000, "1 min"), (3_600_000, "1 h"),
@@ -311,7 +307,6 @@ def test_idle_times_are_coarse(idle_ms, said):
     assert idle(idle_ms) == said
 
 
-@pytest.mark.once
 def test_consumers_that_are_ours_come_first_and_keep_their_colours():
     group = SCENES["full"].groups[0]
     states = {"zoe": "not started", "alice1": "running"}

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import redis
@@ -21,7 +21,7 @@ from helpers.averages.state import Behind, Publish, State
 from helpers.averages.work import BEGINNING, FIELDS, Counts, Page, Work
 from helpers.clock import Clock, moment_of, ms_of, utc_now
 from helpers.consumer import expect_client
-from helpers.entry import Entry, EntryId, entries
+from helpers.entry import EntryId
 from helpers.errors import StateError, explain
 from helpers.partitions.days import PREFIX, partition_day
 from helpers.reader import pairs
@@ -83,7 +83,7 @@ class AggregatingConsumer:
         self._page = page
         self._clock = clock
         self._say = say
-        self._state = State(client, AGGREGATING_STATE, FIELDS)
+        self._state = State(client, AGGREGATING_STATE, FIELDS, self._stored)
         self._work = Work(partition_day(start or f"{PREFIX}:19700101"), self._grace_ms)
         self._stopped = False
         self._waiting_for = ""
@@ -135,9 +135,12 @@ class AggregatingConsumer:
             first = Work(partition_day(self._start), self._grace_ms)
             self._state.begin(first.fields())
             found = self._state.take_over()
-        self._work = Work.stored(found or {}, self._grace_ms)
+        self._work = self._stored(found or {})
         at = self._work.last if self._work.last != BEGINNING else "0"
         self._say(f"Starting aggregating consumer in stream {self._work.key} at message {at}.")
+
+    def _stored(self, found: Mapping[str, str]) -> Work:
+        return Work.stored(found, self._grace_ms)
 
     def _step(self, tail: bool, *, wait: bool) -> tuple[bool, bool]:
         """Read once, and store what came of it.
@@ -149,7 +152,7 @@ class AggregatingConsumer:
         Returns:
             Whether this page was not full, and whether anything has happened.
         """
-        now = ms_of(self._clock()) if tail else 0  # before the read: all that came by then is in it
+        now = self._now() if tail else 0  # before the read: all that came by then is in it
         work = self._work
         block = work.wait_ms(now, BLOCK_MS) if wait and tail else None
         page = self._read(block)
@@ -168,14 +171,17 @@ class AggregatingConsumer:
     def _drained(self, now: int, wait: bool) -> bool:
         """Close what is over; whether anything has happened."""
         work, before = self._work, self._work.fields()
-        work.look_back(self._came_late())
+        late = self._came_late()
+        work.look_back(late)
+        if len(late) == self._page:
+            return True  # there may be more of them, and a day that is left is not looked back on
         if work.read and not self._length():
-            after = moment_of(EntryId.parse(work.last).ms)
+            after = moment_of(min(EntryId.parse(work.last).ms, work.over_at))
             self._say(
                 f"{work.key} expired before it was read to its end: at least {work.vanished():,} "
                 f"readings after {after:%H:%M:%S} are lost."
             )
-        key, existed = work.key, work.read > 0
+        key, existed = work.key, work.last != BEGINNING
         if work.drained(now):
             if not existed:
                 self._skipped.append(key)
@@ -217,11 +223,11 @@ class AggregatingConsumer:
         try:
             reply = self._ask(lambda: self._client.xread({key: last}, self._page, block), key)
         except UnicodeDecodeError:
-            return self._read_bytes(key, last)
+            return self._range(key, last)
         return [one for _, part in pairs(reply) for one in part]
 
-    def _read_bytes(self, key: str, last: str) -> Page:
-        """The same where not all is text, by XRANGE: what is none shows as �."""
+    def _range(self, key: str, last: str) -> Page:
+        """The same also where not all is text, by XRANGE: what is none shows as �."""
         command = ("XRANGE", key, f"({last}", "+", "COUNT", self._page)
         raw = self._ask(lambda: self._client.execute_command(*command, NEVER_DECODE=True), key)
 
@@ -230,17 +236,14 @@ class AggregatingConsumer:
 
         return [(text(one), {text(k): text(v) for k, v in dict(f).items()}) for one, f in raw]
 
-    def _came_late(self) -> list[Entry]:
+    def _came_late(self) -> Page:
         """What came to the partition before, after it was left, by XRANGE."""
         key, last = self._work.previous
-        if not key:
-            return []
-        try:
-            return entries(
-                self._ask(lambda: self._client.xrange(key, f"({last}", "+", self._page), key)
-            )
-        except UnicodeDecodeError:
-            return []  # nobody misses it: it could not be counted in any case
+        return self._range(key, last) if key else []
+
+    def _now(self) -> int:
+        """What time it is. The clock may ask the server."""
+        return self._state.patiently(lambda: ms_of(self._clock()), self._work.key)
 
     def _length(self) -> int:
         key = self._work.key

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import redis
@@ -12,7 +12,7 @@ from helpers.averages.names import AVERAGES, AVERAGES_STATE
 from helpers.averages.state import Behind, State, unusable
 from helpers.consumer import expect_client
 from helpers.entry import FIRST, Entry, EntryId, entries
-from helpers.errors import EntryIdError, explain
+from helpers.errors import CourseError, EntryIdError, explain
 from helpers.reader import pairs
 from helpers.signals import stopping
 
@@ -42,7 +42,7 @@ class AveragesConsumer:
         """
         expect_client(client, BLOCK_MS)
         self._client, self._show, self._say = client, show, say
-        self._state = State(client, AVERAGES_STATE, FIELDS)
+        self._state = State(client, AVERAGES_STATE, FIELDS, _position)
         self._last = str(FIRST)
         self._stopped = False
 
@@ -81,11 +81,7 @@ class AveragesConsumer:
         if found is None:
             self._state.begin({"last_message_id": str(FIRST)})
             found = self._state.take_over() or {}
-        try:
-            self._last = str(EntryId.parse(found["last_message_id"]))
-        except EntryIdError as error:
-            told = found["last_message_id"]
-            raise unusable(AVERAGES_STATE, f"has {told!r} in its last_message_id") from error
+        self._last = _position(found)
         at = "0" if self._last == str(FIRST) else self._last
         self._say(f"Starting averages consumer in stream {AVERAGES} at message {at}.")
 
@@ -95,6 +91,11 @@ class AveragesConsumer:
                 return self._client.xread({AVERAGES: self._last}, PAGE, block)
             except redis.ResponseError as error:
                 raise explain(error, AVERAGES) from error
+            except UnicodeDecodeError as error:
+                raise CourseError(
+                    f"The stream {AVERAGES!r} holds an entry after {self._last} that is no text: "
+                    "delete it with XDEL."
+                ) from error
 
         reply = self._state.patiently(asked, AVERAGES)
         return [one for _, part in pairs(reply) for one in entries(part)]
@@ -109,10 +110,26 @@ class AveragesConsumer:
             self._open()
 
 
+def _position(found: Mapping[str, str]) -> str:
+    """The ID that a stored state holds.
+
+    Raises:
+        StateError: it holds none.
+    """
+    told = found["last_message_id"]
+    try:
+        return str(EntryId.parse(told))
+    except EntryIdError as error:
+        raise unusable(AVERAGES_STATE, f"has {told!r} in its field last_message_id") from error
+
+
 def sentence(entry: Entry) -> str:
     """An average in words."""
     told = entry.fields
-    return (
-        f"Average temperature for {told['date']} at {told['hour']} was "
-        f"{told['average_temp_f']}F ({told['num_observations']} observations)."
-    )
+    try:
+        return (
+            f"Average temperature for {told['date']} at {told['hour']} was "
+            f"{told['average_temp_f']}F ({told['num_observations']} observations)."
+        )
+    except KeyError:
+        return f"The entry {entry.id} is no average: {told}."

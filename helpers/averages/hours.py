@@ -22,6 +22,8 @@ LATE = "it came late: its hour was over"
 Number = int | Decimal
 _PLAIN = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,2})?", re.ASCII)
 _MOST = 1_000_000  # °F: hotter is nothing that a sensor measures
+_LONGEST = 40  # characters of a number; beyond that it is no measurement
+_DECIMALS = 15  # so that the sum of a day's readings stays exact: what is finer is noise
 
 
 class Mean(NamedTuple):
@@ -170,25 +172,29 @@ class Hours:
 def mean(total: Number, count: int) -> Decimal:
     """A mean in °F, rounded to hundredths, half to even."""
     with localcontext(prec=50):
-        return (Decimal(total) / count).quantize(Decimal("0.01"), ROUND_HALF_EVEN)
+        return (Decimal(total) / count).quantize(Decimal("0.01"), ROUND_HALF_EVEN) + 0  # no -0.00
 
 
 @lru_cache(4096)  # there are few, and each comes often
 def temperature(text: str | None) -> Number | None:
-    """The number that a temperature in °F is, exactly; None if it is none."""
+    """The number that a temperature in °F is, to 15 decimals; None if it is none."""
     if text is None:
         return None
     if len(text) <= 6 and text.isdecimal() and text.isascii():
         return int(text)
-    if not _PLAIN.fullmatch(text):
+    if len(text) > _LONGEST or not _PLAIN.fullmatch(text):
         return None
     number = Decimal(text)
-    return number if abs(number) < _MOST else None
+    if abs(number) >= _MOST:
+        return None
+    coarse = round(number, _DECIMALS)
+    return number if number == coarse else coarse
 
 
 def moment(text: str, latest: int) -> int | None:
     """A reading's own time, in ms after 1970, which is not after it came; None if it is none."""
-    return int(text) if text.isdecimal() and text.isascii() and int(text) <= latest else None
+    number = int(text) if len(text) <= 20 and text.isdecimal() and text.isascii() else None
+    return number if number is not None and number <= latest else None
 
 
 def _why(text: str | None, temp: Number | None, at: int | None) -> str:

@@ -85,17 +85,26 @@ class Behind(Exception):
 class State:
     """The hash of one consumer, from `take_over()` until another consumer takes it over."""
 
-    def __init__(self, client: redis.Redis, key: str, fields: Sequence[str]) -> None:
+    def __init__(
+        self,
+        client: redis.Redis,
+        key: str,
+        fields: Sequence[str],
+        check: Callable[[Mapping[str, str]], object] = lambda found: None,
+    ) -> None:
         """Prepare; nothing is sent yet.
 
         Args:
             client: a client from `connect()`.
             key: the hash's key; the streams that are published to must share its hash slot.
             fields: the names of those that must be there.
+            check: raises StateError if what they hold is unusable. It is asked before anything
+                is changed.
         """
         self.key = key
         self._client = client
         self._fields = fields
+        self._check = check
         self._token = ""
         self._epoch = self._commits = 0
         self._patience = Patience()
@@ -122,7 +131,11 @@ class State:
         Raises:
             StateError: it is not a state of this consumer, or of another version.
         """
-        return self._valid(self.patiently(lambda: self._client.hgetall(self.key), self.key))
+        try:
+            found = self.patiently(lambda: self._client.hgetall(self.key), self.key)
+        except UnicodeDecodeError as error:
+            raise self._unusable("holds bytes that are no text") from error
+        return self._valid(found)
 
     def take_over(self) -> dict[str, str] | None:
         """The state as it is, which is now ours: who had it before can change it no more.
@@ -210,8 +223,9 @@ class State:
         if missing:
             raise self._unusable(f"lacks {', '.join(missing)}")
         for name in ("epoch", "commits"):
-            if not found[name].isdecimal():
+            if not (found[name].isascii() and found[name].isdecimal() and len(found[name]) < 16):
                 raise self._unusable(f"has {found[name]!r} in its field {name}")
+        self._check(found)
         return found
 
     def _unusable(self, what: str) -> StateError:

@@ -11,11 +11,12 @@ from helpers.averages.hours import Hours, Mean, Number, Open, SetAside
 from helpers.averages.names import AGGREGATING_STATE
 from helpers.averages.state import unusable
 from helpers.clock import moment_of
-from helpers.entry import FIRST, Entry, EntryId
+from helpers.entry import FIRST, EntryId
 from helpers.errors import EntryIdError, PartitionError
 from helpers.partitions.days import DAY_MS, partition_day, partition_key, start_of
 
 BEGINNING = str(FIRST)
+_DIGITS = 18  # of a count; more is none that this program has written
 
 # The first four are those of the course chapter that this grew from.
 FIELDS = (
@@ -35,6 +36,8 @@ FIELDS = (
     "num_set_aside",
     "num_lost",
 )
+
+_HOURS = {f"{hour:02}" for hour in range(24)}
 
 Page = list[tuple[str, dict[str, str]]]
 
@@ -104,16 +107,16 @@ class Work:
         self.last = page[-1][0]
         self.read += len(page)
 
-    def look_back(self, found: list[Entry]) -> None:
+    def look_back(self, page: Page) -> None:
         """Set aside what came to the partition before after it was left."""
         key, _ = self.previous
         late = [
-            SetAside(str(one.id), one.fields.get("temp_f", ""), "it came late: its day was over")
-            for one in found
+            SetAside(entry_id, fields.get("temp_f", ""), "it came late: its day was over")
+            for entry_id, fields in page
         ]
         self._note([], key, late)
-        if found:
-            self.previous = key, str(found[-1].id)
+        if page:
+            self.previous = key, page[-1][0]
 
     def drained(self, now: int) -> bool:
         """All that came before a moment is read: close what is over by then.
@@ -124,8 +127,7 @@ class Work:
         self._note(self.hours.close(now), self.key, [])
         if now < self.over_at:
             return False
-        if self.read:  # else there was no such partition, or it is long gone
-            self.previous = self.key, self.last
+        self.previous = self.key, self.last  # also if there was none: it may come late
         self.day += timedelta(days=1)
         self.last, self.read, self.length = BEGINNING, 0, 0
         return True
@@ -177,7 +179,7 @@ class Work:
             state=Open(start, totals, counts, read.count("closed_until")),
             read=read.count("stream_read"),
             length=read.count("stream_length"),
-            previous=(found["previous_stream_key"], read.id("previous_message_id")),
+            previous=(read.key("previous_stream_key"), read.id("previous_message_id")),
             counts=Counts(*map(read.count, ("num_averages", "num_set_aside", "num_lost"))),
         )
 
@@ -196,7 +198,7 @@ class _Fields:
 
     def count(self, name: str) -> int:
         text = self._found[name]
-        if not (text.isdecimal() and text.isascii()):
+        if not (text.isdecimal() and text.isascii() and len(text) <= _DIGITS):
             self.refuse(name)
         return int(text)
 
@@ -206,9 +208,9 @@ class _Fields:
             number = Decimal(text)
         except InvalidOperation:
             number = Decimal("NaN")
-        if not number.is_finite():
+        if not number.is_finite() or abs(number) >= 10**_DIGITS:
             self.refuse(name)
-        return int(text) if number == number.to_integral_value() and "." not in text else number
+        return int(number) if text.removeprefix("-").isdecimal() else number
 
     def id(self, name: str) -> str:
         try:
@@ -216,6 +218,9 @@ class _Fields:
         except EntryIdError:
             self.refuse(name)
             raise
+
+    def key(self, name: str) -> str:
+        return partition_key(self.day(name)) if self._found[name] else ""
 
     def day(self, name: str) -> date:
         try:
@@ -234,7 +239,7 @@ class _Fields:
         except ValueError:
             self.refuse(name)
             raise
-        if not (hour.isdecimal() and 0 <= int(hour) < 24):
+        if hour not in _HOURS:
             self.refuse(name)
         return begins + int(hour) * 3_600_000
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -108,7 +109,7 @@ def state() -> None:
             found = client.hgetall(key)
             width = max(map(len, found), default=0)
             for name, value in found.items():
-                out.print(f"  {name:{width}}  {escape(value)}")
+                out.print(f"  {escape(f'{name:{width}}')}  {escape(value)}")
             if not found:
                 out.print("  nothing: it has not begun")
 
@@ -184,9 +185,10 @@ class _Child:
             self._process = self._start()
 
     def stop(self) -> None:
-        """Ask it to end."""
+        """Ask it to end, also if it is paused."""
         if self._process.poll() is None:
             self._process.terminate()
+            self._process.send_signal(signal.SIGCONT)
 
     def wait(self) -> None:
         """Wait until it has ended."""

@@ -28,9 +28,9 @@ def partition_key(day: date) -> str:
 
     Raises:
         EntryIdError: a moment without a time zone, or before 1970.
+        PartitionError: a moment that is beyond the year 9999 in UTC.
     """
-    if isinstance(day, datetime):  # a datetime is a date too, in the zone that it was given
-        day = day_of_ms(ms_of(day))
+    day = day_of(day)
     return f"{PREFIX}:{day:%Y%m%d}" if day.year >= 1000 else f"{PREFIX}:{day.year:04}{day:%m%d}"
 
 
@@ -52,6 +52,17 @@ def partition_day(key: str) -> date:
     return day
 
 
+def day_of(day: date) -> date:
+    """The day in UTC of a moment; a day is its own.
+
+    Raises:
+        EntryIdError, PartitionError: as for `partition_key`.
+    """
+    if isinstance(day, datetime):  # a datetime is a date too, in the zone that it was given
+        return day_of_ms(ms_of(day))
+    return day
+
+
 def day_of_ms(ms: int) -> date:
     """The day, in UTC, of so many milliseconds after 1970.
 
@@ -66,4 +77,4 @@ def day_of_ms(ms: int) -> date:
 
 def start_of(day: date) -> int:
     """When a day begins, in milliseconds after 1970; it ends `DAY_MS` later."""
-    return (day.toordinal() - _FIRST_DAY) * DAY_MS
+    return (day_of(day).toordinal() - _FIRST_DAY) * DAY_MS

@@ -8,7 +8,7 @@ each other.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date, timedelta
 from functools import partial
@@ -18,7 +18,7 @@ import redis
 
 from helpers.clock import Clock, ms_of, utc_now
 from helpers.errors import PartitionError
-from helpers.partitions.days import RETENTION_S, partition_key, start_of
+from helpers.partitions.days import RETENTION_S, day_of, partition_key, start_of
 from helpers.partitions.overview import Partition, inspect
 from helpers.partitions.producer import PartitionProducer, batches, would_be_gone
 from helpers.partitions.readings import DEMO_START, SECONDS_A_DAY, readings_of
@@ -36,7 +36,7 @@ def fill(
     sensors: int = 1,
     clock: Clock | None = None,
     progress: Callable[[int], object] = lambda count: None,
-) -> Iterator[Partition]:
+) -> Generator[Partition, None, None]:
     """Write the readings of some days, and give each partition once it is complete.
 
     Args:
@@ -52,13 +52,13 @@ def fill(
             holds other readings.
         NotConfirmedError: the server could not be reached for 10 s.
     """
+    start = day_of(start)
     expect_days(start, days, sensors, clock or utc_now)
     stop = threading.Event()
     work = partial(_fill_day, client, sensors, clock, progress, stop)
     with ThreadPoolExecutor(THREADS) as threads:
         try:
-            for key in threads.map(work, [start + timedelta(days=n) for n in range(days)]):
-                yield inspect(client, key)
+            yield from threads.map(work, [start + timedelta(days=n) for n in range(days)])
         finally:
             stop.set()
 
@@ -90,12 +90,13 @@ def _fill_day(
     progress: Callable[[int], object],
     stop: threading.Event,
     day: date,
-) -> str:
-    """Write what a day lacks, and give its key."""
+) -> Partition:
+    """Write what a day lacks, and say how its partition is then."""
     producer = PartitionProducer(client, name=f"demo of {sensors}", clock=clock)
     key, told, whole = partition_key(day), 0, SECONDS_A_DAY * sensors
-    written = producer.written(day)
-    _expect_ours(client, key, written)
+    look = partial(producer.patiently, partial(inspect, client, key), key)
+    before, length, written = producer.written(day), look().length, producer.written(day)
+    _expect_ours(key, before, length, written)
     while written < whole and not stop.is_set():
         progress(written - told)
         told = written
@@ -104,23 +105,28 @@ def _fill_day(
                 progress(producer.send(batch))
                 told += batch.count
                 if stop.is_set():
-                    return key
+                    return look()
         except PartitionError:
             if producer.written(day) == told:  # else another fill of these readings is at work
                 raise
         written = producer.written(day)
-    progress(whole - told)
-    return key
+    progress(written - told)
+    return look()
 
 
-def _expect_ours(client: redis.Redis, key: str, written: int) -> None:
-    """Make sure that a partition holds what a fill has written, and nothing else.
+def _expect_ours(key: str, before: int, length: int, written: int) -> None:
+    """Make sure that a partition was begun by a fill, and has lost nothing since.
+
+    Args:
+        key: its name.
+        before: how many readings fills had written, when asked first.
+        length: how many it holds, when asked next.
+        written: as before, when asked last: another fill may be at work meanwhile.
 
     Raises:
-        PartitionError: it does not.
+        PartitionError: it holds readings that no fill has written, or lacks some.
     """
-    length = inspect(client, key).length
-    if length != written and not (length > written > 0):
+    if length < before or (length and not written):
         raise PartitionError(
             f"{key} holds {length:,} readings, of which this fill has written {written:,}: delete "
             "it with `course partitions clear`, or start on another day."

@@ -10,10 +10,12 @@ from __future__ import annotations
 import json
 import time
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
+from decimal import Decimal
 from itertools import groupby, islice
+from numbers import Real
 from typing import Any, Self
 
 import redis
@@ -149,7 +151,9 @@ class PartitionProducer:
         Raises:
             PartitionError: it would have expired already, or another producer of this name
                 writes to this partition too; `written()` says how far that one came.
+            NotConfirmedError, CourseError: as for `add`.
         """
+        self.flush()
         self._open = batch
         self.flush()
         return batch.count
@@ -164,22 +168,31 @@ class PartitionProducer:
                 self._fail(error, batch)
                 continue
             self._patience.renew()
-            self._open = None
             self._settle(batch, *reply)
 
     def written(self, day: date) -> int:
         """How many readings of this producer's name a partition has, by HGET and EXISTS."""
         key = partition_key(day)
+        there = self.patiently(lambda: self._client.exists(key), key)
+        told = self.patiently(lambda: self._client.hget(_notes(key), self.name), key)
+        self._written[day] = int(told or 0) if there else 0
+        return self._written[day]
+
+    def patiently(self, ask: Callable[[], Any], key: str) -> Any:
+        """Ask what can be asked twice, until the answer comes.
+
+        Raises:
+            NotConfirmedError: the server could not be reached for 10 s.
+            CourseError: it refused to answer.
+        """
         while True:
             try:
-                there = self._client.exists(key)
-                told = self._client.hget(_notes(key), self.name)
+                answer = ask()
             except redis.RedisError as error:
                 self._wait(error, key)
             else:
                 self._patience.renew()
-                self._written[day] = int(told or 0) if there else 0
-                return self._written[day]
+                return answer
 
     def __enter__(self) -> Self:
         return self
@@ -198,9 +211,10 @@ class PartitionProducer:
     def _settle(self, batch: Batch, written: int, expiry: int) -> None:
         """Note what the partition said."""
         if written < 0:
+            self._open = None
             raise would_be_gone(batch.day, expiry)
         expected = self._written.get(batch.day, 0) + batch.count
-        self._written[batch.day] = written
+        self._written[batch.day], self._open = written, None  # both or neither, also on Ctrl-C
         if written == expected:
             return
         key = partition_key(batch.day)
@@ -243,27 +257,32 @@ def batches(readings: Iterable[Reading], size: int = BATCH) -> Iterator[Batch]:
     """Cut readings into batches, each of one day and with the same fields.
 
     Raises:
-        PartitionError: a batch would hold no readings, or a reading has no moment.
+        PartitionError: a batch would hold no readings, or what is to be one is none.
     """
     if size < 1:
         raise PartitionError("A batch must hold at least one reading.")
+    if not isinstance(readings, Iterable):
+        raise PartitionError(f"{readings!r:.80} is no series of readings: give a list of them.")
     rest = iter(readings)
     while chunk := list(islice(rest, size)):
         try:
-            parts = [(kind, list(part)) for kind, part in groupby(chunk, _kind)]
-        except TypeError as error:
+            parts = [
+                _batch(number, list(part), named) for (number, named), part in groupby(chunk, _kind)
+            ]
+        except PartitionError:  # of a moment beyond the calendar
+            raise
+        except (TypeError, ValueError, LookupError) as error:
             raise PartitionError(
                 f"A reading is Reading(milliseconds after 1970, temperature): {error}."
             ) from error
-        for (number, named), part in parts:
-            yield _batch(number, part, named)
+        yield from parts
 
 
 def would_be_gone(day: date, expiry: int) -> PartitionError:
     """Why nothing was written to a partition that expires in a past second."""
-    at = datetime.fromtimestamp(expiry, UTC)
+    at = datetime.fromtimestamp(expiry, UTC).replace(tzinfo=None)
     return PartitionError(
-        f"{partition_key(day)} would expire at {at:%Y-%m-%d %H:%M:%S} UTC, two days after its "
+        f"{partition_key(day)} would expire at {at} UTC, two days after its "
         "newest reading, and that is past: EXPIREAT with a past time deletes a key at once. So "
         "nothing was written. Take a later day."
     )
@@ -276,11 +295,28 @@ def _kind(reading: Reading) -> tuple[int, bool]:
 
 def _batch(number: int, readings: list[Reading], named: bool) -> Batch:
     moments, temps, sensors = zip(*readings, strict=True)
-    columns: list[Any] = [moments, "temp_f", [*map(str, temps)]]
+    _expect(moments, int)
+    columns: list[Any] = [moments, "temp_f", _texts(temps)]
     if named:
-        columns += ["sensor", [*map(str, sensors)]]
+        columns += ["sensor", _texts(sensors)]
     words = json.dumps(columns, separators=(",", ":"))  # one word: to pack thousands is slow
     return Batch(day_of_ms(number * DAY_MS), len(readings), max(moments), words)
+
+
+def _texts(values: Sequence[Any]) -> list[str]:
+    _expect(values, str, Real, Decimal)
+    return [*map(str, values)]
+
+
+def _expect(values: Sequence[Any], *kinds: type) -> None:
+    """Make sure that each value is of one of these types, and none a bool.
+
+    Raises:
+        TypeError: it is not.
+    """
+    for kind in set(map(type, values)):  # few, while the values may be thousands
+        if kind is bool or not issubclass(kind, kinds):
+            raise TypeError(f"{kind.__name__} is neither a number nor text")
 
 
 def _notes(key: str) -> str:

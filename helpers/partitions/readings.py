@@ -12,7 +12,7 @@ from datetime import date, timedelta
 from itertools import count
 from typing import NamedTuple
 
-from helpers.partitions.days import start_of
+from helpers.partitions.days import day_of, start_of
 
 SECONDS_A_DAY = 86_400
 COLDEST, WARMEST = 0, 100
@@ -50,8 +50,10 @@ def readings_of(day: date, sensors: int = 1) -> Iterator[Reading]:
 def temperatures(day: date, sensor: int = 1) -> list[int]:
     """The 86,400 temperatures of a day, in °F: each is one degree from the one before.
 
-    At 0 and at 100 it may stay where it is. Before midnight it makes for the next day's first.
+    At 0, at 100 and at midnight it may stay where it is. Before midnight it makes for the next
+    day's first.
     """
+    day = day_of(day)
     rng = random.Random(f"{sensor} {day}")
     value, target = _first(rng), _first(random.Random(f"{sensor} {day + timedelta(days=1)}"))
     steps = f"{rng.getrandbits(SECONDS_A_DAY):0{SECONDS_A_DAY}b}"
@@ -59,7 +61,7 @@ def temperatures(day: date, sensor: int = 1) -> list[int]:
     for left, step in zip(range(SECONDS_A_DAY, 0, -1), steps, strict=True):
         found.append(value)
         away = target - value
-        if left <= WARMEST and abs(away) >= left:
+        if left <= WARMEST and abs(away) >= left - 1:
             value += 1 if away > 0 else -1
         elif step == "1":
             value += value < WARMEST

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from io import BytesIO
 from typing import Any
@@ -75,16 +76,20 @@ def timeline(rows: Mapping[str, Sequence[float]], *, title: str, span_s: float) 
     return figure
 
 
-def lanes(rows: Mapping[str, Sequence[float]], *, title: str, unit: str) -> Figure:
-    """A lane for each name, with a box for each thing that went to it."""
+def lanes(
+    rows: Mapping[str, Sequence[float]], *, title: str, unit: str, hollow: Collection[str] = ()
+) -> Figure:
+    """A lane for each name, with a box for each thing that went to it; hollow if that is gone."""
     figure, axes = _canvas(title, height=0.9 + 0.6 * len(rows))
-    for place, (things, colour) in enumerate(
-        zip(rows.values(), (BLUE, ORANGE, GREEN, PURPLE) * len(rows), strict=False)
+    for place, ((name, things), colour) in enumerate(
+        zip(rows.items(), (BLUE, ORANGE, GREEN, PURPLE) * len(rows), strict=False)
     ):
-        axes.plot(things, [place] * len(things), "s", markersize=24, color=colour)
+        face, ink = ("white", "grey") if name in hollow else (colour, "white")
+        edge = ink if name in hollow else face
+        axes.plot(things, [place] * len(things), "s", markersize=24, mfc=face, mec=edge)
         for thing in things:
             axes.text(
-                thing, place + 0.02, f"{thing:g}", ha="center", va="center", color="white",
+                thing, place + 0.02, f"{thing:g}", ha="center", va="center", color=ink,
                 weight="bold",
             )  # fmt: skip
     axes.set_yticks(range(len(rows)), list(rows), fontsize=12)
@@ -109,6 +114,50 @@ def curves(
     axes.set_ylim(bottom=0)
     axes.set_xlim(left=0)
     axes.margins(x=0.15)
+    return figure
+
+
+def hours_grid(
+    days: Sequence[str],
+    values: Mapping[tuple[str, int], float],
+    *,
+    crossed: Iterable[tuple[str, int]] = (),
+    unit: str,
+    title: str,
+) -> Figure:
+    """A row for each day and a box for each hour, with its value; a cross where it is crossed."""
+    figure, axes = _canvas(title, height=1.2 + 0.5 * len(days))
+    grid = [[values.get((day, hour), math.nan) for hour in range(24)] for day in days]
+    drawn = axes.imshow(grid, cmap="cividis", aspect="auto")
+    for row, day in enumerate(days):
+        for hour in range(24):
+            if (day, hour) not in values:
+                axes.text(hour, row, "–", ha="center", va="center", color="grey")
+    for day, hour in crossed:
+        axes.plot(hour, list(days).index(day), "x", color="white", markersize=11,
+                  markeredgewidth=3)  # fmt: skip
+        axes.plot(hour, list(days).index(day), "x", color="#d55e00", markersize=9,
+                  markeredgewidth=2)  # fmt: skip
+    axes.set_yticks(range(len(days)), days)
+    axes.set_xticks(range(0, 24, 3))
+    axes.set_xlabel("hour, UTC")
+    axes.grid(visible=False)
+    figure.colorbar(drawn, label=unit, pad=0.02)
+    return figure
+
+
+def lifetimes(rows: Mapping[str, tuple[datetime, datetime, datetime]], *, title: str) -> Figure:
+    """A bar for each key: from its first entry to its last, and from there to its expiry."""
+    figure, axes = _canvas(title, height=1.1 + 0.3 * len(rows))
+    for name, (first, last, expiry) in rows.items():
+        start, middle, end = (dates.date2num(moment) for moment in (first, last, expiry))
+        written = axes.barh(name, middle - start, left=start, height=0.7, color=BLUE)
+        kept = axes.barh(name, end - middle, left=middle, height=0.7, color=BLUE, alpha=0.3)
+    axes.legend([written, kept], ["written", "kept"], frameon=False, loc="upper right")
+    axes.xaxis.set_major_locator(dates.DayLocator(tz=UTC))
+    axes.xaxis.set_major_formatter(dates.DateFormatter("%-d %b", tz=UTC))
+    axes.set_xlabel("time, UTC")
+    axes.invert_yaxis()
     return figure
 
 

@@ -15,6 +15,8 @@ from helpers.checks.verdict import Verdict, Wrong
 from helpers.errors import CourseError
 from tests.checks.answers import answer, function
 
+pytestmark = pytest.mark.once
+
 TAKES = "def answer(redis, stream)"
 
 

@@ -10,6 +10,10 @@ import pytest
 from helpers.checks import open_lab
 from tests.checks.answers import Case, answer, function
 
+pytestmark = (
+    pytest.mark.once
+)  # the solution, which nbval runs on every server, goes through the same checks
+
 PREDICTIONS = {
     "XACK 1-0 once more": 0,
     "XLEN": 4,
@@ -454,7 +458,6 @@ def test_a_right_answer_passes(redis, case):
     assert verdict.outcome == "right", verdict
 
 
-@pytest.mark.once  # a hint does not depend on the server, and there are many
 @pytest.mark.parametrize("case", WRONG, ids=lambda case: f"{case.exercise}: {case.says}")
 def test_a_mistake_draws_its_hint(redis, case):
     verdict = open_lab(4).check(case.exercise, answer(case.source))

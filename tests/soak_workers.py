@@ -1,0 +1,212 @@
+"""The workers of the averages' soak: what their processes do, and how far they have come.
+
+They work as in the course, but rest for a moment before each batch, page and average, and wait
+when they have come farther than they may: so that what befalls them hits work in progress.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import time
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple, TypeVar
+
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from helpers.averages import (
+    AGGREGATING_STATE,
+    AVERAGES_STATE,
+    AggregatingConsumer,
+    AveragesConsumer,
+)
+from helpers.averages.aggregating import GRACE_S
+from helpers.clock import moment_of
+from helpers.connect import connect, settings
+from helpers.entry import Entry
+from helpers.errors import CheckpointError, NotConfirmedError, ServerError
+from helpers.partitions import DEMO_START, fill, partition_day, partition_key, start_of
+from helpers.partitions.readings import SECONDS_A_DAY
+from helpers.patience import Patience
+from tests.soaking import REPLACED
+
+PRODUCER, AGGREGATING, SHOWING = "producer", "aggregating", "averages"
+ROLES = (PRODUCER, AGGREGATING, SHOWING)
+STATES = {AGGREGATING: AGGREGATING_STATE, SHOWING: AVERAGES_STATE}
+SHOWN, REPEATED, SAID, LEAVE = "soak:shown", "soak:repeated", "soak:said", "soak:leave"
+
+REST_S = 0.005  # the longest rest
+BEHIND = 60 / 24  # days: so far may the averages consumer fall behind; five are kept
+AHEAD = 3.5  # days: farther ahead the producer, which fills three at once, slows down
+SLOW = 20  # rests more a batch
+GAVE_UP, NO_SERVER = 8, 9  # how a worker ends: without a server for 10 s, or at its start
+
+USUAL = ("Starting ", "Waiting for new messages ", "Changing partition ")  # what consumers say
+
+T = TypeVar("T")
+
+
+class Task(NamedTuple):
+    """What a worker is told. Its `connect()` may lead through a proxy, this URL does not."""
+
+    role: str
+    url: str
+    days: int
+    seed: str
+
+
+def work(task: Task) -> None:
+    """What a worker's process does, until nothing is left to be done, or until SIGTERM."""
+    try:
+        {PRODUCER: produce, AGGREGATING: aggregate, SHOWING: show}[task.role](Pace(task))
+    except CheckpointError:
+        os._exit(REPLACED)
+    except (NotConfirmedError, redis.ConnectionError, redis.TimeoutError):
+        os._exit(GAVE_UP)
+    except ServerError:
+        os._exit(NO_SERVER)
+
+
+def produce(pace: Pace) -> None:
+    """Fill the partitions, or what is left of them."""
+    for _ in fill(connect(), days=pace.progress.days, progress=lambda count: patiently(pace.keep)):
+        pass
+
+
+def aggregate(pace: Pace) -> None:
+    """Publish the mean of each hour."""
+    client = PacedReader(connection_pool=connect().connection_pool)
+    client.pace = pace
+    start, clock = partition_key(DEMO_START), lambda: patiently(pace.progress.moment)
+    AggregatingConsumer(client, start=start, clock=clock, say=pace.note).run()
+
+
+def show(pace: Pace) -> None:
+    """Note each average under the ID of its entry."""
+    client = pace.progress.client
+
+    def note(entry: Entry) -> None:
+        patiently(pace.keep)
+        fields = json.dumps(entry.fields)
+        if not patiently(lambda: client.hset(SHOWN, str(entry.id), fields)):
+            patiently(lambda: client.sadd(REPEATED, str(entry.id)))
+
+    AveragesConsumer(connect(), show=note, say=pace.note).run()
+
+
+class Progress:
+    """How far the work has come: each part of it from 0 to 1."""
+
+    def __init__(self, url: str, days: int) -> None:
+        self.client = directly(url)
+        self.days = days
+
+    def of(self, role: str) -> float:
+        """How far somebody has come."""
+        return {PRODUCER: self.filled, AGGREGATING: self.aggregated, SHOWING: self.shown}[role]()
+
+    def filled(self) -> float:
+        """How much of the readings is written."""
+        return sum(self._lengths()) / (self.days * SECONDS_A_DAY)
+
+    def aggregated(self) -> float:
+        """How much of them is aggregated."""
+        key, read = self.client.hmget(AGGREGATING_STATE, "current_stream_key", "stream_read")
+        before = (partition_day(key) - DEMO_START).days if key else 0
+        return (before + int(read or 0) / SECONDS_A_DAY) / self.days
+
+    def shown(self) -> float:
+        """How many of the averages were shown."""
+        return float(self.client.hlen(SHOWN) / (self.days * 24))
+
+    def moment(self) -> datetime:
+        """The aggregating consumer's clock: before this moment, no reading is missing.
+
+        When all are there, the last hour is over.
+        """
+        there = 0
+        for length in self._lengths():
+            there += length
+            if length < SECONDS_A_DAY:
+                break
+        after_s = GRACE_S if there == self.days * SECONDS_A_DAY else 0.0
+        return moment_of(start_of(DEMO_START)) + timedelta(seconds=there + after_s)
+
+    def _lengths(self) -> list[int]:
+        with self.client.pipeline(transaction=False) as pipeline:
+            for number in range(self.days):
+                pipeline.xlen(partition_key(DEMO_START + timedelta(days=number)))
+            lengths: list[int] = pipeline.execute()
+        return lengths
+
+
+class Pace:
+    """What a worker does between two pieces of work."""
+
+    def __init__(self, task: Task) -> None:
+        self.progress = Progress(task.url, task.days)
+        self._role = task.role
+        self._random = random.Random(task.seed)
+
+    def keep(self) -> None:
+        """Rest, and wait until it may go on."""
+        self._rest()
+        while not self._may():
+            self._rest()
+        for _ in range(SLOW):  # not for ever: a day may lie far behind the two after it
+            if not self._ahead():
+                break
+            self._rest()
+
+    def note(self, text: str) -> None:
+        """Note what a consumer says, if it is not what all say."""
+        if not text.startswith(USUAL):
+            patiently(lambda: self.progress.client.sadd(SAID, text))
+
+    def _rest(self) -> None:
+        time.sleep(self._random.uniform(0, REST_S))
+
+    def _may(self) -> bool:
+        done = self.progress.of(self._role)
+        if done > float(self.progress.client.hget(LEAVE, self._role) or 0):
+            return False
+        behind = done - self.progress.shown() if self._role == AGGREGATING else 0.0
+        return behind * self.progress.days <= BEHIND
+
+    def _ahead(self) -> bool:
+        if self._role != PRODUCER:
+            return False
+        ahead = self.progress.filled() - self.progress.aggregated()
+        return ahead * self.progress.days > AHEAD
+
+
+class PacedReader(redis.Redis):
+    """A client that rests, and may have to wait, before it reads a stream."""
+
+    pace: Pace
+
+    def xread(self, *args: Any, **kwargs: Any) -> Any:
+        self.pace.keep()  # not patiently: that is the consumer's affair
+        return super().xread(*args, **kwargs)
+
+
+def directly(url: str) -> Any:
+    """A client of the server at a URL, with the course's settings."""
+    return redis.Redis.from_url(url, **settings(), retry=Retry(NoBackoff(), 0))
+
+
+def patiently(ask: Callable[[], T]) -> T:
+    """Ask what can be asked twice, until the answer comes, or for 10 s."""
+    patience = Patience()
+    while True:
+        try:
+            return ask()
+        except (redis.ConnectionError, redis.TimeoutError):
+            delay_s = patience.failed()
+            if patience.exhausted:
+                raise
+            time.sleep(delay_s)

@@ -1,0 +1,325 @@
+"""Each hour is published once with its true mean, whatever is cut, killed, paused or lost."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import signal
+import threading
+from functools import partial
+from itertools import product
+from typing import Any
+
+import pytest
+
+from helpers import connect
+from helpers.averages import AGGREGATING_STATE, AVERAGES, SET_ASIDE, aggregating
+from helpers.averages.state import COMMIT
+from helpers.chaos import LOSSES, Fault, Proxy
+from helpers.errors import CheckpointError
+from helpers.partitions import Reading, ReadingsClock
+from helpers.server import OwnServer, find_server
+from tests.averages import (
+    REPLACED,
+    aggregate,
+    aside,
+    at,
+    consumer,
+    every_command,
+    forget,
+    hour_of,
+    late,
+    published,
+    standing,
+    state,
+    truth,
+    work_until_drained,
+    write,
+)
+from tests.consumers import blocked, until
+from tests.lives import Life
+
+LATER = at(4)
+PAGE = {"page": 12}
+
+
+@pytest.fixture
+def readings(redis):
+    """Two days and a missing one between them; some readings come a little late."""
+    first = [*hour_of(0, 22), *hour_of(0, 23), *late(at(0, 23, 50), 1000, after=at(0, 23, 59))]
+    second = [*hour_of(2, 0), *late(at(2, 0, 57), 2000, after=at(2, 1, 5)), *hour_of(2, 1, 4)[1:]]
+    return write(redis, [*first, *second])
+
+
+@pytest.fixture
+def proxy(redis):
+    with Proxy() as proxy:
+        yield proxy
+
+
+def run(proxy: Proxy, now: Any = LATER, **terms: Any) -> None:
+    """Work through the proxy until nothing is left."""
+    with proxy.connect() as client:
+        aggregate(client, now, **PAGE, **terms)
+
+
+def outcome(proxy: Proxy, told: list[CheckpointError | None]) -> threading.Thread:
+    """The same in a thread, which tells whether another one took over."""
+
+    def work() -> None:
+        try:
+            run(proxy)
+        except CheckpointError as error:
+            told.append(error)
+        else:
+            told.append(None)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    return thread
+
+
+def expect_exact(redis: Any, readings: list[Reading], note: Any = None) -> None:
+    assert published(redis) == truth(readings), note
+    assert not aside(redis), note
+
+
+def is_commit(words: list[str]) -> bool:
+    return words[:2] == ["EVALSHA", hashlib.sha1(COMMIT.encode()).hexdigest()]
+
+
+def commits_of(proxy: Proxy) -> list[int]:
+    """The numbers of the commands, of those that were seen, that change the state."""
+    return [number for number, words in enumerate(proxy.commands, 1) if is_commit(words)]
+
+
+# ------------------------------------------------------------------ lost connections
+
+
+@pytest.mark.parametrize("fault", LOSSES)
+def test_a_lost_connection_at_any_command_costs_nothing(redis, readings, proxy, fault):
+    for number in every_command(proxy, fault, partial(forget, redis)):
+        if number % 2:  # what is held comes late while the work goes on, else when it is done
+            proxy.deliver_at(number + 3)
+        run(proxy)
+        seen = proxy.commands
+        proxy.deliver()
+        aggregate(redis, LATER)
+        expect_exact(redis, readings, (number, seen))
+    assert number > 30
+
+
+def test_a_connection_may_be_lost_while_the_readings_are_the_clock(redis, readings, proxy):
+    for name, number in product(("SCAN", "XREVRANGE"), (1, 2, 3)):
+        forget(redis)
+        proxy.reset()
+        proxy.arm(Fault.CUT_BEFORE, (name, number))
+        with proxy.connect() as client:
+            run(proxy, ReadingsClock(client))
+        assert proxy.names.count(name) > number
+        assert published(redis) == truth(readings)[:-1], (name, number, proxy.commands)
+    aggregate(redis, LATER)
+    expect_exact(redis, readings)
+
+
+def test_connections_that_are_cut_while_it_waits_are_made_anew(redis, readings, proxy, monkeypatch):
+    monkeypatch.setattr(aggregating, "BLOCK_MS", 50)
+    with proxy.connect() as client:
+        one = consumer(client, at(2, 1, 59))
+        thread = threading.Thread(target=one.run)
+        thread.start()
+        for hour in (2, 3):
+            until(lambda: blocked(redis))
+            proxy.cut()
+            readings += write(redis, hour_of(2, hour))
+            until(lambda: state(redis)["last_message_id"] == f"{at(2, hour, 54)}-0")  # noqa: B023
+        one.stop()
+        thread.join()
+    aggregate(redis, LATER)
+    expect_exact(redis, readings)
+
+
+# ------------------------------------------------------------------ kill -9
+
+
+def test_kill_9_between_any_two_commands_costs_nothing(redis, readings, proxy):
+    """Its process stands still before each of its commands in turn, and is killed there."""
+    for number in every_command(proxy, Fault.FREEZE_BEFORE, partial(forget, redis)):
+        with Life(work_until_drained, LATER, PAGE, url=proxy.url) as life:
+            standing(proxy, lambda: life.exit_code is not None)
+        proxy.thaw()
+        aggregate(redis, LATER, **PAGE)
+        expect_exact(redis, readings, (number, proxy.commands))
+    assert number > 30
+
+
+def test_it_survives_kill_9_of_its_server_at_any_commit(home):
+    with connect() as redis, Proxy() as proxy:
+        readings = write(redis, [*hour_of(0, 1), *hour_of(0, 5), *hour_of(2, 1)])
+        run(proxy)
+        server = OwnServer(home)
+        for number in commits_of(proxy):
+            forget(redis)
+            proxy.reset()
+            proxy.arm(Fault.FREEZE_BEFORE if number % 2 else Fault.FREEZE_AFTER, number)
+            told: list[CheckpointError | None] = []
+            thread = outcome(proxy, told)
+            assert proxy.frozen(60)
+            found = server.running()
+            assert found
+            os.kill(found.pid, signal.SIGKILL)
+            proxy.thaw()
+            thread.join()
+            assert told == [None]
+            expect_exact(redis, readings, number)
+
+
+# ------------------------------------------------------------------ two at once
+
+
+def test_a_zombie_that_comes_back_after_its_successor_finished_changes_nothing(
+    redis, readings, proxy
+):
+    """It is paused before each of its commands in turn; at a commit it learns of the other."""
+    fenced = []
+    for number in every_command(proxy, Fault.FREEZE_BEFORE, partial(forget, redis)):
+        told: list[CheckpointError | None] = []
+        thread = outcome(proxy, told)
+        paused = standing(proxy, lambda: not thread.is_alive())  # noqa: B023
+        at_a_commit = paused and is_commit(proxy.commands[-1])
+        aggregate(redis, LATER)
+        expect_exact(redis, readings)
+        before = state(redis)
+        proxy.thaw()
+        thread.join()
+        expect_exact(redis, readings, (number, proxy.commands))
+        if at_a_commit:
+            assert isinstance(told[0], CheckpointError), (number, proxy.commands)
+            assert state(redis) == before
+            fenced.append(number)
+    assert len(fenced) > 5
+
+
+def test_of_two_at_once_the_one_that_began_later_goes_on(redis, readings, proxy, monkeypatch):
+    monkeypatch.setattr(aggregating, "BLOCK_MS", 50)
+    told: list[CheckpointError | None] = []
+
+    def work(one: Any) -> None:
+        try:
+            one.run()
+        except CheckpointError as error:
+            told.append(error)
+
+    with connect() as one, connect() as other:
+        old, new = (consumer(client, at(2, 1, 59)) for client in (one, other))
+        first, second = (threading.Thread(target=work, args=[each]) for each in (old, new))
+        first.start()
+        until(lambda: blocked(redis) == 1)
+        second.start()
+        until(lambda: blocked(redis) == 2)
+        readings += write(redis, hour_of(2, 2))
+        first.join()
+        new.stop()
+        second.join()
+    (error,) = told
+    assert str(error) == (
+        f"Another consumer took over the state '{AGGREGATING_STATE}', so this one may go on no "
+        "more: stop one of the two."
+    )
+    aggregate(redis, LATER)
+    expect_exact(redis, readings)
+
+
+def test_two_processes_at_once_publish_each_hour_once(redis):
+    readings = write(redis, [one for hour in range(24) for one in hour_of(0, hour, 12)])
+    with (
+        Life(work_until_drained, LATER, {"page": 1}, url=find_server().url) as one,
+        Life(work_until_drained, LATER, {"page": 1}, url=find_server().url) as other,
+    ):
+        one.wait()
+        other.wait()
+        assert {one.exit_code, other.exit_code} <= {0, REPLACED}
+        assert 0 in (one.exit_code, other.exit_code)
+    expect_exact(redis, readings)
+
+
+# ------------------------------------------------------------------ what the server loses
+
+
+class Copy:
+    """A copy of what the consumer has done, to be put back in its place in one step."""
+
+    KEYS = (AGGREGATING_STATE, AVERAGES, SET_ASIDE)
+
+    def __init__(self, redis: Any) -> None:
+        self._redis = redis
+        self._found = [redis.execute_command("DUMP", key, NEVER_DECODE=True) for key in self.KEYS]
+
+    def restore(self) -> None:
+        together = self._redis.pipeline(transaction=True)
+        together.unlink(*self.KEYS)
+        for key, found in zip(self.KEYS, self._found, strict=True):
+            if found:
+                together.restore(key, 0, found)
+        together.execute()
+
+
+def test_it_goes_on_from_what_the_server_has_if_that_loses_confirmed_commits(
+    redis, readings, proxy
+):
+    """A copy is made before one of its reads, and put back before a later one."""
+    run(proxy)
+    reads = proxy.names.count("XREAD")
+    pairs = [(n, n + more) for n in range(1, reads) for more in (1, 4) if n + more <= reads]
+    assert len(pairs) > 10
+    for early, later in pairs:
+        forget(redis)
+        proxy.reset()
+        proxy.arm(Fault.FREEZE_BEFORE, ("XREAD", early))
+        proxy.arm(Fault.FREEZE_BEFORE, ("XREAD", later))
+        told: list[CheckpointError | None] = []
+        thread = outcome(proxy, told)
+        assert proxy.frozen(60)
+        copy = Copy(redis)
+        proxy.thaw()
+        assert proxy.frozen(60)
+        copy.restore()
+        proxy.thaw()
+        thread.join()
+        assert told == [None], (early, later)
+        aggregate(redis, LATER)
+        expect_exact(redis, readings, (early, later, proxy.commands))
+
+
+def test_a_server_that_has_lost_who_took_over_is_told_again(redis, proxy):
+    readings = write(redis, [*hour_of(0, 1), *hour_of(0, 2)])
+    aggregate(redis, at(0, 2, 59), page=3)
+    copy = Copy(redis)
+    readings += write(redis, hour_of(0, 5))
+    said: list[str] = []
+    with proxy.connect() as client:
+        one = consumer(client, LATER, page=3, say=said.append)
+        thread = threading.Thread(target=lambda: one.run(drain=True))
+        proxy.arm(Fault.FREEZE_BEFORE, ("XREAD", 3))
+        thread.start()
+        assert proxy.frozen(60)
+        copy.restore()
+        proxy.thaw()
+        thread.join()
+    expect_exact(redis, readings)
+    assert "The server has lost what it had confirmed: going on from what it has." in said
+    assert len([text for text in said if text.startswith("Starting")]) == 2
+
+
+def test_a_state_that_is_deleted_under_it_ends_it(redis, readings, proxy):
+    told: list[CheckpointError | None] = []
+    proxy.arm(Fault.FREEZE_BEFORE, ("XREAD", 3))
+    thread = outcome(proxy, told)
+    assert proxy.frozen(60)
+    forget(redis)
+    proxy.thaw()
+    thread.join()
+    assert "was deleted while a consumer worked with it: start it again" in str(told[0])
+    assert not redis.exists(AGGREGATING_STATE, AVERAGES)
+    aggregate(redis, LATER)
+    expect_exact(redis, readings)
