@@ -26,7 +26,7 @@ from helpers.averages import (
 from helpers.averages.hours import LATE
 from helpers.averages.work import FIELDS, Counts
 from helpers.chaos import Fault, Proxy
-from helpers.clock import utc_now
+from helpers.clock import moment_of, utc_now
 from helpers.errors import CheckpointError, CourseError, PartitionError, StateError
 from helpers.partitions import (
     DEMO_START,
@@ -103,7 +103,7 @@ def test_the_state_has_the_fields_of_the_chapter_and_more(redis):
         "current_hourly_count": "4",
         "current_hour": "2100-01-01T07",
     }
-    assert set(found) == {*FIELDS, "version", "owner", "epoch", "commits"}
+    assert set(found) == {*FIELDS, "version", "begun", "owner", "epoch", "commits"}
 
 
 @pytest.mark.parametrize("page", [1, 7, 2000])
@@ -145,6 +145,20 @@ def test_an_hour_is_published_when_its_time_and_grace_are_over(redis):
     for now, count in ((at(0, 1, 59), 0), (at(0, 2, 10) - 1, 0), (at(0, 2, 10), 1)):
         aggregate(redis, now)
         assert len(published(redis)) == count
+
+
+@pytest.mark.parametrize("page", [10, 2000])
+def test_nothing_is_over_before_all_is_read_that_came_by_then(redis, page):
+    """A reading comes in the very moment in which it looks at the clock."""
+    readings = write(redis, hour_of(0, 1, 10))
+
+    def clock():
+        if len(readings) == 10:
+            readings.extend(write(redis, [Reading(at(0, 1, 59), 99)]))
+        return moment_of(at(0, 2, 10))
+
+    aggregate(redis, at(0), clock=clock, page=page)
+    assert published(redis) == truth(readings)
 
 
 def test_the_last_hour_of_the_newest_day_is_published_too(redis):

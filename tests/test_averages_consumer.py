@@ -71,7 +71,7 @@ def test_it_remembers_in_a_hash_like_that_of_the_other_consumer(redis):
     publish(redis, 1)
     show_all(redis)
     found = redis.hgetall(AVERAGES_STATE)
-    assert set(found) == {"last_message_id", "version", "owner", "epoch", "commits"}
+    assert set(found) == {"last_message_id", "version", "begun", "owner", "epoch", "commits"}
 
 
 def test_it_waits_for_averages_that_are_still_to_come(redis, impatient):

@@ -35,6 +35,7 @@ from helpers.partitions import (
 )
 from helpers.partitions import readings as demo
 from helpers.partitions.days import day_of_ms
+from helpers.partitions.producer import batches
 from helpers.patience import Patience
 from helpers.server import OwnServer
 
@@ -374,7 +375,12 @@ def test_a_batch_that_is_not_settled_comes_before_the_next(redis, proxy):
         with pytest.raises(NotConfirmedError):
             producer.add_many(some(2, 2))
         producer.add_many(some(2, 4))
-    assert_each_once(redis, some(6))
+        proxy.arm(Fault.LOSE_REPLY)
+        with pytest.raises(NotConfirmedError):
+            producer.add_many(some(2, 6))
+        [batch] = batches(some(2, 8))
+        assert producer.send(batch) == 2
+    assert_each_once(redis, some(10))
 
 
 # ------------------------------------------------------------------ several at once

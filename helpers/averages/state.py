@@ -11,6 +11,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import redis
@@ -21,22 +22,27 @@ from helpers.patience import Patience, out_of_reach
 VERSION = "1"
 
 TAKE_OVER = """
--- Make the state the caller's. KEYS: the state. ARGV: the caller's token.
--- Replies with the state, as field, value, …; with nothing if there is none.
-if redis.call('EXISTS', KEYS[1]) == 0 then return {} end
-redis.call('HINCRBY', KEYS[1], 'epoch', 1)
-redis.call('HSET', KEYS[1], 'owner', ARGV[1])
+-- Make the state the caller's. KEYS: the state. ARGV: the caller's token, the epoch that it saw.
+-- Replies with the state, as field, value, …; with nothing if somebody was faster.
+local owner, epoch = unpack(redis.call('HMGET', KEYS[1], 'owner', 'epoch'))
+if not epoch then return {} end
+if owner ~= ARGV[1] then
+  if epoch ~= ARGV[2] then return {} end  -- so a copy that comes late takes nothing over
+  redis.call('HSET', KEYS[1], 'epoch', epoch + 1, 'owner', ARGV[1])
+end
 return redis.call('HGETALL', KEYS[1])
 """
 
 BEGIN = """
 -- Make a state, or make it anew. KEYS: the state, then what goes with it.
--- ARGV: anew or only if there is none, field, value, …
-if redis.call('EXISTS', KEYS[1]) == 1 and ARGV[1] ~= 'anew' then return end
+-- ARGV: anew or only if there is none, a token, field, value, …
+if redis.call('EXISTS', KEYS[1]) == 1 then
+  if ARGV[1] ~= 'anew' or redis.call('HGET', KEYS[1], 'begun') == ARGV[2] then return end
+end
 local epoch = tonumber(redis.call('HGET', KEYS[1], 'epoch')) or 0
 redis.call('DEL', unpack(KEYS))
-redis.call('HSET', KEYS[1], unpack(ARGV, 2))
-redis.call('HSET', KEYS[1], 'commits', 0, 'epoch', epoch + 1)
+redis.call('HSET', KEYS[1], unpack(ARGV, 3))
+redis.call('HSET', KEYS[1], 'begun', ARGV[2], 'commits', 0, 'epoch', epoch + 1)
 """
 
 COMMIT = """
@@ -121,7 +127,7 @@ class State:
         script = self._client.register_script(BEGIN)
         call: dict[str, Any] = {
             "keys": [self.key, *also],
-            "args": ["anew" if anew else "", *words, "version", VERSION],
+            "args": ["anew" if anew else "", secrets.token_hex(8), *words, "version", VERSION],
         }
         self.patiently(lambda: script(**call), self.key)
 
@@ -144,15 +150,16 @@ class State:
             StateError: it is not a state of this consumer, or of another version. Then it is
                 left as it is.
         """
-        if self.read() is None:
-            return None
         self._token = secrets.token_hex(8)
         script = self._client.register_script(TAKE_OVER)
-        reply = self.patiently(lambda: script(keys=[self.key], args=[self._token]), self.key)
-        found = self._valid(dict(zip(reply[::2], reply[1::2], strict=True)))
-        if found:
-            self._epoch, self._commits = int(found["epoch"]), int(found["commits"])
-        return found
+        while seen := self.read():
+            args = [self._token, seen["epoch"]]
+            reply = self.patiently(partial(script, keys=[self.key], args=args), self.key)
+            found = self._valid(dict(zip(reply[::2], reply[1::2], strict=True)))
+            if found:
+                self._epoch, self._commits = int(found["epoch"]), int(found["commits"])
+                return found
+        return None
 
     def commit(self, fields: Mapping[str, str], published: Sequence[Publish] = ()) -> None:
         """Store a state and publish what belongs to it, in one step.

@@ -20,7 +20,7 @@ from helpers.checks.verdict import Wrong
 
 TWO_DAYS_S = 2 * 86_400
 SECOND_MS, HOUR_MS, DAY_MS = 1000, 3_600_000, 86_400_000
-SLOW = "It still runs: write the reading, and return."
+SLOW = "It still runs: a loop that never ends, or far more commands than this takes."
 
 
 class Reading(NamedTuple):

@@ -170,6 +170,7 @@ def _name_hint(key: str, moment: Moment, when: datetime) -> str:
 # ------------------------------------------------------------------ 3: exactly 120
 
 HELD = 120
+EARLIER, PUBLISHED = HELD - 2, 4  # averages that are there, and that it then publishes
 
 
 def _hour(number: int) -> dict[str, str]:
@@ -191,16 +192,16 @@ def _hour(number: int) -> dict[str, str]:
 def keep_120(scene: Scene, publish: Any) -> str:
     """Across the 120th, on a stream that is too long, and looked at between its commands."""
     stream = grouped(scene, "averages")
-    hours = [_hour(number) for number in range(HELD + 6)]
-    for hour in hours[: HELD - 5]:
+    hours = [_hour(number) for number in range(EARLIER + PUBLISHED + 1)]
+    for hour in hours[:EARLIER]:
         scene.redis.xadd(stream, cast("Any", hour))
     with Nursery(scene) as nursery, scene.proxied() as proxy:
-        calls = [(stream, hour) for hour in hours[HELD - 5 : -1]]
+        calls = [(stream, hour) for hour in hours[EARLIER:-1]]
         life = nursery.begin(in_turn(publish, calls), CLIENT, through=proxy)
         got = settle(life.outcome())
         if Blank in map(type, got):
             raise StillBlank
-        _expect_newest(scene, stream, hours[5:-1], proxy.commands)
+        _expect_newest(scene, stream, hours[-1 - HELD : -1], proxy.commands)
         _expect_cut(scene, nursery, publish)
         proxy.reset()
         proxy.arm(Fault.FREEZE_BEFORE)
@@ -208,7 +209,7 @@ def keep_120(scene: Scene, publish: Any) -> str:
         for _ in steps(life, proxy):
             _expect_always(scene, stream)
         result(life.outcome(), "", LIMIT_S)
-    _expect_newest(scene, stream, hours[6:], [])
+    _expect_newest(scene, stream, hours[-HELD:], [])
     return "The newest 120, and never one more or one less, whoever looks and when."
 
 
@@ -230,7 +231,7 @@ def _expect_newest(
     if found == wanted:
         return
     newest = found[-1] if found else None
-    if len(found) == HELD or newest not in (wanted[-1], _hour(HELD - 6)):
+    if len(found) == HELD or newest not in (wanted[-1], _hour(EARLIER - 1)):
         raise Wrong(
             "Each entry has the fields of the average that it was given, and the newest 120 stay.",
             expected=wanted[-1],
@@ -238,7 +239,7 @@ def _expect_newest(
         )
     raise Wrong(
         _capped_hint(len(found), commands, added=newest == wanted[-1]),
-        expected=f"{HELD} entries, after 10 averages on a stream of {HELD - 5}",
+        expected=f"{HELD} entries, after {PUBLISHED} averages on a stream of {EARLIER}",
         found=f"{len(found)} entries",
     )
 
@@ -252,7 +253,7 @@ def _capped_hint(length: int, commands: list[list[str]], *, added: bool) -> str:
             "`~` trims when it is worth the server's while, so the stream floats to 219 entries. "
             "redis-py sends it unless you say `approximate=False`."
         )
-    if length == HELD + 5:
+    if length == EARLIER + PUBLISHED:
         return "Nothing was trimmed: XADD takes MAXLEN, and does both in one step."
     if length == HELD + 1 and names[-2:] == ["XTRIM", "XADD"]:
         return "It is trimmed first, and then comes one more: let XADD itself trim, by MAXLEN."

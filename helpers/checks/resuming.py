@@ -153,8 +153,8 @@ class Station:
         return Wrong(hint, expected=expected, found=found + befallen)
 
 
-def expect_resumed(scene: Scene, aggregate: Any) -> int:
-    """Let it aggregate without a fault, then under kills. Says how many those were.
+def expect_resumed(scene: Scene, aggregate: Any) -> None:
+    """Let it aggregate without a fault, then under kills.
 
     Raises:
         Wrong: an hour is missing, doubled or wrong.
@@ -174,7 +174,6 @@ def expect_resumed(scene: Scene, aggregate: Any) -> int:
         killed.arrive(0, OVER)
         killed.killed_to_the_end(OVER)
         killed.expect_all(OVER)
-    return len(killed.kills)
 
 
 def named(hour: tuple[str, int]) -> str:

@@ -177,7 +177,7 @@ def _hint(case: Case, left: list[str], lost: list[str], commands: list[list[str]
             "MAXLEN counts entries, and does not know who has read them. MINID removes what lies "
             "before an ID: find the ID of the oldest entry that a group still needs."
         )
-    if len(lost) == 1 and case.oldest in _pending(case):
+    if lost and left[:1] == list(case.ids[case.oldest + 1 :][:1]) and case.oldest in _pending(case):
         return (
             "One entry too far: MINID keeps the entry with the ID that you give, and removes what "
             "lies before. A pending entry is still needed itself."
