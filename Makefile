@@ -39,7 +39,7 @@ lessons: $(VENV)/.test labs  ## for authors: format and run lessons and solution
 
 # ARGS go to both soaks: --seed, --server, --kills and --pauses mean something to each. With
 # SOAKS=soak_averages or SOAKS=soak it is one alone, which has more options: ARGS=--help.
-soak: $(VENV)/.test  ## for authors: kill and pause consumers, producers and a server, 550 times in some minutes
+soak: $(VENV)/.test  ## for authors: kill and pause workers and a server, 550 times in a few minutes
 	@for s in $(SOAKS); do $(BIN)/python -m tests.$$s $(ARGS) || exit 1; done
 
 test-all:  ## run all tests on every Python from 3.11 up that this machine has

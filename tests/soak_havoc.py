@@ -235,8 +235,8 @@ class Havoc:
     def _outage(self) -> Doing:
         """Kill the server, and start it again when all workers have given up."""
         self._quiet = True
-        while waiting := [post for post in self._posts if post.doing or not self._begun(post)]:
-            for post in waiting:
+        while any(post.doing or not self._begun(post) for post in self._posts):
+            for post in self._posts:  # all: one waits for what another one writes
                 self._more(post)
             yield
         with self._away():

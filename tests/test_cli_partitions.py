@@ -169,7 +169,9 @@ def test_one_consumer_alone_works_until_nothing_is_left(redis, run):
     hours(redis, 0, 1, 2, 3)
     assert run("aggregate", KEY, "--drain") == (
         0,
-        "agg: The readings are dated ahead of the calendar: the newest one is the clock.\n"
+        f"Beginning anew with {KEY}: the averages of before are deleted.\n"
+        "agg: The readings are dated ahead of the calendar: the clock goes on from the newest "
+        "one.\n"
         "agg: Starting aggregating consumer in stream temps:21000101 at message 0.\n",
         "",
     )
@@ -202,6 +204,9 @@ def test_the_grace_period_is_an_option(redis, run):
     assert published(redis) == []
     run("aggregate", KEY, "--drain", "--grace", "0")
     assert published(redis) == [0]
+    code, _, errors = run("aggregate", "--grace", "3600")
+    assert code == 1
+    assert "A grace period is at least 0 s, and shorter than an hour." in errors
 
 
 @pytest.mark.once
@@ -307,7 +312,8 @@ def test_consume_runs_both_in_colours_and_starts_a_killed_one_again(redis):
         assert both.ended() == (0, "")
     assert gone(children)
     assert published(redis) == [0, 1, 2, 3, 4]
-    for line in both.lines:
+    assert both.lines[0].startswith("Beginning anew with temps:21000101")
+    for line in both.lines[1:]:
         assert COLOURED.fullmatch(line)
 
 
@@ -360,7 +366,7 @@ def test_consume_ends_when_a_consumer_cannot_work(redis):
         ("consume temps:20250101", "There is no partition temps:20250101: fill some first."),
         ("aggregate temps:averages", "'temps:averages' is no partition: write temps: and a date"),
         ("aggregate", "StateError: There is no state to go on from: say with which partition to"),
-        ("aggregate temps:21000101 --grace 3600", "A grace period is at least 0 s, and shorter"),
+        ("aggregate temps:21000101", "There is no partition temps:21000101: fill some first."),
     ],
 )
 def test_what_cannot_be_done_is_told_in_one_sentence(redis, run, words, sentence):
@@ -393,7 +399,7 @@ def test_a_partition_that_is_gone_is_told_with_the_oldest_that_is_there(redis, r
     hours(redis, 1)
     code, _, errors = run("consume", "temps:20250101")
     assert code == 1
-    assert "no partition temps:20250101; the oldest that there is, is temps:21000101." in errors
+    assert "no partition temps:20250101; there is temps:21000101 to" in errors
 
 
 @pytest.mark.once

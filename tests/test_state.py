@@ -149,6 +149,43 @@ def test_a_change_that_comes_late_from_who_was_replaced_is_none(redis):
     assert redis.hget(STATE, "place") == "2"
 
 
+@pytest.mark.parametrize("there", [True, False])
+def test_a_start_that_comes_late_from_who_gave_up_takes_nothing_over(redis, there):
+    """Its successor has been at work meanwhile, or comes only later."""
+    begun(redis)
+    with Proxy() as proxy, proxy.connect() as client:
+        state = state_of(client)
+        state._patience = Patience(-1)
+        proxy.arm(Fault.HOLD, "EVALSHA")
+        with pytest.raises(redis_py.ConnectionError):
+            state.take_over()
+        new = state_of(redis)
+        if there:
+            new.take_over()
+            commit(new, 1)
+        owner = redis.hget(STATE, "owner")
+        proxy.deliver()
+        assert (redis.hget(STATE, "owner") == owner) == there
+        new.take_over()
+        commit(new, 2)
+    assert redis.hget(STATE, "place") == "2"
+
+
+def test_a_beginning_anew_that_comes_late_deletes_nothing(redis):
+    commit(begun(redis), 1)
+    with Proxy() as proxy, proxy.connect() as client:
+        proxy.arm(Fault.HOLD, "EVALSHA")
+        state_of(client).begin({"place": "0", "sum": "0"}, STREAM, anew=True)
+        assert not redis.exists(STREAM)
+        new = state_of(redis)
+        new.take_over()
+        commit(new, 2)
+        proxy.deliver()
+        commit(new, 3)
+    assert entries(redis) == [{"n": "2"}, {"n": "3"}]
+    assert redis.hmget(STATE, "place", "commits") == ["3", "2"]
+
+
 def test_who_begins_anew_replaces_whoever_is_at_work(redis):
     old = begun(redis)
     commit(old, 1)

@@ -130,7 +130,7 @@ class AggregatingConsumer:
             if self._start is None:
                 raise StateError(
                     "There is no state to go on from: say with which partition to begin, such "
-                    f"as {PREFIX}:20250101."
+                    f"as {PREFIX}:21000101."
                 )
             first = Work(partition_day(self._start), self._grace_ms)
             self._state.begin(first.fields())

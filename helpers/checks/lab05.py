@@ -358,6 +358,9 @@ def refuse(scene: Scene, add: Any) -> str:
     return "What would be gone at once is refused, and said so; all else is written."
 
 
+OTHER_ERRORS = {"Exception", "RuntimeError", "AssertionError", "SystemExit", "PartitionError"}
+
+
 class Trial:
     """A learner's function, offered one reading after the other, each at a time of its own."""
 
@@ -430,7 +433,7 @@ class Trial:
 
 
 def _as_refusal(outcome: Any) -> Any:
-    if isinstance(outcome, Failure) and outcome.kind in ("Exception", "RuntimeError", "SystemExit"):
+    if isinstance(outcome, Failure) and outcome.kind in OTHER_ERRORS:
         raise Wrong(
             "Raise a ValueError: whoever calls you can tell it from a lost connection.",
             expected="ValueError",

@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from datetime import date
+from datetime import date, timedelta
 from typing import Annotated
 
 import redis
@@ -51,6 +51,7 @@ partition_commands = commands("Daily partitions of readings, and their hourly av
 AGGREGATING, SHOWING = "cyan", "yellow"  # the colours of the two consumers
 LOOK_S = 0.1
 RESTART_S = 0.5
+_A_DAY = timedelta(days=1)
 
 Start = Annotated[str | None, typer.Argument(help="The partition to begin anew with.")]
 Grace = Annotated[float, typer.Option(help="Seconds that an hour waits for late readings.", min=0)]
@@ -215,19 +216,20 @@ def _begin_anew(client: redis.Redis, partition: str) -> None:
     """Start over from a partition.
 
     Raises:
-        PartitionError: its day is over, and there is no such partition.
+        PartitionError: there is no such partition, and none is to be expected.
     """
-    there = partitions(client)
-    if partition_day(partition) < utc_now().date() and partition not in there:
-        known = f"; the oldest that there is, is {there[0]}" if there else ": fill some first"
+    there, today = partitions(client), utc_now().date()
+    if partition not in there and partition_day(partition) not in (today, today + _A_DAY):
+        known = f"; there is {there[0]} to {there[-1]}" if there else ": fill some first"
         raise PartitionError(f"There is no partition {partition}{known}.")
     begin_anew(client, partition)
+    out.print(f"Beginning anew with {partition}: the averages of before are deleted.")
 
 
 def _clock(client: redis.Redis, say: Callable[[str], None]) -> Clock:
     if not ahead_of_calendar(client):
         return utc_now
-    say("The readings are dated ahead of the calendar: the newest one is the clock.")
+    say("The readings are dated ahead of the calendar: the clock goes on from the newest one.")
     return ReadingsClock(client)
 
 
