@@ -391,7 +391,7 @@ def expire(redis, day):
 def test_a_partition_that_is_gone_while_it_is_read_is_told_with_how_much(redis, end):
     readings = write(redis, [*hour_of(0, 1, 12), *hour_of(0, 5, 24), *hour_of(1, 0)])
     done, said = read_so_far(redis, 2, lambda one: end(redis, 0))
-    assert f"{key(0)} expired before it was read to its end: at least 16 readings after " in said[1]
+    assert f"{key(0)} expired before it was left: at least 16 readings after " in said[1]
     assert said[1].endswith("after 05:17:30 are lost.")
     assert done.counts == Counts(averages=3, set_aside=0, lost=16)
     assert state(redis)["num_lost"] == "16"

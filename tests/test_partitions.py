@@ -243,6 +243,14 @@ def test_the_clock_of_readings_shows_the_newest_one_and_runs_on(redis):
     assert clock() >= moment(3, 1)
 
 
+def test_the_clock_goes_by_the_oldest_day_that_is_being_written(redis):
+    clock = ReadingsClock(redis)
+    write(redis, reading(1, 9))
+    clock()
+    write(redis, reading(1, 10), reading(2, 3))
+    assert moment(1, 10) <= clock() < moment(1, 11)
+
+
 def test_readings_can_be_dated_ahead_of_the_calendar(redis):
     assert not ahead_of_calendar(redis)
     with PartitionProducer(redis) as producer:

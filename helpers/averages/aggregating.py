@@ -177,9 +177,11 @@ class AggregatingConsumer:
             return True  # there may be more of them, and a day that is left is not looked back on
         if work.read and not self._length():
             after = moment_of(min(EntryId.parse(work.last).ms, work.over_at))
+            lost = work.vanished()
+            which = f"at least {lost:,} readings" if lost else "readings that came"
             self._say(
-                f"{work.key} expired before it was read to its end: at least {work.vanished():,} "
-                f"readings after {after:%H:%M:%S} are lost."
+                f"{work.key} expired before it was left: {which} after {after:%H:%M:%S} are lost"
+                f"{'' if lost else ', if there were any'}."
             )
         key, existed = work.key, work.last != BEGINNING
         if work.drained(now):

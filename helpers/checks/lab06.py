@@ -127,7 +127,7 @@ def hourly_means(scene: Scene, means: Any) -> str:
     days.add(1, "07:10:00 70", "07:20:00 71", "07:59:59 71")
     days.add(2, "07:59:59 80", "08:00:01 60", "08:00:02 83 at 07:59:57", "08:30:00 61")
     days.add(2, "09:15:00 50", "09:30:00 51", "09:59:00 51")
-    over, still_open = ms_at(2, "10:00:05"), ms_at(2, "09:59:30")
+    over, still_open = ms_at(2, "10:00:00"), ms_at(2, "09:59:30")
     with far_from_utc(), Nursery(scene) as nursery:
         for now in (over, still_open):
             got = _averages(_ask_means(nursery, means, days.entries, now))
@@ -172,6 +172,12 @@ def _listed(averages: Iterable[Average]) -> str:
     return ", ".join(shown) or "nothing"
 
 
+_CAME_LATE = (
+    "The readings are not where they belong. The one at 08:00:02 came late: it was taken "
+    "at the time in its field `at`. Your `hour_of` knows that."
+)
+
+
 def _means_hint(got: list[Average], right: list[Average], *, is_open: bool) -> str:
     hours, wanted = [one.hour for one in got], [one.hour for one in right]
     counts, wanted_counts = ({one.hour: one.readings for one in part} for part in (got, right))
@@ -196,13 +202,13 @@ def _means_hint(got: list[Average], right: list[Average], *, is_open: bool) -> s
             "The last hour is missing. No reading of a later hour is there to say that it is over, "
             "and perhaps none will ever come: the clock says it, `now`."
         )
+    eight = ("2100/01/02", 8)
+    if counts.get(eight, 0) > wanted_counts[eight]:
+        return _CAME_LATE
     if set(hours) != set(wanted):
         return "All hours that have readings and are over by `now`, and no others."
     if counts != wanted_counts:
-        return (
-            "The readings are not where they belong. The one at 08:00:02 came late: it was taken "
-            "at the time in its field `at`. Your `hour_of` knows that."
-        )
+        return _CAME_LATE
     if same(sorted(got), right):
         return "The hours in the order of time: sort them by date, then by hour."
     if all(one.mean == int(one.mean) for one in got):
@@ -234,13 +240,13 @@ def find_damage(scene: Scene, damage: Any) -> str:
     one, two = "2100/01/01", "2100/01/02"
     averages = _published(
         scene,
-        (one, 6, "70.67", 3), (one, 7, "60.50", 2), (one, 7, "60.50", 2), (one, 8, "50.00", 2),
+        (one, 6, "70.67", 3), (one, 7, "60.50", 2), (one, 7, "60.00", 1), (one, 8, "50.00", 2),
         (two, 8, "40", 2), (two, 9, "30.00", 1), (two, 9, "30.00", 2), (two, 10, "20.67", 3),
     )  # fmt: skip
     right = (
         {(two, 7)},
         {(one, 7), (two, 9)},
-        {(one, 8), (two, 8), (two, 9)},
+        {(one, 7), (one, 8), (two, 8), (two, 9)},
     )
     partitions = days.write(scene)
     with far_from_utc():
@@ -314,10 +320,10 @@ def _wrong_hint(got: set[Hour], wanted: set[Hour]) -> str:
             "40 is not the mean of 40 and 41. RU202's consumer divides with `//`, and so must "
             "nobody who checks it; allow for the rounding to hundredths, and for no more."
         )
-    if ("2100/01/02", 9) not in got:
+    if not {("2100/01/01", 7), ("2100/01/02", 9)} <= got:
         return (
             "Of a doubled hour each average has to be right. Of these two one is: look at every "
-            "average, and not only at the last of each hour."
+            "average, and not only at the first or the last of each hour."
         )
     return (
         "The mean is right, and a reading is lost: compare `num_observations` with the number of "
@@ -419,6 +425,11 @@ def _midnights(days: Days) -> list[Midnight]:
             "20991231", last, days.at(2, "00:00:30"), first,
             stay + "the day has been over for 30 s, and for `grace_ms` after midnight late "
             "readings may still come.",
+        ),
+        Midnight(
+            "20991231", last, days.at(2, "00:01:00"), second,
+            "Go on: at this moment `grace_ms` milliseconds have passed since midnight, and so the "
+            "day is over. The end itself counts: `>=`.",
         ),
         Midnight(
             "21000101", days.ids(2)[-1], days.at(4, "09:00:00"), (third, *fourth),

@@ -54,7 +54,9 @@ RESTART_S = 0.5
 _A_DAY = timedelta(days=1)
 
 Start = Annotated[str | None, typer.Argument(help="The partition to begin anew with.")]
-Grace = Annotated[float, typer.Option(help="Seconds that an hour waits for late readings.", min=0)]
+Grace = Annotated[
+    float, typer.Option(help="Seconds an hour waits for late readings.", min=0, max=3599)
+]
 Drain = Annotated[bool, typer.Option("--drain", help="End when nothing is left.")]
 Child = Annotated[bool, typer.Option("--child", hidden=True)]  # ends when its standard input does
 
@@ -230,7 +232,9 @@ def _clock(client: redis.Redis, say: Callable[[str], None]) -> Clock:
     if not ahead_of_calendar(client):
         return utc_now
     say("The readings are dated ahead of the calendar: the clock goes on from the newest one.")
-    return ReadingsClock(client)
+    clock = ReadingsClock(client)
+    clock()  # so that it sees what grows from now on
+    return clock
 
 
 def _say(name: str, colour: str) -> Callable[[str], None]:

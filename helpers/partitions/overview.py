@@ -13,6 +13,8 @@ from helpers.entry import EntryId
 from helpers.errors import PartitionError, explain
 from helpers.partitions.days import PREFIX, partition_day
 
+GROWING_S = 3.0  # a partition that has not grown for so long is not being written
+
 
 class Partition(NamedTuple):
     """A partition as it is.
@@ -58,29 +60,37 @@ def partitions(client: redis.Redis) -> list[str]:
 class ReadingsClock:
     """A clock for readings that are dated ahead of the calendar, as the demo's are.
 
-    It shows the time of the newest reading, and runs on from there.
+    It shows the time of the newest reading, and runs on from there. Where several days are
+    being written at once, as by `fill`, it goes by the oldest of them.
     """
 
     def __init__(self, client: redis.Redis) -> None:
         self._client = client
-        self._newest = 0  # ms after 1970
-        self._seen_at = 0.0
+        self._last: dict[str, int] = {}  # of each partition the newest reading, in ms after 1970
+        self._grew_at: dict[str, float] = {}
+        self._shown = 0
+        self._since = 0.0
 
     def __call__(self) -> datetime:
         """The time; that of this machine while there are no readings."""
         newest = self._look()
-        if newest > self._newest:
-            self._newest, self._seen_at = newest, time.monotonic()
-        if not self._newest:
+        if newest > self._shown:
+            self._shown, self._since = newest, time.monotonic()
+        if not self._shown:
             return utc_now()
-        return moment_of(self._newest) + timedelta(seconds=time.monotonic() - self._seen_at)
+        return moment_of(self._shown) + timedelta(seconds=time.monotonic() - self._since)
 
     def _look(self) -> int:
-        for key in reversed(partitions(self._client)):
+        """The newest reading of the oldest day that is being written, or of all days."""
+        keys, now = partitions(self._client), time.monotonic()
+        for key in keys:
             found = cast("Any", self._client.xrevrange(key, count=1))
-            if found:
-                return EntryId.parse(found[0][0]).ms
-        return 0
+            last = EntryId.parse(found[0][0]).ms if found else 0
+            if last > self._last.get(key, last):
+                self._grew_at[key] = now
+            self._last[key] = last
+        growing = [key for key in keys if now - self._grew_at.get(key, -GROWING_S) < GROWING_S]
+        return max((self._last[key] for key in growing[:1] or keys), default=0)
 
 
 def ahead_of_calendar(client: redis.Redis) -> bool:

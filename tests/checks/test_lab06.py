@@ -435,7 +435,7 @@ WRONG = [
     Case(6, "the hour is lost", function(COMMIT, changed(NOT_ATOMIC, ("        redis.hset(state, mapping=fields)\n", ""), ("        if mean", "        redis.hset(state, mapping=fields)\n        if mean")))),
     Case(6, "its lock ran out", function(COMMIT, LOCKED)),
     Case(6, "may be dead or paused", function(COMMIT, changed(LOCKED, (", px=150", "")))),
-    Case(6, "may be dead or paused", function(COMMIT, changed(LOCKED, ("while not redis.set", "if not redis.set"), ("time.sleep(0.02)", "return")))),
+    Case(6, "may be dead or paused", function(COMMIT, changed(LOCKED, ("while not redis.set", "if not redis.set"), ("time.sleep(0.02)", "return"), ("px=150", "px=30_000")))),
     Case(6, "only the state is stored", function(COMMIT, changed(WATCHING, ("            if mean:\n    ", "")))),
     Case(6, "counts as `0-0`", function(COMMIT, changed(WATCHING, (' or "0-0")', ")")))),
     Case(6, "had compared before", function(COMMIT, """
