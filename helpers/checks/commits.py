@@ -274,6 +274,7 @@ def expect_compared(scene: Scene, commit: Any) -> None:
         _call_again(stage, struck)
         for at in pauses:
             _pause(stage, next(begun), at, commands)
+        _expect_nothing_without_a_state(stage)
 
 
 def _plain(stage: Stage) -> list[str]:
@@ -301,6 +302,19 @@ def _plain(stage: Stage) -> list[str]:
     result(stage.begin(*place, *SECOND_CALL).outcome(), SLOW, LIMIT_S)
     _expect_done(stage.found(place))
     return stage.proxy.names
+
+
+def _expect_nothing_without_a_state(stage: Stage) -> None:
+    """A caller that has been somewhere, and a state that is not there: that is a difference."""
+    place = stage.place()
+    stage.all_aside([(*place, *SECOND_CALL)])
+    if any(stage.found(place)):
+        raise Wrong(
+            "There was no state, which counts as `0-0`, and `before` said something else: they "
+            "differ, so change nothing. Compare in that case too.",
+            expected="nothing published, and no state",
+            found="both were written",
+        )
 
 
 def _begun(stage: Stage, many: int) -> Iterator[Place]:
@@ -345,6 +359,8 @@ def _call_again(stage: Stage, struck: dict[Place, str]) -> None:
                 found=f"published twice, {told}",
             )
         if found.published != [MEAN] or stored(found, SECOND) != "all":
+            if _takes_lock(stage.proxy.commands):
+                raise _locked("its successor could do nothing")
             raise Wrong(
                 "It was called again, and the change was never made. As long as `last_message_id` "
                 "is `before`, it can be made, whoever has tried before.",
