@@ -308,7 +308,8 @@ def _expect_nothing_without_a_state(stage: Stage) -> None:
     """A caller that has been somewhere, and a state that is not there: that is a difference."""
     place = stage.place()
     stage.all_aside([(*place, *SECOND_CALL)])
-    if any(stage.found(place)):
+    found = stage.found(place)
+    if found.published or stored(found, SECOND) != "none":  # to make a first state is no harm
         raise Wrong(
             "There was no state, which counts as `0-0`, and `before` said something else: they "
             "differ, so change nothing. Compare in that case too.",
