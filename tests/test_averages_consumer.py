@@ -18,6 +18,8 @@ from tests.averages import every_command, show_until_drained, show_until_told, s
 from tests.consumers import blocked, until
 from tests.lives import Life
 
+pytestmark = pytest.mark.once  # it shares all that asks the server with the other consumer
+
 PAGE = 3
 
 
