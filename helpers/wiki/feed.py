@@ -1,0 +1,232 @@
+"""The feed: events from a server that sends them one after the other, over one HTTP request.
+
+The protocol is Server-Sent Events. Each event has an ID; who comes back with `Last-Event-ID`
+gets what came after it. So a reader that keeps the last ID it has dealt with misses nothing,
+for as long as the server remembers (Wikimedia's: some days).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+from collections import Counter
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from datetime import datetime
+from importlib.metadata import version
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+import httpx
+from httpx_sse import EventSource, ServerSentEvent, SSEError
+
+from helpers.errors import CourseError
+from helpers.wiki.bounded import Bounded
+
+WIKIMEDIA = "https://stream.wikimedia.org/v2/stream/recentchange"
+
+FIRST_RETRY_S = 0.1
+LONGEST_RETRY_S = 30.0
+SILENCE_S = 30.0  # Wikimedia's feed is never silent for so long
+CONNECT_S = 10.0
+LONGEST_EVENT = 1_000_000  # bytes; a change has some two thousand
+
+Say = Callable[[str], None]
+
+
+class FeedError(CourseError):
+    """A feed that cannot be read the way it was asked for."""
+
+
+class Event(NamedTuple):
+    """An event of the feed: what it says, and the ID to come back with."""
+
+    id: str
+    says: dict[str, Any]
+
+
+@dataclass
+class FeedCounts:
+    """What a feed has done since it began.
+
+    Attributes:
+        events: those that it handed on.
+        skipped: those that it could not read, by what was wrong with them.
+        connections: how often it connected.
+    """
+
+    events: int = 0
+    skipped: Counter[str] = field(default_factory=Counter)
+    connections: int = 0
+
+
+class Feed:
+    """Reads events, and comes back after every loss, until its task is cancelled.
+
+        async for event in Feed(url).events():
+            ...
+
+    No failure of the feed ends it: each is told to `say` in one sentence, and after a while,
+    longer each time, it tries again. What was sent meanwhile it gets then.
+    """
+
+    def __init__(
+        self,
+        url: str = WIKIMEDIA,
+        *,
+        last_event_id: str = "",
+        since: datetime | None = None,
+        contact: str = "",
+        say: Say = lambda sentence: None,
+        silence_s: float = SILENCE_S,
+    ) -> None:
+        """Prepare; nothing is sent yet.
+
+        Args:
+            url: where the feed is; a replay server and Wikimedia differ in nothing else.
+            last_event_id: go on after the event with this ID.
+            since: without an ID, begin with the events of this moment; otherwise with the next.
+            contact: a mail address or a web page. Wikimedia asks its readers for one.
+            say: what to do with a sentence about a failure.
+            silence_s: after so many seconds without a word the connection is taken for dead.
+
+        Raises:
+            FeedError: it is no URL, or Wikimedia would not know whom to write to.
+        """
+        self.url = url
+        self.last_event_id = last_event_id
+        self.counts = FeedCounts()
+        self._since = since
+        self._say = say
+        self._silence_s = silence_s
+        self._failures = 0
+        self._headers = {"User-Agent": user_agent(url, contact), "Accept-Encoding": "identity"}
+
+    async def events(self) -> AsyncGenerator[Event, None]:
+        """All events from here on, whatever happens to the connection."""
+        limits = httpx.Timeout(CONNECT_S, read=self._silence_s)
+        async with httpx.AsyncClient(timeout=limits, headers=self._headers) as client:
+            while True:
+                self._asked_ms: int | None = None
+                try:
+                    async with aclosing(self._one_connection(client)) as events:
+                        async for event in events:
+                            yield event
+                    why = "The feed ended the connection"
+                except (httpx.HTTPError, SSEError, FeedError) as error:
+                    why = explain(error, self.url)
+                wait_s = self._wait_s()
+                self._say(f"{why}. Trying again in {wait_s:.1f} s.")
+                await asyncio.sleep(wait_s)
+
+    async def _one_connection(self, client: httpx.AsyncClient) -> AsyncGenerator[Event, None]:
+        self.counts.connections += 1
+        async with client.stream("GET", self.url, **self._place()) as response:
+            if response.status_code == 400 and self.last_event_id:
+                self.last_event_id = ""
+                raise FeedError("The feed no longer knows our place, so we go on from now")
+            expect_feed(response)
+            bounded = response.stream = Bounded(response.stream, LONGEST_EVENT)
+            async with aclosing(_messages(response)) as messages:
+                async for message in messages:
+                    cut_off, bounded.cut_off = bounded.cut_off > 0, 0
+                    event = self._event(message, cut_off)
+                    if event:
+                        yield event
+
+    def _place(self) -> dict[str, Any]:
+        """What to ask for, so that nothing is missed."""
+        asked: dict[str, Any] = {"headers": {"Accept": "text/event-stream"}}
+        if self.last_event_id:
+            asked["headers"]["Last-Event-ID"] = self.last_event_id
+        elif self._since:
+            asked["params"] = {"since": self._since.isoformat()}
+        return asked
+
+    def _event(self, message: ServerSentEvent, cut_off: bool) -> Event | None:
+        """The event in a message, or None if there is none that can be read."""
+        if message.retry is not None:
+            self._asked_ms = message.retry
+        if not message.data:
+            return None
+        self._failures = 0
+        self.last_event_id = message.id or self.last_event_id
+        try:
+            says = json.loads(message.data)
+        except (ValueError, RecursionError):
+            self._skip(f"longer than {LONGEST_EVENT:,} bytes" if cut_off else "no JSON")
+            return None
+        if not isinstance(says, dict):
+            self._skip("no JSON object")
+            return None
+        self.counts.events += 1
+        return Event(message.id, says)
+
+    def _skip(self, reason: str) -> None:
+        self.counts.skipped[reason] += 1
+        self._say(f"Skipped an event of the feed: {reason}.")
+
+    def _wait_s(self) -> float:
+        """How long to wait before the next attempt, with jitter, so that readers come apart."""
+        longest = min(LONGEST_RETRY_S, FIRST_RETRY_S * 2.0 ** min(self._failures, 20))
+        self._failures += 1
+        return max(longest * random.uniform(0.5, 1.0), (self._asked_ms or 0) / 1000)
+
+
+def user_agent(url: str, contact: str) -> str:
+    """Who we are, in the words that Wikimedia asks for: program, contact, library.
+
+    Raises:
+        FeedError: it is no URL, or Wikimedia's and nobody to write to.
+    """
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise FeedError(f"{url!r} is no URL of a feed: it begins with http:// or https://.")
+    if parts.hostname.endswith("wikimedia.org") and not contact:
+        raise FeedError(
+            "Wikimedia asks who reads its feed: give a mail address or a web page, with "
+            "contact=… or --contact."
+        )
+    whom = f" ({contact})" if contact else ""
+    return f"redis-streams-course/{version('redis-streams-course')}{whom} httpx/{httpx.__version__}"
+
+
+def expect_feed(response: httpx.Response) -> None:
+    """Make sure that a response is a feed.
+
+    Raises:
+        FeedError: it is something else.
+    """
+    if response.is_redirect:
+        to = response.headers.get("location", "nowhere")
+        raise FeedError(f"The feed has moved to {to}: use that URL")
+    if response.status_code != httpx.codes.OK:
+        raise FeedError(
+            f"The feed answered {response.status_code} {response.reason_phrase}".rstrip()
+        )
+    kind = response.headers.get("content-type", "").partition(";")[0]
+    if kind != "text/event-stream":
+        raise FeedError(
+            f"{response.url} is no feed: it sent {kind or 'no content type'}, not text/event-stream"
+        )
+
+
+def explain(error: Exception, url: str) -> str:
+    """What went wrong with a connection, in words."""
+    if isinstance(error, FeedError):
+        return str(error)
+    if isinstance(error, httpx.ReadTimeout):
+        return "The feed fell silent"
+    if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
+        return f"Nobody answers at {url}"
+    if isinstance(error, httpx.RemoteProtocolError | httpx.ReadError):
+        return "The feed broke off"
+    return f"The feed failed ({error or type(error).__name__})"
+
+
+async def _messages(response: httpx.Response) -> AsyncGenerator[ServerSentEvent, None]:
+    async with aclosing(EventSource(response).aiter_sse()) as messages:
+        async for message in messages:
+            yield message

@@ -1,0 +1,274 @@
+"""The publisher: hands the feed's changes to everybody who listens on a channel, or to a stream.
+
+It keeps its place in the feed in Redis, in the same step in which it publishes. So one that
+was killed goes on where it was: each change of the feed is published once, and none is left
+out, for as long as the feed remembers. What becomes of it then is the channel's affair, or
+the stream's: a message on a channel reaches those who listen now, an entry waits.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import aclosing, suppress
+from dataclasses import dataclass, field
+from typing import Any, Literal, get_args
+
+import redis
+import redis.asyncio
+
+from helpers.clock import Clock, ms_of, utc_now
+from helpers.errors import CourseError, explain
+from helpers.patience import Patience, out_of_reach
+from helpers.wiki.change import CANARY, Change, NotAChangeError, change_of
+from helpers.wiki.feed import Event, Feed, Say
+from helpers.wiki.names import WIKI, place_key
+
+Through = Literal["pubsub", "stream"]
+
+BATCH = 500  # changes a round trip
+WAITING = 2000  # events that were read and not yet published; then the feed has to wait
+KEPT = 100_000  # entries on the stream: about an hour of Wikipedia
+PLACE_S = 7 * 86_400  # how long the place is remembered, in seconds
+
+OPEN = """
+-- Make the place the caller's. KEYS: the place. ARGV: the caller's token, the feed's URL.
+-- Replies with the ID of the last event that was published of this feed, if there was one.
+if redis.call('HGET', KEYS[1], 'owner') ~= ARGV[1] then
+  redis.call('HSET', KEYS[1], 'owner', ARGV[1], 'batch', 0)
+end
+if redis.call('HGET', KEYS[1], 'feed') ~= ARGV[2] then
+  redis.call('HSET', KEYS[1], 'feed', ARGV[2], 'event', '')
+end
+return redis.call('HGET', KEYS[1], 'event')
+"""
+
+PUBLISH = """
+-- Publish a batch, unless it was published before, and move the place behind it.
+-- KEYS: the place, and the stream if there is one.
+-- ARGV: the caller's token, number of the batch, ID of its last event, the time in ms,
+--       how long to remember the place, the channel or nothing, how many entries to keep,
+--       then the messages, or for each entry how many words it has, and its words.
+-- Replies with 1, or with 0 if the place is not the caller's any more.
+if redis.call('HGET', KEYS[1], 'owner') ~= ARGV[1] then return 0 end
+if tonumber(redis.call('HGET', KEYS[1], 'batch')) >= tonumber(ARGV[2]) then return 1 end
+local at = 8
+while at <= #ARGV do
+  if ARGV[6] ~= '' then
+    redis.call('PUBLISH', ARGV[6], ARGV[at])
+    at = at + 1
+  else
+    local words = tonumber(ARGV[at])
+    redis.call('XADD', KEYS[2], 'MAXLEN', '~', ARGV[7], '*', unpack(ARGV, at + 1, at + words))
+    at = at + 1 + words
+  end
+end
+redis.call('HSET', KEYS[1], 'batch', ARGV[2], 'event', ARGV[3], 'at', ARGV[4])
+redis.call('EXPIRE', KEYS[1], ARGV[5])
+return 1
+"""
+
+
+@dataclass
+class PublisherCounts:
+    """What a publisher has done since it began.
+
+    Attributes:
+        published: changes.
+        skipped: events of the feed that were none, by what was wrong with them.
+        canaries: Wikimedia's own test events.
+        batches: round trips.
+    """
+
+    published: int = 0
+    skipped: Counter[str] = field(default_factory=Counter)
+    canaries: int = 0
+    batches: int = 0
+
+
+class PublisherError(CourseError):
+    """A publisher may not go on: another one of the same target began later."""
+
+
+class Publisher:
+    """Publishes a feed's changes until its task is cancelled, or `stop()`.
+
+    await Publisher(client, Feed(url), through="stream").run()
+    """
+
+    def __init__(
+        self,
+        client: redis.asyncio.Redis,
+        feed: Feed,
+        target: str = WIKI,
+        *,
+        through: Through = "pubsub",
+        keep: int = KEPT,
+        clock: Clock = utc_now,
+        say: Say = lambda sentence: None,
+    ) -> None:
+        """Prepare; nothing is sent before `run()`.
+
+        Args:
+            client: a client from `connect_async()`.
+            feed: where the changes come from. It goes on from the place that is stored, if the
+                place is one of its own.
+            target: the name of the channel, or the stream's key.
+            through: `pubsub` or `stream`.
+            keep: how many entries the stream keeps, about; older ones are trimmed, by XADD's
+                MAXLEN, whether somebody has read them or not.
+            clock: what time it is.
+            say: what to do with a sentence about something that was skipped.
+
+        Raises:
+            CourseError: the target is a pattern, `through` is neither, or `keep` is below 1.
+        """
+        expect_through(through)
+        expect_no_pattern(target)
+        if not isinstance(keep, int) or keep < 1:
+            raise CourseError(f"The stream must keep at least 1 entry, not {keep!r}.")
+        self.counts = PublisherCounts()
+        self.feed = feed
+        self.target = target
+        self._through, self._keep = through, keep
+        self._client, self._clock, self._say = client, clock, say
+        self._begin = feed.last_event_id
+        self._token = secrets.token_hex(8)
+        self._patience = Patience()
+        self._keys = [place_key(target), *([target] if through == "stream" else [])]
+
+    async def run(self) -> PublisherCounts:
+        """Publish until `stop()`.
+
+        Raises:
+            PublisherError: another publisher of this target began.
+            CourseError: the target holds no stream.
+            redis.ConnectionError: the server was out of reach for too long.
+        """
+        self._batch, self._stopped = 0, False
+        self._waiting: asyncio.Queue[Event | None] = asyncio.Queue(WAITING)
+        place = await self._ask(OPEN, self._token, self.feed.url)
+        self.feed.last_event_id = place or self._begin
+        reading = asyncio.create_task(self._read())
+        reading.add_done_callback(lambda _: self._wake())
+        try:
+            while events := await self._next_batch():
+                await self._publish(events)
+            if reading.done():
+                reading.result()  # it never ends by itself, so this raises
+        finally:
+            reading.cancel()
+            await asyncio.wait([reading])
+            self._stopped = True
+        return self.counts
+
+    def stop(self) -> None:
+        """End `run()` after the batch in hand. What was read and not published comes again."""
+        self._stopped = True
+        self._wake()
+
+    def _wake(self) -> None:
+        with suppress(asyncio.QueueFull):  # then nobody sleeps
+            self._waiting.put_nowait(None)
+
+    async def _read(self) -> None:
+        async with aclosing(self.feed.events()) as events:
+            async for event in events:
+                await self._waiting.put(event)
+
+    async def _next_batch(self) -> list[Event]:
+        """All that has been read by now, at least one; none at the end."""
+        first = await self._waiting.get()
+        events = [first]
+        while len(events) < BATCH and not self._waiting.empty():
+            events.append(self._waiting.get_nowait())
+        whole = [event for event in events if event is not None]
+        return [] if self._stopped or len(whole) < len(events) else whole
+
+    async def _publish(self, events: list[Event]) -> None:
+        changes = list(self._changes(events))
+        self._batch += 1
+        now_ms = ms_of(self._clock())
+        channel = self.target if self._through == "pubsub" else ""
+        arguments: list[str | int] = [
+            self._batch,
+            events[-1].id,
+            now_ms,
+            PLACE_S,
+            channel,
+            self._keep,
+        ]
+        ours = await self._ask(PUBLISH, self._token, *arguments, *self._encoded(changes))
+        if not ours:
+            raise PublisherError(
+                f"Another publisher of {self.target!r} took over: stop one of them, or every "
+                "change would be published twice."
+            )
+        self.counts.published += len(changes)
+        self.counts.batches += 1
+
+    def _changes(self, events: Iterable[Event]) -> Iterator[Change]:
+        for event in events:
+            try:
+                change = change_of(event.says)
+            except NotAChangeError as error:
+                self.counts.skipped[str(error).partition(":")[0]] += 1
+                self._say(f"Skipped {error}.")
+                continue
+            if change.domain == CANARY:
+                self.counts.canaries += 1
+            else:
+                yield change
+
+    def _encoded(self, changes: Iterable[Change]) -> Iterator[str | int]:
+        for change in changes:
+            if self._through == "pubsub":
+                yield change.message()
+            else:
+                fields = change.fields()
+                yield 2 * len(fields)
+                for pair in fields.items():
+                    yield from pair
+
+    async def _ask(self, script: str, *arguments: str | int) -> Any:
+        """Run a script that can be run twice, until the answer comes."""
+        while True:
+            try:
+                reply = await self._client.register_script(script)(self._keys, list(arguments))
+            except redis.RedisError as error:
+                if not out_of_reach(error):
+                    raise explain(error, self.target) from error
+                wait_s = self._patience.failed()
+                if self._patience.exhausted:
+                    raise
+                await asyncio.sleep(wait_s)
+            else:
+                self._patience.renew()
+                return reply
+
+
+def expect_through(through: str) -> None:
+    """Make sure that a way is one of the two that there are.
+
+    Raises:
+        CourseError: it is not.
+    """
+    if through not in get_args(Through):
+        raise CourseError(f"Changes go through 'pubsub' or a 'stream', not {through!r}.")
+
+
+def expect_no_pattern(target: str) -> None:
+    """Make sure that the name of a channel, or of a stream, is one.
+
+    Raises:
+        CourseError: it is empty, or a pattern, which names many.
+    """
+    if not isinstance(target, str) or not target:
+        raise CourseError(f"A channel needs a name, such as 'wiki', not {target!r}.")
+    if any(character in target for character in "*?["):
+        raise CourseError(
+            f"{target!r} is a pattern: a message goes to one channel, so give its whole name, "
+            "such as 'wiki'."
+        )
