@@ -62,6 +62,8 @@ def connect_async(*, retries: int = 0) -> redis.asyncio.Redis:
         retry=AsyncRetry(backoff, retries),
         **_connection(own, _OwnAsyncConnection),
     )
+    if pool.connection_class is redis.asyncio.Connection:
+        pool.connection_class = _AsyncConnection
     return redis.asyncio.Redis.from_pool(pool)
 
 
@@ -118,6 +120,9 @@ class _Packer(HiredisRespSerializer):
         return super().pack(*texts)
 
 
+_PACKER = _Packer()
+
+
 class _OwnConnection(redis.Connection):
     """A connection to the course's own server, which it starts again if it died.
 
@@ -135,8 +140,15 @@ class _OwnConnection(redis.Connection):
         super().connect_check_health(*args, **kwargs)
 
 
-class _OwnAsyncConnection(redis.asyncio.Connection):
-    """The same for asyncio. Starting takes some 50 ms, in which the loop stands still."""
+class _AsyncConnection(redis.asyncio.Connection):
+    """Packs commands by hiredis, as a synchronous connection does: redis-py packs in Python."""
+
+    def pack_command(self, *args: Any) -> Any:
+        return _PACKER.pack(*args)
+
+
+class _OwnAsyncConnection(_AsyncConnection):
+    """An `_OwnConnection` for asyncio. Starting takes some 50 ms; the loop stands still."""
 
     def __init__(self, folder: Path, **settings: Any) -> None:
         super().__init__(**settings)
