@@ -15,7 +15,7 @@ from pathlib import Path
 from urllib.request import urlopen
 
 import pytest
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import BrowserContext, Page, sync_playwright
 
 from helpers.home import CHECKOUT
 
@@ -75,13 +75,13 @@ def _wait_for(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
 
 
 @contextmanager
-def browser_page() -> Iterator[Page]:
-    """A page in a fresh browser, the size of a small laptop's screen."""
+def chromium_at_work() -> Iterator[BrowserContext]:
+    """A fresh browser, with pages the size of a small laptop's screen."""
     flags = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
     flags += ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium(), args=flags)
-        yield browser.new_page(viewport={"width": 1280, "height": 900})
+        yield browser.new_context(viewport={"width": 1280, "height": 900})
         browser.close()
 
 

@@ -1,34 +1,60 @@
-"""JupyterLab in a browser: lessons run from top to bottom, and labs answer as they should."""
+"""JupyterLab in a browser: lessons run, labs answer, and bob is killed in front of the class.
+
+One JupyterLab and one browser serve all of them, since these take longest: so all stand here.
+"""
 
 from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
-from pathlib import Path
 
+import nbformat
 import pytest
-from playwright.sync_api import Page
+from playwright.sync_api import BrowserContext, Page, expect
 
 from helpers.home import CHECKOUT
-from tests.browser import Notebook, browser_page, in_browser, jupyterlab
+from tests.browser import Notebook, chromium_at_work, in_browser, jupyterlab
 
 pytestmark = in_browser
+
+LIMIT_MS = 30_000
+THEATRE = [
+    "%load_ext helpers\n"
+    "from helpers import connect\n"
+    "from helpers.views.theatre import Theatre\n"
+    "redis = connect()",
+    'theatre = Theatre(redis, "chennai", "averages")\ntheatre',
+    "theatre.snapshot()",
+    "theatre.close()",
+]
 
 
 @pytest.fixture(scope="module")
 def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """JupyterLab on a copy of the notebooks."""
+    """JupyterLab on a copy of the notebooks, and one with a theatre in it."""
     directory = tmp_path_factory.mktemp("lab")
     for folder in ("notebooks", "labs"):
         shutil.copytree(CHECKOUT / folder, directory / folder)
+    theatre = nbformat.v4.new_notebook(cells=list(map(nbformat.v4.new_code_cell, THEATRE)))
+    theatre.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3"}
+    nbformat.write(theatre, directory / "theatre.ipynb")
     with jupyterlab(directory) as address:
         yield address
 
 
-@pytest.fixture
-def page(tmp_path: Path) -> Iterator[Page]:
-    with browser_page() as one:
+@pytest.fixture(scope="module")
+def browser() -> Iterator[BrowserContext]:
+    with chromium_at_work() as one:
         yield one
+
+
+@pytest.fixture
+def page(browser: BrowserContext) -> Iterator[Page]:
+    with browser.new_page() as one:
+        yield one
+
+
+# ------------------------------------------------------------------ lessons and labs
 
 
 def test_lesson_01_runs_from_top_to_bottom_and_shows_its_pictures(page, url):
@@ -89,3 +115,58 @@ def test_the_stop_button_ends_a_read_with_one_sentence_and_the_kernel_goes_on(pa
     assert len(shown.strip().splitlines()) <= 2
     notebook.set_cell(second, "connect().ping()")
     assert "True" in notebook.run_cell(second)
+
+
+# ------------------------------------------------------------------ the theatre
+
+
+def press(page, label, who=None):
+    """Click on a button; who says whose, where each consumer has one."""
+    buttons = page.get_by_role("button", name=label, exact=True)
+    (buttons.and_(page.locator(f'[title*="{who}"]')) if who else buttons).click(timeout=LIMIT_MS)
+
+
+def wait_for(page, *texts):
+    """Wait until the picture's text says all this."""
+    for text in texts:
+        shown = page.locator(f'svg[role="img"][aria-label*="{text}"]')
+        expect(shown).to_be_visible(timeout=LIMIT_MS)
+
+
+def test_bob_is_killed_and_alice_takes_over(redis, page, url):
+    notebook = Notebook(page, url, "theatre.ipynb")
+    notebook.run_cell(0)
+    notebook.start_cell(1)
+    wait_for(page, "has no entries yet", "alice, not started", "bob, not started")
+
+    for number in range(1, 6):
+        press(page, "add 1")
+        wait_for(page, f"reading={number}")
+    wait_for(page, "stream chennai: 5 entries", "lag 5")
+    press(page, "start", "bob")
+    wait_for(page, "bob, running, 3 pending")
+    press(page, "pause", "bob")
+    wait_for(page, "bob, paused")
+    press(page, "start", "alice")
+    wait_for(page, "alice, running", "lag 0, ")  # she has read all that bob has not
+    press(page, "kill -9", "bob")
+    wait_for(page, "bob, killed")
+    expect(page.get_by_role("status")).to_contain_text("kill -9")
+
+    wait_for(page, "alice, running, 0 pending")
+    left = {one["name"]: one["pending"] for one in redis.xinfo_consumers("chennai", "averages")}
+    assert left["alice"] == 0
+    assert left["bob"] > 0  # they stay where they are
+
+    press(page, "claim", "alice")
+    wait_for(page, "bob, killed, 0 pending")
+    expect(page.locator("svg text", has_text="→alice").first).to_be_visible()
+    wait_for(page, "alice, running, 0 pending", "✓ ✓ ✓ ✓ ✓")
+
+    assert notebook.run_cell(2)
+    assert notebook.images(2) == 1
+    notebook.run_cell(1)  # again: the first theatre ends, and so does alice
+    wait_for(page, "alice, not started, 0 pending")
+    notebook.run_cell(3)
+    expect(page.get_by_role("status")).to_contain_text("closed")
+    assert notebook.errors() == []

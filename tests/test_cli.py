@@ -1,8 +1,13 @@
-"""The `course` command, as a learner types it: in a process of its own, from any folder."""
+"""The `course` command, as a learner types it, from any folder.
+
+What a command says, it says in this process, which takes no time; what is about processes,
+signals, pipes and encodings is typed: in a process of its own.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import os
 import platform
@@ -13,6 +18,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from typing import NamedTuple
+from unittest.mock import patch
 from urllib.error import HTTPError
 from urllib.parse import urlsplit
 from urllib.request import urlopen
@@ -20,7 +27,7 @@ from urllib.request import urlopen
 import pytest
 import redis as redis_py
 
-from helpers import Producer, entry
+from helpers import Producer, cli, entry
 from helpers.checks import progress
 from helpers.database import MARK
 from helpers.server import OwnServer, find_server
@@ -42,14 +49,36 @@ def environment(**variables: str) -> dict[str, str]:
     return kept | {"COLUMNS": "200"} | variables
 
 
-def course(*arguments: str, answer: str = "", **variables: str) -> subprocess.CompletedProcess[str]:
-    """Run a command to its end. None may ever show a traceback."""
+class Done(NamedTuple):
+    """How a command ended, and what it printed."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+def course(*arguments: str, answer: str = "", **variables: str) -> Done:
+    """Run a command to its end, in this process."""
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(patch.dict(os.environ, environment(**variables), clear=True))
+        stack.enter_context(patch.object(sys, "argv", ["course", *arguments]))
+        stack.enter_context(patch.object(sys, "stdin", io.StringIO(answer)))
+        stack.enter_context(contextlib.chdir("/"))
+        output = stack.enter_context(contextlib.redirect_stdout(io.StringIO()))
+        errors = stack.enter_context(contextlib.redirect_stderr(io.StringIO()))
+        code = stack.enter_context(pytest.raises(SystemExit))
+        cli.main()
+    return Done(int(code.value.code or 0), output.getvalue(), errors.getvalue())
+
+
+def typed(*arguments: str, answer: str = "", **variables: str) -> Done:
+    """Run a command to its end, in a process of its own. None may ever show a traceback."""
     done = subprocess.run(
         [*COURSE, *arguments], cwd="/", env=environment(**variables), input=answer,
         capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
     assert "Traceback" not in done.stderr
-    return done
+    return Done(done.returncode, done.stdout, done.stderr)
 
 
 def told(*arguments: str, **variables: str) -> str:
@@ -116,7 +145,7 @@ def shared(redis: redis_py.Redis, monkeypatch: pytest.MonkeyPatch) -> Iterator[r
 
 
 def test_the_command_alone_explains_itself():
-    done = course()
+    done = typed()
     for name in ("lab", "doctor", "server", "reset", "produce", "tail"):
         assert re.search(rf"│ {name} +[A-Z]", done.stdout)
 
@@ -127,9 +156,11 @@ def test_the_command_alone_explains_itself():
     ids=lambda command: command[0],
 )
 def test_a_server_that_does_not_answer_is_told_in_one_sentence(command):
-    sentence = refused(*command, REDIS_URL=NOBODY)
+    run = typed if command[0] == "lab" else course  # which would go on as JupyterLab
+    done = run(*command, REDIS_URL=NOBODY)
+    assert (done.returncode, done.stdout) == (1, "")
     assert re.search(
-        r"^ServerError: No server answers at redis://\*\*\*@.*Correct REDIS_URL", sentence
+        r"^ServerError: No server answers at redis://\*\*\*@.*Correct REDIS_URL.*\n$", done.stderr
     )
 
 
@@ -214,7 +245,7 @@ def test_the_doctor_finds_a_database_with_keys_of_somebody_else(shared):
 
 
 def test_the_doctor_needs_no_special_characters():
-    assert told("doctor", PYTHONIOENCODING="ascii").endswith("? All is well.\n")
+    assert typed("doctor", PYTHONIOENCODING="ascii").stdout.endswith("? All is well.\n")
 
 
 # ------------------------------------------------------------------ server
@@ -226,7 +257,9 @@ def test_the_server_is_started_shown_and_stopped(home):
     assert (missing.returncode, missing.stderr) == (1, "")
     assert "does not run; `course server start` starts it" in missing.stdout
 
-    assert " answers at redis://***@127.0.0.1:" in told("server", "start")
+    started = typed("server", "start")  # and goes on when the command has ended
+    assert (started.returncode, started.stderr) == (0, "")
+    assert " answers at redis://***@127.0.0.1:" in started.stdout
     running = own.running()
     assert running
     assert f"Its process is {running.pid}, its data is in {own.data}." in told("server", "status")
@@ -256,7 +289,7 @@ def test_reset_asks_first(redis):
         assert done.returncode == 1
         assert done.stdout.startswith("Delete every key of the course at redis://***@")
         assert redis.exists("chennai")
-    done = course("reset", answer="y\n")
+    done = typed("reset", answer="y\n")
     assert done.returncode == 0
     assert done.stdout.endswith("Deleted 1 key.\n")
     assert redis.keys() == [MARK]

@@ -12,9 +12,9 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any, Self
+from typing import IO, Any, Protocol, Self
 
 import psutil
 
@@ -30,6 +30,20 @@ KEPT_BYTES = 1_000_000  # of what a process prints, the end
 _GUARDIAN = 'trap "" HUP INT TERM; read _; kill -9 0'
 
 _running: set[Process] = set()
+
+
+class Child(Protocol):
+    """What `subprocess.Popen` and `warm.Fork` have in common."""
+
+    @property
+    def pid(self) -> int: ...  # noqa: D102
+
+    @property
+    def returncode(self) -> int | Any: ...  # noqa: D102
+
+    def poll(self) -> int | None: ...  # noqa: D102
+    def wait(self, timeout: float | None = None) -> int: ...  # noqa: D102
+    def send_signal(self, sig: int) -> None: ...  # noqa: D102
 
 
 class Process:
@@ -68,21 +82,31 @@ class Process:
             process_group=0,
         )
         try:
-            self._process = subprocess.Popen(
-                [sys.executable, "-I", "-S", launcher.__file__, *words],
-                stdin=stdin,
-                stdout=self._file,
-                stderr=self._file,
-                pass_fds=pass_fds,
-                env=_environment(words[0], url),
-                # In the group before it runs: if the guardian is gone by then, it never runs.
-                process_group=self._guardian.pid,
-            )
+            environment = _environment(words[0], url)
+            self._process = self._spawn(words, stdin, pass_fds, environment)
             _running.add(self)
         except BaseException:
             self._dismiss_guardian()
             self._file.close()
             raise
+
+    def _spawn(
+        self,
+        words: Sequence[str],
+        stdin: int | IO[bytes],
+        pass_fds: Sequence[int],
+        environment: Mapping[str, str],
+    ) -> Child:
+        """Start it, in the group before it runs: if the guardian is gone by then, it never runs."""
+        return subprocess.Popen(
+            [sys.executable, "-I", "-S", launcher.__file__, *words],
+            stdin=stdin,
+            stdout=self._file,
+            stderr=self._file,
+            pass_fds=pass_fds,
+            env=environment,
+            process_group=self._guardian.pid,
+        )
 
     @property
     def pid(self) -> int:

@@ -12,19 +12,24 @@ import select
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
+from helpers.chaos import warm
 from helpers.chaos.outcome import Failure, Outcome, Returned, Unfinished, packed
-from helpers.chaos.process import Process
+from helpers.chaos.process import Child, Process
 
 START_LIMIT_S = 15.0  # a fresh Python with its imports, on a slow and busy machine
 GLANCE_S = 0.05  # how soon a thread sees what another one has read
 
 
 class Running(Process):
-    """A function at work in another process. Made by `start()`."""
+    """A function at work in another process. Made by `start()`.
+
+    Where it is `forked`, it is a fork of one Python that has done its imports, and begins at
+    once; else it is a fresh Python, as every other program is.
+    """
 
     def __init__(
         self,
@@ -33,7 +38,9 @@ class Running(Process):
         name: str,
         url: str | None = None,
         output: Path | str | None = None,
+        forked: bool = False,
     ) -> None:
+        self._forked = forked
         payload = packed((function, arguments))
         reading, writing = os.pipe()
         self._report = os.fdopen(reading, "rb", buffering=0)
@@ -56,6 +63,18 @@ class Running(Process):
             raise
         finally:
             os.close(writing)
+
+    def _spawn(
+        self,
+        words: Sequence[str],
+        stdin: int | IO[bytes],
+        pass_fds: Sequence[int],
+        environment: Mapping[str, str],
+    ) -> Child:
+        if not self._forked or isinstance(stdin, int):
+            return super()._spawn(words, stdin, pass_fds, environment)
+        fds = (stdin.fileno(), self._file.fileno(), *pass_fds)
+        return warm.fork(fds, self._guardian.pid, environment)
 
     def begun(self, limit_s: float = START_LIMIT_S) -> bool:
         """Wait until the function is about to run; False if it never does."""

@@ -20,7 +20,6 @@ from helpers.chaos import (
     Returned,
     Running,
     Unfinished,
-    start,
 )
 from helpers.checks import progress
 from helpers.checks.slips import advice
@@ -165,6 +164,7 @@ class Scene:
         slow: str = "",
         limit_s: float = LIMIT_S,
         through: Proxy | None = None,
+        fresh: bool = False,
     ) -> Any:
         """Run a learner's function and give back what it returns.
 
@@ -174,26 +174,34 @@ class Scene:
             slow: the hint if it does not return in time.
             limit_s: how long it may take, in seconds.
             through: a proxy from `proxied()`, for its connections to go through.
+            fresh: whether to start Python for it, which takes half a second. Otherwise all are
+                forks of one Python, and `hash()` of a text is the same in each.
 
         Raises:
             Wrong: it raised, never returned, or cannot be run outside the notebook.
             StillBlank: it returned the blank.
         """
-        with self.running(function, *arguments, through=through) as process:
+        with self.running(function, *arguments, through=through, fresh=fresh) as process:
             return result(process.outcome(limit_s), slow, limit_s)
 
-    def running(self, function: Any, *arguments: Any, through: Proxy | None = None) -> Running:
+    def running(
+        self, function: Any, *arguments: Any, through: Proxy | None = None, fresh: bool = False
+    ) -> Running:
         """Start a learner's function and go on: the function ends with the `with` block.
 
         Raises:
             Wrong: it cannot be run outside the notebook.
         """
-        url = through.url if through else self._url
-        named = f"{url}{'&' if '?' in url else '?'}client_name={self._client_name}"
         try:
-            return start(function, *arguments, url=named)
+            url = self.url(through)
+            return Running(function, *arguments, name="check", url=url, forked=not fresh)
         except CannotTravel as error:
             raise stays_here(error) from error
+
+    def url(self, through: Proxy | None = None) -> str:
+        """Where the connections of a learner's function lead, and are known by their name."""
+        url = through.url if through else self._url
+        return f"{url}{'&' if '?' in url else '?'}client_name={self._client_name}"
 
     def proxied(self) -> Proxy:
         """A proxy in front of the server, for `running(…, through=proxy)`; use it by `with`."""

@@ -623,9 +623,9 @@ def each_city(scene: Scene, stream_of: Any) -> str:
     """The same choice twice over and in two processes, one of the n, and well spread."""
     asked = [(city, n) for n in (3, 2, 5, 1) for city in (*TOWNS, *STATIONS)]
     with hash_seed(1):
-        here = scene.call(in_turn(stream_of, [*asked, *asked[::-1]]))
+        here = scene.call(in_turn(stream_of, [*asked, *asked[::-1]]), fresh=True)
     with hash_seed(2):
-        there = scene.call(in_turn(stream_of, asked[::-1]))
+        there = scene.call(in_turn(stream_of, asked[::-1]), fresh=True)
     if any(isinstance(one, Blank) for one in here):
         raise StillBlank
     chosen = dict(zip(asked, here, strict=False))

