@@ -162,6 +162,12 @@ def expect_one_step(scene: Scene, publish: Any) -> None:
         place = stage.place()
         result(stage.begin(*place, SECOND, MEAN).outcome(), SLOW, LIMIT_S)
         _expect_done(stage.found(place))
+        if any(one[0] in ("DEL", "UNLINK") and place.state in one for one in proxy.commands):
+            raise Wrong(
+                "Leave the other fields of `state` as they are: HSET changes only those that it is "
+                "given, and DEL takes away all.",
+                found="it deletes `state`",
+            )
         commands = proxy.names
         if not commands:
             raise Wrong("Use the client that you were given: `redis`.", found="another client")

@@ -552,7 +552,7 @@ WHY_NOT = {
         "MAXLEN": "Trimming by number says nothing of when an entry goes, and happens only when "
         "somebody adds",
         "MINID": "It is the right moment, but somebody has to send the XTRIM. If all programs are "
-        "stopped, the readings stay. Who deletes when nobody runs?",
+        "stopped, the readings stay, since nobody is there to delete them",
         "groups": "They go when a group has handled them: too early for the doctors, or too late "
         "for the law if the group is down",
         "nothing": "The law says that they have to go",

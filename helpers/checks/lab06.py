@@ -125,6 +125,7 @@ def hourly_means(scene: Scene, means: Any) -> str:
     """Two days with the same hour side by side, a late reading, and an hour that may be open."""
     days = Days()
     days.add(1, "07:10:00 70", "07:20:00 71", "07:59:59 71")
+    days.add(1, "12:00:01 66", "12:00:02 65 at 11:59:58")
     days.add(2, "07:59:59 80", "08:00:01 60", "08:00:02 83 at 07:59:57", "08:30:00 61")
     days.add(2, "09:15:00 50", "09:30:00 51", "09:59:00 51")
     over, still_open = ms_at(2, "10:00:00"), ms_at(2, "09:59:30")

@@ -170,6 +170,7 @@ def expect_resumed(scene: Scene, aggregate: Any) -> None:
             if not proxy.commands:
                 raise Wrong("Use the client that you were given: `redis`.", found="another client")
             _expect_plain(plain, now)
+        _expect_rounded(plain)
         _expect_kept(plain)
         killed.arrive(0, OVER)
         killed.killed_to_the_end(OVER)
@@ -199,6 +200,18 @@ def _expect_plain(station: Station, now: int) -> None:
         if len(hours) < 7
         else f"{len(hours)} averages, of {len(set(hours))} hours",
     )
+
+
+def _expect_rounded(station: Station) -> None:
+    """A mean as 70.67, and none as 70.66666666666667."""
+    for _, fields in cast("Any", station.scene.redis.xrange(station.averages)):
+        mean = str(fields["average_temp_f"])
+        if len(mean.partition(".")[2]) > 2:
+            raise Wrong(
+                "Round the mean to hundredths: `f'{total / count:.2f}'`.",
+                expected=f"{float(mean):.2f}",
+                instead=mean,
+            )
 
 
 def _plain_hint(found: list[Average], right: list[Average], *, is_first: bool) -> str:

@@ -69,4 +69,4 @@ def advice(failure: Failure) -> str:
     for kind, pattern, sentence in _SLIPS:
         if failure.kind == kind and re.search(pattern, failure.message):
             return sentence
-    return "Run your function in a cell of your own, on a stream of your own, to look closer."
+    return "Call your function in a cell of your own, with arguments of your own, to look closer."
