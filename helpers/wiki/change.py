@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import json
 import re
+import reprlib
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Any, NamedTuple
 
 from helpers.errors import CourseError
 
-_DOMAIN = re.compile(r"(?=.{1,253}\Z)[a-z0-9]([a-z0-9-]{0,62}\.)+[a-z][a-z0-9-]{0,62}")
+_DOMAIN = re.compile(r"([a-z0-9][a-z0-9-]{0,62}\.)+[a-z][a-z0-9-]{0,62}")
+_LONGEST_DOMAIN = 253
 _BEGINNING = datetime(2001, 1, 15, tzinfo=UTC)  # of Wikipedia
+_EPOCH, _MS = datetime(1970, 1, 1, tzinfo=UTC), timedelta(milliseconds=1)
 _LONGEST = 500  # characters of a title or a user name
 CANARY = "canary"  # the domain of Wikimedia's own test events
 
@@ -73,13 +76,13 @@ def change_of(event: Any) -> Change:
         NotAChangeError: it names no time or no wiki, or ones that cannot be.
     """
     if not isinstance(event, dict):
-        raise NotAChangeError(f"an event that is no JSON object: {event!r:.60}")
+        raise NotAChangeError(f"an event that is no JSON object: {_shown(event)}")
     meta = event.get("meta")
     if not isinstance(meta, dict):
         raise NotAChangeError("an event without `meta`, so without time and domain")
     length = event.get("length")
     return Change(
-        domain=_domain(meta.get("domain", event.get("server_name"))),
+        domain=_domain(meta.get("domain") or event.get("server_name")),
         at_ms=_moment_ms(meta.get("dt")),
         type=_text(event.get("type")),
         user=_text(event.get("user")),
@@ -99,9 +102,9 @@ def change_in(message: str) -> Change:
     try:
         found = json.loads(message)
     except (ValueError, RecursionError):
-        raise NotAChangeError(f"a message that is no JSON: {message!r:.60}") from None
+        raise NotAChangeError(f"a message that is no JSON: {_shown(message)}") from None
     if not isinstance(found, dict):
-        raise NotAChangeError(f"a message that is no JSON object: {message!r:.60}")
+        raise NotAChangeError(f"a message that is no JSON object: {_shown(message)}")
     return change_from(found)
 
 
@@ -128,17 +131,17 @@ def change_from(fields: Mapping[str, Any]) -> Change:
     except (TypeError, ValueError, OverflowError) as error:
         if isinstance(error, NotAChangeError):
             raise
-        raise NotAChangeError(f"a change whose numbers are none: {dict(fields)!r:.80}") from None
+        raise NotAChangeError(f"a change whose numbers are none: {_shown(dict(fields))}") from None
 
 
 @lru_cache(maxsize=4096)
-def _known_domain(domain: str) -> bool:
-    return bool(_DOMAIN.fullmatch(domain))
+def _is_domain(text: str) -> bool:
+    return bool(_DOMAIN.fullmatch(text)) or text == CANARY
 
 
 def _domain(domain: Any) -> str:
-    if not isinstance(domain, str) or not (domain == CANARY or _known_domain(domain)):
-        raise NotAChangeError(f"an event whose domain cannot be one: {domain!r:.60}")
+    if not (isinstance(domain, str) and len(domain) <= _LONGEST_DOMAIN and _is_domain(domain)):
+        raise NotAChangeError(f"an event whose domain cannot be one: {_shown(domain)}")
     return domain
 
 
@@ -146,19 +149,28 @@ def _moment_ms(text: Any) -> int:
     try:
         moment = datetime.fromisoformat(text)
     except (TypeError, ValueError):
-        raise NotAChangeError(f"an event whose time is no ISO 8601 time: {text!r:.60}") from None
+        raise NotAChangeError(f"an event whose time is no ISO 8601 time: {_shown(text)}") from None
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)
     try:
         if moment < _BEGINNING:
-            raise NotAChangeError(f"an event from before there was a Wikipedia: {text!r:.60}")
-        return int(moment.timestamp() * 1000)
+            raise NotAChangeError(f"an event from before there was a Wikipedia: {_shown(text)}")
+        return (moment - _EPOCH) // _MS
     except OverflowError:
-        raise NotAChangeError(f"an event at the edge of time: {text!r:.60}") from None
+        raise NotAChangeError(f"an event at the edge of time: {_shown(text)}") from None
 
 
 def _text(value: Any) -> str:
-    return value[:_LONGEST] if isinstance(value, str) else ""
+    """A text that can be sent: JSON may hold half of a character, which UTF-8 cannot."""
+    if not isinstance(value, str):
+        return ""
+    text = value[:_LONGEST]
+    return text if text.isascii() else text.encode(errors="replace").decode()
+
+
+def _shown(value: Any) -> str:
+    """What came, briefly, however deep or long it is."""
+    return reprlib.repr(value)[:60]
 
 
 def _grown(length: Mapping[str, Any]) -> int | None:

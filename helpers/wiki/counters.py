@@ -18,6 +18,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from helpers.commit import Command
@@ -29,7 +30,7 @@ INTERVAL_S = 10
 HISTORY_S = 3600
 AHEAD_S = 600  # how far a clock may be behind that of the feed
 MOST_BUCKETS = 10_000
-HASHES_A_SWEEP = 500  # keys a script
+BUCKETS_A_SWEEP = 50_000  # while a script runs, the server hears nobody else
 MARGIN_S = 60  # a key outlives its last bucket, so that it never goes while that is counted
 
 SWEEP = """
@@ -39,7 +40,8 @@ SWEEP = """
 local deleted = 0
 for number = 2, #KEYS do
   for _, bucket in ipairs(redis.call('HKEYS', KEYS[number])) do
-    if (tonumber(bucket) or 0) < tonumber(ARGV[1]) then
+    local second = tonumber(bucket)
+    if not (second and second >= tonumber(ARGV[1])) then  -- too old, or no bucket at all
       deleted = deleted + redis.call('HDEL', KEYS[number], bucket)
     end
   end
@@ -145,6 +147,10 @@ class Counters:
             commands += [("EXPIRE", key, self.lasts_s) for key in keys]
         return commands
 
+    def effect_of(self, change: Change) -> list[Command]:
+        """The same for one change."""
+        return list(_effect_of_one(self, change.domain, self.bucket(change.at_ms)))
+
     def note(self, now_ms: int, newest_ms: int) -> list[Command]:
         """The commands that tell a dashboard when, and how, somebody last counted."""
         told = {"at": now_ms, "newest": newest_ms,
@@ -160,10 +166,16 @@ class Counters:
     def sweeps(self, domains: Iterable[str], now_ms: int) -> Iterator[dict[str, Any]]:
         """Keys and arguments of the sweeps over all hashes."""
         names = ["", *sorted(domains)]
-        for start in range(0, len(names), HASHES_A_SWEEP):
-            some = names[start : start + HASHES_A_SWEEP]
+        portion = max(1, BUCKETS_A_SWEEP * self.interval_s // self.lasts_s)
+        for start in range(0, len(names), portion):
+            some = names[start : start + portion]
             hashes = [self.of(name) if name else self.all_domains for name in some]
             yield {"keys": [self.known_domains, *hashes], "args": [self.oldest(now_ms), *some]}
+
+
+@lru_cache(maxsize=4096)
+def _effect_of_one(counters: Counters, domain: str, bucket: int) -> tuple[Command, ...]:
+    return tuple(counters.effect({(domain, bucket): 1}))
 
 
 def _said(change: Change) -> str:

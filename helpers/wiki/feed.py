@@ -17,21 +17,22 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from importlib.metadata import version
 from typing import Any, NamedTuple
-from urllib.parse import urlsplit
 
 import httpx
 from httpx_sse import EventSource, ServerSentEvent, SSEError
 
 from helpers.errors import CourseError
-from helpers.wiki.bounded import Bounded
-
-WIKIMEDIA = "https://stream.wikimedia.org/v2/stream/recentchange"
+from helpers.wiki.bounded import CUT_OFF, Bounded
+from helpers.wiki.names import WIKIMEDIA
 
 FIRST_RETRY_S = 0.1
 LONGEST_RETRY_S = 30.0
 SILENCE_S = 30.0  # Wikimedia's feed is never silent for so long
+LONGEST_ASKED_S = 300.0  # a feed may ask for a pause, but not for ever
 CONNECT_S = 10.0
 LONGEST_EVENT = 1_000_000  # bytes; a change has some two thousand
+
+PLACE_REFUSED = (400, 431)  # 431: the ID is too long for it
 
 Say = Callable[[str], None]
 
@@ -65,8 +66,6 @@ class FeedCounts:
 class Feed:
     """Reads events, and comes back after every loss, until its task is cancelled.
 
-        async for event in Feed(url).events():
-            ...
 
     No failure of the feed ends it: each is told to `say` in one sentence, and after a while,
     longer each time, it tries again. What was sent meanwhile it gets then.
@@ -102,6 +101,7 @@ class Feed:
         self._say = say
         self._silence_s = silence_s
         self._failures = 0
+        self._asked_s = 0.0  # how long the feed itself asks us to wait
         self._headers = {"User-Agent": user_agent(url, contact), "Accept-Encoding": "identity"}
 
     async def events(self) -> AsyncGenerator[Event, None]:
@@ -109,7 +109,6 @@ class Feed:
         limits = httpx.Timeout(CONNECT_S, read=self._silence_s)
         async with httpx.AsyncClient(timeout=limits, headers=self._headers) as client:
             while True:
-                self._asked_ms: int | None = None
                 try:
                     async with aclosing(self._one_connection(client)) as events:
                         async for event in events:
@@ -124,45 +123,47 @@ class Feed:
     async def _one_connection(self, client: httpx.AsyncClient) -> AsyncGenerator[Event, None]:
         self.counts.connections += 1
         async with client.stream("GET", self.url, **self._place()) as response:
-            if response.status_code == 400 and self.last_event_id:
+            if response.status_code in PLACE_REFUSED and self.last_event_id:
                 self.last_event_id = ""
                 raise FeedError("The feed no longer knows our place, so we go on from now")
             expect_feed(response)
-            bounded = response.stream = Bounded(response.stream, LONGEST_EVENT)
-            async with aclosing(_messages(response)) as messages:
+            response.encoding = "utf-8"  # by definition
+            response.stream = Bounded(response.stream, LONGEST_EVENT)
+            async with aclosing(EventSource(response).aiter_sse()) as messages:
                 async for message in messages:
-                    cut_off, bounded.cut_off = bounded.cut_off > 0, 0
-                    event = self._event(message, cut_off)
-                    if event:
+                    if event := self._event(message):
                         yield event
 
     def _place(self) -> dict[str, Any]:
         """What to ask for, so that nothing is missed."""
         asked: dict[str, Any] = {"headers": {"Accept": "text/event-stream"}}
         if self.last_event_id:
-            asked["headers"]["Last-Event-ID"] = self.last_event_id
+            asked["headers"]["Last-Event-ID"] = self.last_event_id.strip().encode()
         elif self._since:
             asked["params"] = {"since": self._since.isoformat()}
         return asked
 
-    def _event(self, message: ServerSentEvent, cut_off: bool) -> Event | None:
+    def _event(self, message: ServerSentEvent) -> Event | None:
         """The event in a message, or None if there is none that can be read."""
         if message.retry is not None:
-            self._asked_ms = message.retry
+            self._asked_s = min(max(message.retry, 0), 1000 * LONGEST_ASKED_S) / 1000
         if not message.data:
             return None
         self._failures = 0
+        if message.event == CUT_OFF:
+            self._skip(f"longer than {LONGEST_EVENT:,} bytes")
+            return None  # its ID may be cut off too
         self.last_event_id = message.id or self.last_event_id
         try:
             says = json.loads(message.data)
         except (ValueError, RecursionError):
-            self._skip(f"longer than {LONGEST_EVENT:,} bytes" if cut_off else "no JSON")
+            self._skip("no JSON")
             return None
         if not isinstance(says, dict):
             self._skip("no JSON object")
             return None
         self.counts.events += 1
-        return Event(message.id, says)
+        return Event(self.last_event_id, says)
 
     def _skip(self, reason: str) -> None:
         self.counts.skipped[reason] += 1
@@ -172,7 +173,7 @@ class Feed:
         """How long to wait before the next attempt, with jitter, so that readers come apart."""
         longest = min(LONGEST_RETRY_S, FIRST_RETRY_S * 2.0 ** min(self._failures, 20))
         self._failures += 1
-        return max(longest * random.uniform(0.5, 1.0), (self._asked_ms or 0) / 1000)
+        return max(longest * random.uniform(0.5, 1.0), self._asked_s)
 
 
 def user_agent(url: str, contact: str) -> str:
@@ -181,14 +182,20 @@ def user_agent(url: str, contact: str) -> str:
     Raises:
         FeedError: it is no URL, or Wikimedia's and nobody to write to.
     """
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+    try:
+        parts = httpx.URL(url)
+    except (httpx.InvalidURL, TypeError, ValueError):
+        parts = httpx.URL()
+    real = parts.host and (parts.port or 0) < 65536
+    if parts.scheme not in ("http", "https") or not real:
         raise FeedError(f"{url!r} is no URL of a feed: it begins with http:// or https://.")
-    if parts.hostname.endswith("wikimedia.org") and not contact:
+    if f".{parts.host}".endswith(".wikimedia.org") and not contact:
         raise FeedError(
             "Wikimedia asks who reads its feed: give a mail address or a web page, with "
             "contact=… or --contact."
         )
+    if not (contact.isascii() and contact.isprintable()):
+        raise FeedError(f"{contact!r} cannot be sent as contact: write it in plain letters.")
     whom = f" ({contact})" if contact else ""
     return f"redis-streams-course/{version('redis-streams-course')}{whom} httpx/{httpx.__version__}"
 
@@ -201,7 +208,7 @@ def expect_feed(response: httpx.Response) -> None:
     """
     if response.is_redirect:
         to = response.headers.get("location", "nowhere")
-        raise FeedError(f"The feed has moved to {to}: use that URL")
+        raise FeedError(f"The feed has moved to {to:.200}: use that URL")
     if response.status_code != httpx.codes.OK:
         raise FeedError(
             f"The feed answered {response.status_code} {response.reason_phrase}".rstrip()
@@ -211,6 +218,8 @@ def expect_feed(response: httpx.Response) -> None:
         raise FeedError(
             f"{response.url} is no feed: it sent {kind or 'no content type'}, not text/event-stream"
         )
+    if (coding := response.headers.get("content-encoding", "identity")) != "identity":
+        raise FeedError(f"The feed sends {coding}, though it was asked for plain text")
 
 
 def explain(error: Exception, url: str) -> str:
@@ -221,12 +230,6 @@ def explain(error: Exception, url: str) -> str:
         return "The feed fell silent"
     if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
         return f"Nobody answers at {url}"
-    if isinstance(error, httpx.RemoteProtocolError | httpx.ReadError):
+    if isinstance(error, httpx.RemoteProtocolError | httpx.ReadError | httpx.WriteError):
         return "The feed broke off"
     return f"The feed failed ({error or type(error).__name__})"
-
-
-async def _messages(response: httpx.Response) -> AsyncGenerator[ServerSentEvent, None]:
-    async with aclosing(EventSource(response).aiter_sse()) as messages:
-        async for message in messages:
-            yield message

@@ -1,4 +1,4 @@
-"""The keys and the channel of the pipeline."""
+"""What the parts of the pipeline are called, and what they take if nobody says otherwise."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ from helpers.database import beside
 
 WIKI = "wiki"  # the channel, or the stream
 GROUP = "counters"  # the consumer group on the stream
+WIKIMEDIA = "https://stream.wikimedia.org/v2/stream/recentchange"
+RATE = 30.0  # events a second in a replay; Wikipedia has about as many
+KEPT = 100_000  # entries on the stream: about an hour of Wikipedia
 
 
 def place_key(target: str) -> str:

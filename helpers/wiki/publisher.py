@@ -24,48 +24,60 @@ from helpers.errors import CourseError, explain
 from helpers.patience import Patience, out_of_reach
 from helpers.wiki.change import CANARY, Change, NotAChangeError, change_of
 from helpers.wiki.feed import Event, Feed, Say
-from helpers.wiki.names import WIKI, place_key
+from helpers.wiki.names import KEPT, WIKI, place_key
 
 Through = Literal["pubsub", "stream"]
 
 BATCH = 500  # changes a round trip
 WAITING = 2000  # events that were read and not yet published; then the feed has to wait
-KEPT = 100_000  # entries on the stream: about an hour of Wikipedia
+PATIENCE_S = 60.0  # how long the server may be out of reach
+STOP_S = 1.0  # the same, once it was asked to stop
 PLACE_S = 7 * 86_400  # how long the place is remembered, in seconds
 
 OPEN = """
--- Make the place the caller's. KEYS: the place. ARGV: the caller's token, the feed's URL.
--- Replies with the ID of the last event that was published of this feed, if there was one.
-if redis.call('HGET', KEYS[1], 'owner') ~= ARGV[1] then
+-- Take the place over. It is given only to who knows whose it was, so that a late copy of this
+-- call takes it from nobody.
+-- KEYS: the place. ARGV: the caller's token, whose the place was, the feed's URL,
+--       how long to remember the place.
+-- Replies with whose the place is now, and with the ID of the last event that was published of
+-- this feed, if there was one.
+local owner = redis.call('HGET', KEYS[1], 'owner') or ''
+if owner ~= ARGV[1] then
+  if owner ~= ARGV[2] then return {owner, ''} end
   redis.call('HSET', KEYS[1], 'owner', ARGV[1], 'batch', 0)
+  if redis.call('HGET', KEYS[1], 'feed') ~= ARGV[3] then
+    redis.call('HSET', KEYS[1], 'feed', ARGV[3], 'event', '')
+  end
+  redis.call('EXPIRE', KEYS[1], ARGV[4])
 end
-if redis.call('HGET', KEYS[1], 'feed') ~= ARGV[2] then
-  redis.call('HSET', KEYS[1], 'feed', ARGV[2], 'event', '')
-end
-return redis.call('HGET', KEYS[1], 'event')
+return {ARGV[1], redis.call('HGET', KEYS[1], 'event')}
 """
 
 PUBLISH = """
 -- Publish a batch, unless it was published before, and move the place behind it.
 -- KEYS: the place, and the stream if there is one.
 -- ARGV: the caller's token, number of the batch, ID of its last event, the time in ms,
---       how long to remember the place, the channel or nothing, how many entries to keep,
---       then the messages, or for each entry how many words it has, and its words.
--- Replies with 1, or with 0 if the place is not the caller's any more.
-if redis.call('HGET', KEYS[1], 'owner') ~= ARGV[1] then return 0 end
-if tonumber(redis.call('HGET', KEYS[1], 'batch')) >= tonumber(ARGV[2]) then return 1 end
-local at = 8
+--       how long to remember the place, the feed's URL, the channel or nothing,
+--       how many entries to keep, then the messages, or for each entry how many words it has,
+--       and its words.
+-- Replies with 1, or with 0 if the place is not the caller's any more. One that was deleted
+-- meanwhile is.
+local owner = redis.call('HGET', KEYS[1], 'owner')
+if owner and owner ~= ARGV[1] then return 0 end
+if owner and tonumber(redis.call('HGET', KEYS[1], 'batch')) >= tonumber(ARGV[2]) then return 1 end
+local at = 9
 while at <= #ARGV do
-  if ARGV[6] ~= '' then
-    redis.call('PUBLISH', ARGV[6], ARGV[at])
+  if ARGV[7] ~= '' then
+    redis.call('PUBLISH', ARGV[7], ARGV[at])
     at = at + 1
   else
     local words = tonumber(ARGV[at])
-    redis.call('XADD', KEYS[2], 'MAXLEN', '~', ARGV[7], '*', unpack(ARGV, at + 1, at + words))
+    redis.call('XADD', KEYS[2], 'MAXLEN', '~', ARGV[8], '*', unpack(ARGV, at + 1, at + words))
     at = at + 1 + words
   end
 end
-redis.call('HSET', KEYS[1], 'batch', ARGV[2], 'event', ARGV[3], 'at', ARGV[4])
+redis.call('HSET', KEYS[1], 'owner', ARGV[1], 'batch', ARGV[2], 'event', ARGV[3], 'at', ARGV[4],
+  'feed', ARGV[6])
 redis.call('EXPIRE', KEYS[1], ARGV[5])
 return 1
 """
@@ -108,6 +120,7 @@ class Publisher:
         keep: int = KEPT,
         clock: Clock = utc_now,
         say: Say = lambda sentence: None,
+        patience_s: float = PATIENCE_S,
     ) -> None:
         """Prepare; nothing is sent before `run()`.
 
@@ -121,13 +134,14 @@ class Publisher:
                 MAXLEN, whether somebody has read them or not.
             clock: what time it is.
             say: what to do with a sentence about something that was skipped.
+            patience_s: how long the server may be out of reach, in seconds.
 
         Raises:
             CourseError: the target is a pattern, `through` is neither, or `keep` is below 1.
         """
         expect_through(through)
         expect_no_pattern(target)
-        if not isinstance(keep, int) or keep < 1:
+        if not isinstance(keep, int) or isinstance(keep, bool) or keep < 1:
             raise CourseError(f"The stream must keep at least 1 entry, not {keep!r}.")
         self.counts = PublisherCounts()
         self.feed = feed
@@ -135,8 +149,10 @@ class Publisher:
         self._through, self._keep = through, keep
         self._client, self._clock, self._say = client, clock, say
         self._begin = feed.last_event_id
-        self._token = secrets.token_hex(8)
-        self._patience = Patience()
+        self._token, self._batch = "", 0
+        self._waiting: asyncio.Queue[Event | None] = asyncio.Queue(WAITING)
+        self._stopped = False
+        self._patience = Patience(patience_s)
         self._keys = [place_key(target), *([target] if through == "stream" else [])]
 
     async def run(self) -> PublisherCounts:
@@ -147,21 +163,21 @@ class Publisher:
             CourseError: the target holds no stream.
             redis.ConnectionError: the server was out of reach for too long.
         """
-        self._batch, self._stopped = 0, False
-        self._waiting: asyncio.Queue[Event | None] = asyncio.Queue(WAITING)
-        place = await self._ask(OPEN, self._token, self.feed.url)
-        self.feed.last_event_id = place or self._begin
-        reading = asyncio.create_task(self._read())
-        reading.add_done_callback(lambda _: self._wake())
+        self._token, self._batch = secrets.token_hex(8), 0
+        self._waiting = asyncio.Queue(WAITING)
         try:
-            while events := await self._next_batch():
-                await self._publish(events)
-            if reading.done():
-                reading.result()  # it never ends by itself, so this raises
+            self.feed.last_event_id = await self._open() or self._begin
+            reading = asyncio.create_task(self._read())
+            try:
+                while events := await self._next_batch():
+                    await self._publish(events)
+            finally:
+                reading.cancel()
+                await asyncio.wait([reading])
         finally:
-            reading.cancel()
-            await asyncio.wait([reading])
-            self._stopped = True
+            self._stopped = False  # here, so that a stop() just before a run is not overheard
+        if not reading.cancelled():
+            reading.result()  # it never ends by itself, so this raises
         return self.counts
 
     def stop(self) -> None:
@@ -173,15 +189,28 @@ class Publisher:
         with suppress(asyncio.QueueFull):  # then nobody sleeps
             self._waiting.put_nowait(None)
 
+    async def _open(self) -> str:
+        """Make the place ours, and say where it is: the ID of the last event."""
+        whose, event = "", ""
+        while whose != self._token:
+            arguments = (self._token, whose, self.feed.url, PLACE_S)
+            whose, event = await self._ask(OPEN, *arguments)
+        return event
+
     async def _read(self) -> None:
-        async with aclosing(self.feed.events()) as events:
-            async for event in events:
-                await self._waiting.put(event)
+        try:
+            async with aclosing(self.feed.events()) as events:
+                async for event in events:
+                    await self._waiting.put(event)
+        except Exception:
+            await self._waiting.put(None)
+            raise
 
     async def _next_batch(self) -> list[Event]:
         """All that has been read by now, at least one; none at the end."""
-        first = await self._waiting.get()
-        events = [first]
+        if self._stopped:
+            return []
+        events = [await self._waiting.get()]
         while len(events) < BATCH and not self._waiting.empty():
             events.append(self._waiting.get_nowait())
         whole = [event for event in events if event is not None]
@@ -197,6 +226,7 @@ class Publisher:
             events[-1].id,
             now_ms,
             PLACE_S,
+            self.feed.url,
             channel,
             self._keep,
         ]
@@ -239,14 +269,26 @@ class Publisher:
                 reply = await self._client.register_script(script)(self._keys, list(arguments))
             except redis.RedisError as error:
                 if not out_of_reach(error):
-                    raise explain(error, self.target) from error
+                    wrong = self._keys[-1] if script is PUBLISH else self._keys[0]
+                    raise _explained(error, wrong) from error
                 wait_s = self._patience.failed()
-                if self._patience.exhausted:
+                lasts_s = self._patience.lasts_s
+                if self._patience.exhausted or (self._stopped and lasts_s > STOP_S):
                     raise
                 await asyncio.sleep(wait_s)
             else:
                 self._patience.renew()
                 return reply
+
+
+def _explained(error: redis.RedisError, key: str) -> CourseError:
+    """What the server has against a script, in one sentence."""
+    if "WRONGTYPE" in str(error) and key.endswith(":place"):
+        return CourseError(
+            f"The key {key!r} holds something else than a publisher's place: delete it, or use "
+            "another target."
+        )
+    return explain(error, key)
 
 
 def expect_through(through: str) -> None:

@@ -1,14 +1,16 @@
 """A replay of the feed on this machine: the same protocol as Wikimedia's, with synthetic events.
 
-Its events are numbered, and event n is due n / rate seconds after the start. So whoever comes
-later, or comes back, gets what it has missed, as from Wikimedia: by `Last-Event-ID`, or by
-`?since=`; without either, what is due from then on. Faults come on demand.
+Its events are numbered, and event n is due n / rate seconds after the start, or sooner where the
+replay is faster than its events. So whoever comes later, or comes back, gets what it has missed,
+as from Wikimedia: by `Last-Event-ID`, or by `?since=`; without either, what is due from then on.
+Faults come on demand.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+import math
 import threading
 import time
 from collections.abc import Iterator
@@ -24,10 +26,10 @@ from tornado.web import Application, RequestHandler
 
 from helpers.clock import ms_of, utc_now
 from helpers.errors import CourseError
+from helpers.wiki.names import RATE
 from helpers.wiki.synthetic import TOPIC, synthetic_event
 
 PATH = "/v2/stream/recentchange"
-RATE = 30.0  # events a second, about Wikipedia's own
 TICK_S = 0.02
 PORTION = 500  # events a write
 KEEP_ALIVE_S = 5.0
@@ -71,6 +73,7 @@ class Replay:
         self,
         *,
         rate: float = RATE,
+        speed: float = 1.0,
         seed: int = 1,
         total: int | None = None,
         start: datetime | None = None,
@@ -80,7 +83,8 @@ class Replay:
         """Start the server.
 
         Args:
-            rate: events a second.
+            rate: events a second of event time.
+            speed: how much faster than that they are sent.
             seed: another seed is another feed.
             total: how many events there are; then the feed only keeps the connection.
             start: the event time of the first one; by default now.
@@ -90,9 +94,11 @@ class Replay:
         Raises:
             CourseError: a rate that is none, or the port is taken.
         """
-        if not rate > 0:
-            raise CourseError(f"A feed needs a rate above 0 events a second, not {rate!r}.")
-        self.rate, self.seed, self.total = rate, seed, total
+        if not (0 < rate < math.inf and 0 < speed < math.inf):
+            raise CourseError(
+                f"A feed needs a rate and a speed above 0, not {rate!r} and {speed!r}."
+            )
+        self.rate, self.speed, self.seed, self.total = rate, speed, seed, total
         self.faults = faults or Faults()
         self.start_ms = ms_of(start or utc_now())
         self.connections = 0  # how often somebody came
@@ -103,7 +109,7 @@ class Replay:
         self._cut_before: set[int] = set()
         self._ready = threading.Event()
         try:
-            self._sockets = bind_sockets(port, "127.0.0.1")
+            self._sockets = bind_sockets(expect_port(port), "127.0.0.1")
         except OSError as error:
             raise CourseError(f"The port {port} cannot be used ({error}): name another.") from error
         self.port: int = self._sockets[0].getsockname()[1]
@@ -122,7 +128,7 @@ class Replay:
         passed_s = time.monotonic() - self._began
         if self.faults.burst_s:
             passed_s -= passed_s % self.faults.burst_s
-        due = int(passed_s * self.rate)
+        due = int(passed_s * self.speed * self.rate)
         return due if self.total is None else min(due, self.total)
 
     def events(self, count: int, first: int = 0) -> Iterator[dict[str, Any]]:
@@ -137,7 +143,8 @@ class Replay:
 
     def close(self) -> None:
         """End the server."""
-        self._loop.call_soon_threadsafe(self._end.set)
+        with suppress(RuntimeError):  # it has ended already
+            self._loop.call_soon_threadsafe(self._end.set)
         self._thread.join()
 
     def __enter__(self) -> Self:
@@ -160,9 +167,10 @@ class Replay:
         await self._end.wait()
         server.stop()
         self._cuts += 1
-        while self._readers:  # noqa: ASYNC110 (each sees within a tick that it is cut off)
+        await asyncio.sleep(2 * TICK_S)  # each sees within a tick that it is cut off
+        await server.close_all_connections()  # also of those who do not read
+        while self._readers:  # noqa: ASYNC110 (they end by themselves)
             await asyncio.sleep(TICK_S)
-        await server.close_all_connections()
 
     def first_for(self, last_event_id: str, since: str) -> int:
         """The number of the event with which to begin for somebody who asks so.
@@ -172,9 +180,10 @@ class Replay:
         """
         if last_event_id:
             (place,) = json.loads(last_event_id)
-            if place["topic"] != TOPIC or place["seed"] != self.seed:
+            number = int(place["offset"])
+            if place != self._place(number) or not 0 <= number < self.due:
                 raise ValueError(last_event_id)
-            return int(place["offset"]) + 1
+            return number + 1
         if since:
             moment = datetime.fromisoformat(since)
             at_ms = ms_of(moment if moment.tzinfo else moment.replace(tzinfo=UTC))
@@ -212,10 +221,18 @@ class Replay:
             sent += message
         return bytes(sent), min(due, first + PORTION), False
 
+    def _place(self, number: int) -> dict[str, Any]:
+        """What its ID says of an event; another seed or another start is another feed."""
+        ours = {"seed": self.seed, "start": self.start_ms}
+        return {"topic": TOPIC, "partition": 0, "offset": number} | ours
+
+    def id_of(self, number: int) -> str:
+        """The ID of an event, as it is sent."""
+        return json.dumps([self._place(number)])
+
     def _message(self, number: int, event: Any) -> bytes:
-        place = [{"topic": TOPIC, "partition": 0, "offset": number, "seed": self.seed}]
         text = event if isinstance(event, str) else json.dumps(event, ensure_ascii=False)
-        return f"event: message\nid: {json.dumps(place)}\ndata: {text}\n\n".encode()
+        return f"event: message\nid: {self.id_of(number)}\ndata: {text}\n\n".encode()
 
     def _added_before(self, number: int, event: dict[str, Any]) -> Iterator[bytes]:
         """The broken events that stand before an event, under the ID of the one before that."""
@@ -235,6 +252,17 @@ class Replay:
         return bool(every and number and number % every == 0)
 
 
+def expect_port(port: int) -> int:
+    """The port, if it can be one.
+
+    Raises:
+        CourseError: it cannot.
+    """
+    if not isinstance(port, int) or not 0 <= port < 65536:
+        raise CourseError(f"The port {port!r} cannot be used (0 to 65535 can): name another.")
+    return port
+
+
 class _Stream(RequestHandler):
     """One reader's connection."""
 
@@ -247,7 +275,7 @@ class _Stream(RequestHandler):
         asked = self.request.headers.get("Last-Event-ID", "")
         try:
             number = replay.first_for(asked, self.get_query_argument("since", ""))
-        except (ValueError, TypeError, KeyError):
+        except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
             self.send_error(400, reason="This feed has no such place")
             return
         if replay.refuses:

@@ -10,9 +10,9 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -22,7 +22,7 @@ import redis.asyncio
 from helpers.clock import Clock, ms_of, utc_now
 from helpers.commit import Command
 from helpers.consumer import AsyncConsumer
-from helpers.delivery import Terms
+from helpers.database import beside
 from helpers.entry import Entry
 from helpers.errors import CourseError
 from helpers.group import AsyncGroup
@@ -34,7 +34,9 @@ from helpers.wiki.feed import Say
 from helpers.wiki.names import GROUP, WIKI
 from helpers.wiki.publisher import Through, expect_no_pattern, expect_through
 
-BATCH = 1000  # messages a round trip
+BATCH = 500  # messages a round trip, and so how many a crash may leave to be recovered
+MANY = 1000  # domains whose keys are looked at when a count is refused
+PATIENCE_S = 60.0  # how long the server may be out of reach
 GLANCE_S = 0.2  # how soon stop() is heard
 UPKEEP_S = 0.5  # how often the dashboard is told, while something is counted
 
@@ -44,9 +46,10 @@ class SubscriberCounts:
     """What a subscriber has done since it began.
 
     Attributes:
-        counted: changes.
+        counted: changes. After a lost reply, or when an entry was delivered again, it may
+            differ a little from what was counted; the counters themselves do not.
         skipped: what was no change, or lay outside the history, by what was wrong with it.
-        batches: round trips in which changes were counted; on the stream their consumer's.
+        batches: round trips in which changes of a channel were counted.
         reconnects: how often the server did not answer.
     """
 
@@ -72,6 +75,7 @@ class Subscriber:
         name: str | None = None,
         clock: Clock = utc_now,
         say: Say = lambda sentence: None,
+        patience_s: float = PATIENCE_S,
         **terms: Any,
     ) -> None:
         """Prepare; nothing is sent before `run()`.
@@ -84,6 +88,7 @@ class Subscriber:
             name: on a stream, the consumer's name: see `Consumer`. By default one of its own.
             clock: what time it is.
             say: what to do with a sentence about something that was skipped.
+            patience_s: how long the server may be out of reach, in seconds.
             terms: on a stream, the consumer's terms, such as `min_idle_ms`: see `Consumer`.
 
         Raises:
@@ -94,12 +99,15 @@ class Subscriber:
         self.counts = SubscriberCounts()
         self.source, self.counters = source, counters or Counters()
         self._client, self._clock, self._say = client, clock, say
-        self._stopped = False
+        self._stopped = self._consuming = False
         self._newest_ms = self._told = 0
+        self._domains: dict[str, None] = {}  # that it has met of late
+        self._may_fail = 0
+        self._patience = Patience(patience_s)
         self._consumer: AsyncConsumer | None = None
         if through == "stream":
             effect = self._effect_of
-            terms = asdict(Terms(batch=BATCH)) | terms
+            terms = {"batch": BATCH, "patience_s": patience_s} | terms
             self._consumer = AsyncConsumer(client, source, GROUP, effect, name=name, **terms)
         elif terms:
             raise CourseError(f"Pub/Sub knows no {', '.join(terms)}: those are a stream's.")
@@ -118,11 +126,12 @@ class Subscriber:
         upkeep = asyncio.create_task(self._upkeep())
         try:
             with stopping(self.stop, wanted=signals):
+                await self._patiently(self._expect_types)
                 await (self._from_stream() if self._consumer else self._from_channel())
         finally:
             upkeep.cancel()
             await asyncio.wait([upkeep])
-            self._stopped = False
+            self._stopped = False  # here, so that a stop() just before a run is not overheard
         with suppress(redis.RedisError):
             await self._tell()
         return self.counts
@@ -130,70 +139,159 @@ class Subscriber:
     def stop(self) -> None:
         """End `run()` after the batch in hand."""
         self._stopped = True
-        if self._consumer:
+        if self._consumer and self._consuming:
             self._consumer.stop()
 
     async def _from_stream(self) -> None:
         assert self._consumer
-        await AsyncGroup(self._client, self.source, GROUP).create("0", make_stream=True)
+        group = AsyncGroup(self._client, self.source, GROUP)
+        await self._patiently(partial(group.create, "0", make_stream=True))
+        refused = self._consumer.counts.failed
+        self._may_fail = refused
         if not self._stopped:
-            await self._consumer.run()
+            await self._consume(self._consumer)
+        self.counts.reconnects = self._consumer.counts.reconnects
+        if self._consumer.counts.failed > refused:
+            await self._expect_types()
+            raise CourseError(f"The counters cannot be written: {await self._refusal()}.")
+
+    async def _consume(self, consumer: AsyncConsumer) -> None:
+        self._consuming = True
+        try:
+            await consumer.run()
+        finally:
+            self._consuming = False
 
     def _effect_of(self, entry: Entry) -> list[Command] | None:
         """What an entry does to the counters, in one step with its acknowledgement."""
+        self._heed_refusals()
         change = self._expect_change(lambda: change_from(entry.fields))
-        return self.counters.effect(self.counters.tally([change])) if change else None
+        if change is None:
+            return None
+        self._note([change])
+        return self.counters.effect_of(change)
+
+    def _heed_refusals(self) -> None:
+        """Go no further once an effect was refused: run() says why."""
+        if self._consumer and self._consumer.counts.failed > self._may_fail:
+            self.stop()
+
+    async def _refusal(self) -> str:
+        """What Redis said of an effect that it refused."""
+        failures: Any = await self._client.hvals(beside(self.source, f"{GROUP}:failures"))
+        said = [text.strip().partition("refused: ")[2] for text in failures]
+        return next(filter(None, said), f"see the dead letters of {self.source!r}")
 
     async def _from_channel(self) -> None:
-        patience = Patience()
         async with self._client.pubsub(ignore_subscribe_messages=True) as pubsub:
-            await pubsub.subscribe(self.source)
             while not self._stopped:
+                messages: list[str] = []
                 try:
-                    await self._count([message async for message in _received(pubsub)])
-                    patience.renew()
+                    error = await self._receive(pubsub, messages)
+                    await self._count(messages)
+                    if error:
+                        raise error
+                    self._patience.renew()
                 except redis.RedisError as error:
-                    await self._bear(error, patience)
+                    await self._bear(error)
+
+    async def _receive(self, pubsub: Any, messages: list[str]) -> redis.RedisError | None:
+        """Take the messages that have come by now; wait for the first one, but not for long."""
+        try:
+            if not pubsub.subscribed:
+                await pubsub.subscribe(self.source)
+            timeout_s = GLANCE_S
+            while len(messages) < BATCH:
+                try:
+                    message = await pubsub.get_message(timeout=timeout_s)
+                except UnicodeDecodeError:
+                    self._skip(NotAChangeError("a message that is no text"))
+                    continue
+                if message is None:
+                    return None
+                messages.append(message["data"])
+                timeout_s = 0.0
+        except redis.RedisError as error:
+            return error
+        return None
 
     async def _count(self, messages: list[str]) -> None:
         """Count a batch of messages. It is sent once: to send it again might count it twice."""
         said = (self._expect_change(partial(change_in, text)) for text in messages)
-        effect = self.counters.effect(self.counters.tally(filter(None, said)))
-        if effect:
-            await self._send(effect)
+        changes = [change for change in said if change]
+        if changes:
+            await self._send(self.counters.effect(self.counters.tally(changes)))
+            self._note(changes)
             self.counts.batches += 1
 
-    async def _bear(self, error: redis.RedisError, patience: Patience) -> None:
+    async def _bear(self, error: redis.RedisError) -> None:
         """Wait after a lost connection; what was published meanwhile is lost."""
         if not out_of_reach(error):
-            raise CourseError(
-                f"The counters cannot be written: {error}. Delete {self.counters.all_domains!r} "
-                "and its like if they are no hashes of this pipeline."
-            ) from error
+            await self._expect_types()
+            raise CourseError(f"The counters cannot be written: {error}.") from error
         self.counts.reconnects += 1
-        wait_s = patience.failed()
-        if patience.exhausted:
+        wait_s = self._patience.failed()
+        if self._patience.exhausted:
             raise error
-        await asyncio.sleep(wait_s)
+        if not self._stopped:
+            await asyncio.sleep(wait_s)
+
+    async def _patiently(self, ask: Callable[[], Awaitable[Any]]) -> None:
+        """Ask something that can be asked twice, until the answer comes."""
+        while not self._stopped:
+            try:
+                await ask()
+                return
+            except redis.RedisError as error:
+                await self._bear(error)
+
+    async def _expect_types(self) -> None:
+        """Make sure that the keys are those of counters, or not there.
+
+        Raises:
+            CourseError: one of them holds something else.
+        """
+        counters = self.counters
+        wanted = {counters.all_domains: "hash", counters.counted: "hash",
+                  counters.known_domains: "set"}  # fmt: skip
+        wanted |= dict.fromkeys(map(counters.of, self._domains), "hash")
+        pipeline = self._client.pipeline(transaction=False)
+        for key in wanted:
+            pipeline.type(key)
+        for (key, type_), found in zip(wanted.items(), await pipeline.execute(), strict=True):
+            if found not in ("none", type_):
+                raise CourseError(
+                    f"The counters need a {type_} at {key!r}, where there is a {found}: delete "
+                    "it, or give the counters a prefix."
+                )
 
     def _expect_change(self, read: Callable[[], Change]) -> Change | None:
         """The change in a message or an entry, if there is one and it can be counted."""
-        now_ms = ms_of(self._clock())
         try:
             change = read()
-            self.counters.expect_fit(change, now_ms)
+            self.counters.expect_fit(change, ms_of(self._clock()))
         except NotAChangeError as error:
-            self.counts.skipped[str(error).partition(":")[0]] += 1
-            self._say(f"Skipped {error}.")
+            self._skip(error)
             return None
-        self.counts.counted += 1
-        self._newest_ms = max(self._newest_ms, change.at_ms)
+        if len(self._domains) > MANY:
+            self._domains.clear()
+        self._domains[change.domain] = None
         return change
+
+    def _skip(self, error: NotAChangeError) -> None:
+        self.counts.skipped[str(error).partition(":")[0]] += 1
+        self._say(f"Skipped {error}.")
+
+    def _note(self, changes: list[Change]) -> None:
+        self.counts.counted += len(changes)
+        for change in changes:
+            self._newest_ms = max(self._newest_ms, change.at_ms)
 
     async def _upkeep(self) -> None:
         """Tell the dashboard how far we are, and sweep what is too old."""
         sweep_at = 0.0
         while True:
+            self._heed_refusals()
             with suppress(redis.RedisError):  # whoever counts finds out, and says so
                 await self._tell()
                 if time.monotonic() >= sweep_at:
@@ -217,14 +315,3 @@ class Subscriber:
         for command in commands:
             pipeline.execute_command(*command)
         await pipeline.execute()
-
-
-async def _received(pubsub: Any) -> AsyncIterator[str]:
-    """The messages that have come by now; waits for the first one, but not for long."""
-    timeout_s = GLANCE_S
-    for _ in range(BATCH):
-        message = await pubsub.get_message(timeout=timeout_s)
-        if message is None:
-            return
-        yield message["data"]
-        timeout_s = 0.0

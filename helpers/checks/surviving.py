@@ -1,0 +1,187 @@
+"""Whether a consumer counts the changes on a stream exactly, whenever it is killed."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any, NamedTuple, cast
+
+from helpers.chaos import CLIENT, Failure, Fault, Outcome, Proxy
+from helpers.checks.counting import Made, counted, expect_domains, made, settle, truth
+from helpers.checks.crashes import ALICE, GROUP, pending
+from helpers.checks.exactly import changing
+from helpers.checks.lab import Scene
+from helpers.checks.lives import Life, Nursery
+from helpers.checks.verdict import Wrong
+
+INTERVAL_S = 10
+MOST_KILLS = 5
+SECONDS = (1.0, 2.0, 12.5)  # at which each wiki changes while the consumer lives
+AWAY = (3.0, 14.0)  # and while it is dead
+SLOW = (
+    "It still runs. Return when nothing is left: a BLOCK waits for more, and what is not "
+    "acknowledged comes again with `0`, for ever."
+)
+EARLY, PLAIN = "early.wikipedia.org", "plain.wikipedia.org"
+
+
+class Kill(NamedTuple):
+    """A kill, and the wiki whose changes it befalls."""
+
+    domain: str
+    fault: Fault
+    command: str
+
+    def __str__(self) -> str:
+        when = "before" if self.fault is Fault.FREEZE_BEFORE else "after"
+        return f"killed {when} {self.command}"
+
+
+class Course:
+    """One stream, on which one change comes after the other, and one consumer with many lives."""
+
+    def __init__(self, scene: Scene, nursery: Nursery, proxy: Proxy, work: Any) -> None:
+        self.scene, self.proxy = scene, proxy
+        self.stream, self.prefix = scene.key("wiki"), scene.key("counts:")
+        self.made: list[Made] = []
+        place = (self.stream, GROUP, ALICE, self.prefix, INTERVAL_S)
+        self._begin = partial(nursery.begin, work, CLIENT, *place, through=proxy)
+
+    def change(self, domain: str, seconds: tuple[float, ...]) -> None:
+        """A wiki is changed."""
+        for second in seconds:
+            one = made(domain, second)
+            self.scene.redis.xadd(self.stream, cast("Any", one.change.fields()))
+            self.made.append(one)
+
+    def live(self) -> None:
+        """A life that nothing ends."""
+        self.proxy.reset()
+        _settle(self._begin().outcome())
+
+    def kill(self, kill: Kill) -> None:
+        """A life that ends at a command; more changes come, and then another life."""
+        self.change(kill.domain, SECONDS)
+        self.proxy.reset()
+        self.proxy.arm(kill.fault, kill.command)
+        life: Life = self._begin()
+        if life.stands(self.proxy):
+            life.kill()
+            self.proxy.thaw()
+        else:
+            _settle(life.outcome())
+        self.change(kill.domain, AWAY)
+        self.live()
+
+
+def expect_exact(scene: Scene, work: Any) -> None:
+    """Kill it at each command that changes something, and start it again.
+
+    Raises:
+        Wrong: what it has counted is not what is on the stream.
+    """
+    with Nursery(scene) as nursery, scene.proxied() as proxy:
+        course = Course(scene, nursery, proxy, work)
+        course.change(EARLY, SECONDS)
+        course.live()
+        course.change(PLAIN, SECONDS)
+        course.live()
+        commands = [name for name in changing(proxy.names) if name != "XGROUP"]
+        _expect_plain(course)
+        for kill in _kills(commands):
+            course.kill(kill)
+            _expect_survived(course, kill)
+        expect_domains(scene, course.prefix, {one.domain for one in course.made})
+
+
+def _kills(commands: list[str]) -> list[Kill]:
+    places = [(Fault.FREEZE_BEFORE, name) for name in commands[:MOST_KILLS]]
+    if commands:
+        places.append((Fault.FREEZE_AFTER, commands[-1]))
+    return [Kill(f"w{n}.wikipedia.org", *place) for n, place in enumerate(places, 1)]
+
+
+def _settle(outcome: Outcome) -> None:
+    """It returned.
+
+    Raises:
+        Wrong: it did not.
+    """
+    if isinstance(outcome, Failure) and "BUSYGROUP" in outcome.message:
+        raise Wrong(
+            "The group was there already, for this is not its first life. Then XGROUP CREATE "
+            "raises, and all is well: `except ResponseError`.",
+            found=str(outcome),
+        )
+    settle(outcome, SLOW)
+
+
+def _expect_plain(course: Course) -> None:
+    """All is counted that came before the group was there, and after, without any kill."""
+    found = counted(course.scene, course.prefix)
+    for domain in (EARLY, PLAIN):
+        name = f"ev:{domain}"
+        wanted = truth([one for one in course.made if one.domain == domain], INTERVAL_S)[name]
+        if found.get(name, {}) != wanted:
+            raise Wrong(
+                _plain_hint(domain, found.get(name, {}), found.get(f"ev:{PLAIN}", {})),
+                expected=f"`{name}`: {wanted}",
+                found=f"`{name}`: {found.get(name, {})}",
+            )
+    if found.get("ev") != truth(course.made, INTERVAL_S)["ev"]:
+        raise Wrong(
+            "Each change counts twice: in the hash of all, `ev`, and in that of its domain.",
+            expected=f"`ev`: {truth(course.made, INTERVAL_S)['ev']}",
+            found=f"`ev`: {found.get('ev', {})}",
+        )
+    if left := pending(course.scene, course.stream):
+        raise Wrong(
+            "What is counted has to be acknowledged: XACK, or it comes again.",
+            expected="nothing pending",
+            found=f"{len(left)} entries pending",
+        )
+
+
+def _plain_hint(domain: str, got: dict[str, int], plain: dict[str, int]) -> str:
+    if domain == EARLY and not got and plain:
+        return (
+            "These changes were on the stream before the group was made, and a group that begins "
+            "at `$` never gets them. On a channel they would be lost; a stream has kept them: "
+            "begin at `0`."
+        )
+    if not got:
+        return (
+            "Nothing of it was counted where it belongs: keys and buckets are those of exercise 3."
+        )
+    if sum(got.values()) < len(SECONDS):
+        return "Count all that is there: read and count until nothing comes any more."
+    return "Count each change once, in the interval in which it was made, as in exercise 3."
+
+
+def _expect_survived(course: Course, kill: Kill) -> None:
+    """The wiki has its counts, whatever befell them, and so has the hash of all."""
+    found, right = counted(course.scene, course.prefix), truth(course.made, INTERVAL_S)
+    for name in (f"ev:{kill.domain}", "ev"):
+        got, wanted = found.get(name, {}), right[name]
+        if got != wanted:
+            raise Wrong(
+                _killed_hint(course, sum(got.values()) - sum(wanted.values())),
+                expected=f"`{name}`: {wanted}",
+                found=f"{got}, {kill}",
+            )
+
+
+def _killed_hint(course: Course, too_many: int) -> str:
+    if too_many > 0:
+        return (
+            "It died after it had counted and before it had acknowledged, so the change came again "
+            "and was counted twice. Count and acknowledge in one step: a MULTI, or a script."
+        )
+    if pending(course.scene, course.stream):
+        return (
+            "What it held when it was killed is still pending, and nobody counts it: `>` brings "
+            "only what is new. Read your own history first, with `0`."
+        )
+    return (
+        "It died after a change was acknowledged, or taken with NOACK, and before it was counted: "
+        "now nobody will. Count and acknowledge in one step: a MULTI, or a script."
+    )
