@@ -9,7 +9,7 @@ FIND_PYTHON := for p in $(PYTHON) $(PYTHONS); do \
 VENV ?= .venv
 BIN := $(VENV)/bin
 PINS := pyproject.toml constraints.txt
-SOAKS := soak soak_averages
+SOAKS := soak soak_averages soak_wiki
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
 help:  ## explain these targets

@@ -143,6 +143,8 @@ def _is_command(answer: Any) -> bool:
     if not isinstance(answer, tuple) or len(answer) < 2 or not isinstance(answer[0], str):
         return False
     for word in answer:
+        if type(word) is int:
+            continue
         if isinstance(word, str):
             if not word.isascii():
                 word.encode()

@@ -15,7 +15,9 @@ from multiprocessing.connection import wait
 from typing import Any, Self
 
 _context = multiprocessing.get_context("forkserver")
-_context.set_forkserver_preload(["tests.consumers", "tests.soak", "tests.soak_averages"])
+_context.set_forkserver_preload(
+    ["tests.consumers", "tests.soak", "tests.soak_averages", "tests.wiki"]
+)
 
 
 class Life:

@@ -11,22 +11,25 @@ import redis as redis_py
 from helpers import connect_async
 from helpers.chaos import LOSSES, Fault, Proxy
 from helpers.errors import CourseError
-from helpers.wiki import Change, Faults, Feed, Publisher, PublisherError, Replay
+from helpers.wiki import Change, Faults, Feed, Publisher, PublisherError, Replay, Subscriber
 from helpers.wiki import publisher as publishing
 from helpers.wiki.change import CANARY, change_from, change_in
-from helpers.wiki.names import place_key
+from helpers.wiki.names import GROUP, place_key
 from tests.averages import every_command, standing
 from tests.lives import Life
 from tests.wiki import (
     EDIT,
     BadServer,
     changes_of,
+    counted,
     everlasting,
     feed_of,
     publish_for_ever,
     running,
     sse,
+    tally,
     then_silence,
+    total,
     until,
 )
 
@@ -332,3 +335,38 @@ def test_a_key_that_holds_something_else_is_named(redis, replay):
 def test_a_target_or_a_way_that_cannot_be_is_refused(target, more, why):
     with pytest.raises(CourseError, match=why):
         Publisher(connect_async(), Feed("http://127.0.0.1/"), target, **more)
+
+
+def test_a_full_stream_waits_for_the_subscriber_and_nothing_is_lost(redis):
+    said: list[str] = []
+    most, bound = 3000, 200 + 20 + 2 * BATCH
+    redis.xgroup_create("wiki", GROUP, "0", mkstream=True)
+
+    async def main(replay: Replay) -> None:
+        one = Publisher(
+            connect_async(), feed_of(replay), through="stream", keep=200, say=said.append
+        )
+        async with running(one) as publishing:
+            await until(lambda: said or publishing.done())
+            assert redis.xlen("wiki") < bound
+            assert "waiting for the subscriber" in said[0]
+            async with running(Subscriber(connect_async(), through="stream")):
+                await until(lambda: total(redis) == most or publishing.done())
+
+    with Replay(rate=100_000, total=most) as replay:
+        asyncio.run(main(replay))
+        assert counted(redis) == tally(changes_of(replay, most))
+    assert redis.xlen("wiki") < bound
+
+
+def test_a_group_of_somebody_else_that_is_forgotten_fills_nothing(redis):
+    redis.xgroup_create("wiki", "forgotten", "0", mkstream=True)
+    with Replay(rate=100_000, total=3000) as replay:
+
+        async def main() -> None:
+            one = Publisher(connect_async(), feed_of(replay), through="stream", keep=200)
+            async with running(one):
+                await until(lambda: one.counts.published == 3000)
+
+        asyncio.run(main())
+    assert redis.xlen("wiki") < 200 + 100 + BATCH

@@ -144,7 +144,9 @@ def demo(
         Feed(url, contact=contact)  # says at once what would be wrong with it
         crew = all_of_it.enter_context(Crew())
         from_feed = ["--feed", url, "--contact", contact, "--through", through]
+        # With a name of its own: what a killed one held is at once its successor's.
         counting = ["--through", through, "--interval", str(interval)]
+        counting += ["--name", "demo"] if through == "stream" else []
         crew.start("subscriber", course("wiki", "subscribe", *counting))
         crew.start("publisher", course("wiki", "publish", *from_feed))
         kind = "Wikimedia's feed" if live else f"a synthetic feed, {rate:g} events a second"

@@ -24,7 +24,7 @@ from helpers.errors import CourseError, explain
 from helpers.patience import Patience, out_of_reach
 from helpers.wiki.change import CANARY, Change, NotAChangeError, change_of
 from helpers.wiki.feed import Event, Feed, Say
-from helpers.wiki.names import KEPT, WIKI, place_key
+from helpers.wiki.names import GROUP, KEPT, WIKI, place_key
 
 Through = Literal["pubsub", "stream"]
 
@@ -32,6 +32,7 @@ BATCH = 500  # changes a round trip
 WAITING = 2000  # events that were read and not yet published; then the feed has to wait
 PATIENCE_S = 60.0  # how long the server may be out of reach
 STOP_S = 1.0  # the same, once it was asked to stop
+FULL_S = 0.1  # how long to wait before asking again whether there is room
 PLACE_S = 7 * 86_400  # how long the place is remembered, in seconds
 
 OPEN = """
@@ -53,26 +54,50 @@ end
 return {ARGV[1], redis.call('HGET', KEYS[1], 'event')}
 """
 
+ROOM = """
+-- Make room on the stream: trim what is too much, but nothing that the group still needs.
+-- KEYS: the place, the stream.
+-- ARGV: how many entries to keep, how many more there may be, the group.
+-- Replies with 1 if there is room.
+local stream, keep, length = KEYS[2], tonumber(ARGV[1]), redis.call('XLEN', KEYS[2])
+if length < keep then return 1 end
+local needed  -- the oldest entry that the group has not acknowledged
+for _, found in ipairs(redis.call('XINFO', 'GROUPS', stream)) do
+  local about = {}
+  for at = 1, #found, 2 do about[found[at]] = found[at + 1] end
+  if about['name'] == ARGV[3] then
+    local last = about['last-delivered-id']
+    local unread = redis.call('XRANGE', stream, '(' .. last, '+', 'COUNT', 1)[1]
+    needed = redis.call('XPENDING', stream, ARGV[3])[2] or unread and unread[1]
+  end
+end
+if needed then  -- LIMIT, so that no more goes than is too much; `~` takes whole nodes only
+  redis.call('XTRIM', stream, 'MINID', '~', needed, 'LIMIT', length - keep + 100)
+else
+  redis.call('XTRIM', stream, 'MAXLEN', '~', keep)
+end
+return redis.call('XLEN', stream) < keep + ARGV[2] and 1 or 0
+"""
+
 PUBLISH = """
 -- Publish a batch, unless it was published before, and move the place behind it.
 -- KEYS: the place, and the stream if there is one.
 -- ARGV: the caller's token, number of the batch, ID of its last event, the time in ms,
 --       how long to remember the place, the feed's URL, the channel or nothing,
---       how many entries to keep, then the messages, or for each entry how many words it has,
---       and its words.
+--       then the messages, or for each entry how many words it has, and its words.
 -- Replies with 1, or with 0 if the place is not the caller's any more. One that was deleted
 -- meanwhile is.
 local owner = redis.call('HGET', KEYS[1], 'owner')
 if owner and owner ~= ARGV[1] then return 0 end
 if owner and tonumber(redis.call('HGET', KEYS[1], 'batch')) >= tonumber(ARGV[2]) then return 1 end
-local at = 9
+local at = 8
 while at <= #ARGV do
   if ARGV[7] ~= '' then
     redis.call('PUBLISH', ARGV[7], ARGV[at])
     at = at + 1
   else
     local words = tonumber(ARGV[at])
-    redis.call('XADD', KEYS[2], 'MAXLEN', '~', ARGV[8], '*', unpack(ARGV, at + 1, at + words))
+    redis.call('XADD', KEYS[2], '*', unpack(ARGV, at + 1, at + words))
     at = at + 1 + words
   end
 end
@@ -130,8 +155,9 @@ class Publisher:
                 place is one of its own.
             target: the name of the channel, or the stream's key.
             through: `pubsub` or `stream`.
-            keep: how many entries the stream keeps, about; older ones are trimmed, by XADD's
-                MAXLEN, whether somebody has read them or not.
+            keep: how many entries the stream keeps, about. Older ones are trimmed, but none that
+                the subscriber's group has yet to acknowledge: when the stream is full of those,
+                the publisher waits, and the feed with it.
             clock: what time it is.
             say: what to do with a sentence about something that was skipped.
             patience_s: how long the server may be out of reach, in seconds.
@@ -169,7 +195,7 @@ class Publisher:
             self.feed.last_event_id = await self._open() or self._begin
             reading = asyncio.create_task(self._read())
             try:
-                while events := await self._next_batch():
+                while (events := await self._next_batch()) and await self._room():
                     await self._publish(events)
             finally:
                 reading.cancel()
@@ -216,6 +242,21 @@ class Publisher:
         whole = [event for event in events if event is not None]
         return [] if self._stopped or len(whole) < len(events) else whole
 
+    async def _room(self) -> bool:
+        """Wait until the stream has room, or somebody says stop; False at the end."""
+        waited = False
+        while self._through == "stream" and not self._stopped:
+            if await self._ask(ROOM, self._keep, self._keep // 10 + BATCH, GROUP):
+                break
+            if not waited:
+                self._say(
+                    f"The stream {self.target!r} is full of changes that nobody has counted: "
+                    "waiting for the subscriber."
+                )
+            waited = True
+            await asyncio.sleep(FULL_S)
+        return not self._stopped
+
     async def _publish(self, events: list[Event]) -> None:
         changes = list(self._changes(events))
         self._batch += 1
@@ -228,7 +269,6 @@ class Publisher:
             PLACE_S,
             self.feed.url,
             channel,
-            self._keep,
         ]
         ours = await self._ask(PUBLISH, self._token, *arguments, *self._encoded(changes))
         if not ours:
@@ -269,7 +309,7 @@ class Publisher:
                 reply = await self._client.register_script(script)(self._keys, list(arguments))
             except redis.RedisError as error:
                 if not out_of_reach(error):
-                    wrong = self._keys[-1] if script is PUBLISH else self._keys[0]
+                    wrong = self._keys[0] if script is OPEN else self._keys[-1]
                     raise _explained(error, wrong) from error
                 wait_s = self._patience.failed()
                 lasts_s = self._patience.lasts_s
