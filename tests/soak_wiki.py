@@ -51,7 +51,7 @@ class Plan:
     rate: int = 6000
     through: str = "stream"
     kills: int = 3
-    keep: int = 250_000  # 40 s, so that nothing is trimmed while the subscriber starts again
+    keep: int = KEPT
     limit_s: float = 240.0
 
     @property
