@@ -28,6 +28,7 @@ from helpers.chaos import Crew, SpareServer
 from helpers.clock import moment_of, ms_of, utc_now
 from helpers.database import claim
 from helpers.wiki import Change, Counters, Feed, Publisher, Replay, Subscriber, change_of
+from helpers.wiki.names import KEPT
 from helpers.wiki.synthetic import synthetic_event
 from tests.soak_workers import directly
 from tests.soaking import in_own_process, main

@@ -13,7 +13,9 @@ import pytest
 from playwright.sync_api import BrowserContext, Page, expect
 
 from helpers.home import CHECKOUT
+from helpers.views.theatre.stage import IDLE_MS
 from tests.browser import Notebook, chromium_at_work, in_browser, jupyterlab
+from tests.test_cli import until
 
 pytestmark = in_browser
 
@@ -158,7 +160,8 @@ def test_bob_is_killed_and_alice_takes_over(redis, page, url):
     assert left["alice"] == 0
     assert left["bob"] > 0  # they stay where they are
 
-    press(page, "claim", "alice")
+    until(lambda: len(redis.xpending_range("chennai", "averages", "-", "+", 9, idle=IDLE_MS)) == 3)
+    press(page, "claim", "alice")  # not before bob has left them idle for long enough
     wait_for(page, "bob, killed, 0 pending")
     expect(page.locator("svg text", has_text="→alice").first).to_be_visible()
     wait_for(page, "alice, running, 0 pending", "✓ ✓ ✓ ✓ ✓")

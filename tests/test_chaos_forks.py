@@ -168,7 +168,7 @@ def test_of_many_forks_nothing_is_left_open_but_the_way_to_the_forker():
     fds = forker.num_fds()
     some()
     gc.collect()
-    assert psutil.Process().num_fds() == before
+    assert psutil.Process().num_fds() <= before
     assert forker.num_fds() == fds
     assert forker.children() == []
 
