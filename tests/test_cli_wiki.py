@@ -118,9 +118,12 @@ WRONG = {
         "subscribe", "--through", "carrier pigeon"],
     "The interval must be a whole number of seconds above 0, not 0": [
         "subscribe", "--interval", "0"],
+    "not 'kafka'": ["demo", "--through", "kafka"],
+    "The interval must be": ["demo", "--interval", "-3"],
+    "'Nowhere'": ["demo", "--tz", "Nowhere"],
     "is a pattern": ["subscribe", "--target", "wiki*"],
     "shorter than the interval": ["subscribe", "--interval", "10", "--history", "5"],
-    "needs a rate": ["replay", "--rate", "0"],
+    "The rate of a feed must be above 0": ["replay", "--rate", "0"],
     "'yesterday' is no time": [
         "publish", "--feed", "http://127.0.0.1:1/", "--since", "yesterday"],
     "at least 1 entry": ["publish", "--feed", "http://127.0.0.1:1/", "--keep", "0"],

@@ -374,9 +374,9 @@ def test_it_says_who_it_is():
 
 
 def test_wikimedia_is_told_whom_to_write_to():
-    for url in (WIKIMEDIA, "https://wikimedia.org/feed"):
+    for url, contact in ((WIKIMEDIA, ""), ("https://wikimedia.org/feed", ""), (WIKIMEDIA, "me")):
         with pytest.raises(FeedError, match="Wikimedia asks who reads its feed: give a mail addr"):
-            Feed(url)
+            Feed(url, contact=contact)
     assert Feed(WIKIMEDIA, contact="ann@example.org").url == WIKIMEDIA
     Feed("https://notwikimedia.org/feed")
     for contact in ("żółć@example.org", "ann\r\nX: y"):

@@ -322,7 +322,7 @@ def test_a_key_that_holds_something_else_is_named(redis, replay):
 @pytest.mark.parametrize(
     ("target", "more", "why"),
     [
-        ("wiki*", {}, "'wiki\\*' is a pattern: a message goes to one channel, so give its whole"),
+        ("wiki*", {}, "'wiki\\*' is a pattern: changes go to one channel or stream, so give its"),
         ("wiki?", {}, "is a pattern"),
         ("w[ik]i", {"through": "stream"}, "is a pattern"),
         ("", {}, "A channel needs a name, such as 'wiki', not ''."),

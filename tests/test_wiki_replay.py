@@ -226,7 +226,7 @@ def test_a_port_that_is_taken_is_named(replay):
 
 @pytest.mark.parametrize("rate", [0, -1, float("nan"), float("inf")])
 def test_a_rate_that_is_none_is_refused(rate):
-    with pytest.raises(CourseError, match="A feed needs a rate and a speed above 0, not "):
+    with pytest.raises(CourseError, match="of a feed must be above 0, not "):
         Replay(rate=rate)
-    with pytest.raises(CourseError, match="The fault cut cannot come -1"):
+    with pytest.raises(CourseError, match="How often the fault cut comes is 0 or more, not -1"):
         Faults(cut=-1)

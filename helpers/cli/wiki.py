@@ -32,6 +32,8 @@ wiki_commands = commands("Wikipedia's changes: a feed, a pipeline, counters, and
 
 LOOK_S = 0.5
 REPORT_S = 5.0
+SO_FAR = "changes so far"
+KEYS = (WIKI, "ev", "ev:*", "known_domains")  # with what stands beside them: all that it makes
 
 Url = Annotated[str, typer.Option("--feed", help="The feed's URL: Wikimedia's, or a replay's.")]
 Contact = Annotated[
@@ -117,8 +119,9 @@ def dashboard(
     """Serve the dashboard as a page of its own, until Ctrl-C."""
     from helpers.wiki.page import serve
 
+    out.print("Starting the dashboard; Ctrl-C ends it …")
     with serve(port=port, tz=tz) as page, _until_ctrl_c() as asked:
-        out.print(f"The dashboard is at {page.url}. Ctrl-C ends it.")
+        out.print(page.url)
         _open(page.url, no_browser)
         while not asked() and page.process.alive:
             time.sleep(LOOK_S)
@@ -135,13 +138,20 @@ def demo(
     no_browser: NoBrowser = False,
 ) -> None:
     """Start feed, publisher, subscriber and dashboard; Ctrl-C ends all."""
+    from helpers.views.changes import zone
     from helpers.wiki import Feed, Replay
     from helpers.wiki.page import serve
+    from helpers.wiki.publisher import expect_through
 
+    counters = Counters(interval, HISTORY_S)
+    expect_through(through)
+    zone(tz)
     with ExitStack() as all_of_it:
         asked = all_of_it.enter_context(_until_ctrl_c())
         url = WIKIMEDIA if live else all_of_it.enter_context(Replay(rate=rate)).url
         Feed(url, contact=contact)  # says at once what would be wrong with it
+        client = all_of_it.enter_context(connect())
+        clean(client, *KEYS)  # so that no synthetic change stands among the real ones
         crew = all_of_it.enter_context(Crew())
         from_feed = ["--feed", url, "--contact", contact, "--through", through]
         # With a name of its own: what a killed one held is at once its successor's.
@@ -156,11 +166,7 @@ def demo(
         out.print(f"Dashboard  {page.url}")
         out.print("Ctrl-C ends all.")
         _open(page.url, no_browser)
-        with connect() as client, Live(console=out, refresh_per_second=2) as line:
-            while not asked():
-                _revive(crew)
-                line.update(_progress(client))
-                time.sleep(LOOK_S)
+        _watch(crew, lambda: _progress(client, counters), asked)
         crew.stop()
     out.print("All is ended.")
 
@@ -169,8 +175,25 @@ def demo(
 def clear() -> None:
     """Delete the stream, the counters, and the publisher's place."""
     with connect() as client:
-        clean(client, WIKI, "ev", "ev:*", "known_domains")
+        clean(client, *KEYS)
     out.print("Deleted the stream, the counters, and the publisher's place.")
+
+
+def _watch(crew: Crew, progress: Callable[[], str], asked: Callable[[], bool]) -> None:
+    """Show how it goes until somebody asks for the end, and pass on what the crew has to say."""
+    told = dict.fromkeys(crew, 0)  # lines
+    with Live(console=out, auto_refresh=False) as line:
+        while not asked():
+            _revive(crew)
+            for name, process in crew.items():
+                said = process.output().splitlines()
+                for sentence in said[max(told[name], 1) :]:  # the first says that it is there
+                    if SO_FAR not in sentence:
+                        line.console.print(f"{name}: {escape(sentence)}")
+                told[name] = len(said)
+            if out.is_terminal:
+                line.update(progress(), refresh=True)
+            time.sleep(LOOK_S)
 
 
 def _revive(crew: Crew) -> None:
@@ -189,8 +212,7 @@ def _revive(crew: Crew) -> None:
             raise CourseError(f"The {name} ended: {words[-1] if words else 'it said nothing'}")
 
 
-def _progress(client: redis.Redis) -> str:
-    counters = Counters()
+def _progress(client: redis.Redis, counters: Counters) -> str:
     counted = sum(map(int, client.hvals(counters.all_domains)))
     at = client.hget(counters.counted, "at")
     if not at:
@@ -218,7 +240,7 @@ async def _report(done: Callable[[], int]) -> None:
     while True:
         await asyncio.sleep(REPORT_S)
         if (now := done()) > before:
-            out.print(f"{now:,} changes so far, {(now - before) / REPORT_S:,.0f} a second")
+            out.print(f"{now:,} {SO_FAR}, {(now - before) / REPORT_S:,.0f} a second")
             before = now
 
 

@@ -6,6 +6,7 @@ import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from io import BytesIO
+from itertools import pairwise
 from typing import Any
 
 import matplotlib.dates as dates
@@ -103,11 +104,17 @@ def lanes(
 def curves(
     series: Mapping[str, Sequence[tuple[float, float]]], *, title: str, x: str, y: str
 ) -> Figure:
-    """Lines through points (x, y), each with its name at its end."""
+    """Lines through points (x, y), each with its name at its end, or all of them in a legend."""
     figure, axes = _canvas(title)
+    ends = sorted(points[-1][1] for points in series.values())
+    most = max(value for points in series.values() for _, value in points)
+    crowded = any(above - below < most / 12 for below, above in pairwise(ends))
     for colour, (name, points) in zip((BLUE, ORANGE, GREEN, PURPLE), series.items(), strict=False):
-        axes.plot(*zip(*points, strict=True), color=colour, linewidth=2.5)
-        axes.annotate(f"  {name}", points[-1], color=colour, va="center", fontsize=11)
+        axes.plot(*zip(*points, strict=True), color=colour, linewidth=2.5, label=name)
+        if not crowded:
+            axes.annotate(f"  {name}", points[-1], color=colour, va="center", fontsize=11)
+    if crowded:
+        axes.legend(frameon=False, loc="lower right")
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
     axes.set_xlabel(x)
     axes.set_ylabel(y)

@@ -189,13 +189,13 @@ def user_agent(url: str, contact: str) -> str:
     real = parts.host and (parts.port or 0) < 65536
     if parts.scheme not in ("http", "https") or not real:
         raise FeedError(f"{url!r} is no URL of a feed: it begins with http:// or https://.")
-    if f".{parts.host}".endswith(".wikimedia.org") and not contact:
+    if not (contact.isascii() and contact.isprintable()):
+        raise FeedError(f"{contact!r} cannot be sent as contact: write it in plain letters.")
+    if f".{parts.host}".endswith(".wikimedia.org") and not {"@", "."} & set(contact):
         raise FeedError(
             "Wikimedia asks who reads its feed: give a mail address or a web page, with "
             "contact=… or --contact."
         )
-    if not (contact.isascii() and contact.isprintable()):
-        raise FeedError(f"{contact!r} cannot be sent as contact: write it in plain letters.")
     whom = f" ({contact})" if contact else ""
     return f"redis-streams-course/{version('redis-streams-course')}{whom} httpx/{httpx.__version__}"
 

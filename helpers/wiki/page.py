@@ -158,7 +158,9 @@ def _free(port: int) -> int:
         try:
             found.bind(("127.0.0.1", port))
         except (OSError, OverflowError) as error:
-            raise CourseError(f"The port {port} cannot be used ({error}): name another.") from error
+            raise CourseError(
+                f"The port {port} is taken, or may not be used: name another."
+            ) from error
         return int(found.getsockname()[1])
 
 

@@ -351,6 +351,6 @@ def expect_no_pattern(target: str) -> None:
         raise CourseError(f"A channel needs a name, such as 'wiki', not {target!r}.")
     if any(character in target for character in "*?["):
         raise CourseError(
-            f"{target!r} is a pattern: a message goes to one channel, so give its whole name, "
-            "such as 'wiki'."
+            f"{target!r} is a pattern: changes go to one channel or stream, so give its whole "
+            "name, such as 'wiki'."
         )

@@ -59,7 +59,10 @@ class Faults:
     def __post_init__(self) -> None:
         for one in fields(self):
             if getattr(self, one.name) < 0:
-                raise CourseError(f"The fault {one.name} cannot come {getattr(self, one.name)}.")
+                raise CourseError(
+                    f"How often the fault {one.name} comes is 0 or more, not "
+                    f"{getattr(self, one.name)}."
+                )
 
 
 class Replay:
@@ -94,10 +97,9 @@ class Replay:
         Raises:
             CourseError: a rate that is none, or the port is taken.
         """
-        if not (0 < rate < math.inf and 0 < speed < math.inf):
-            raise CourseError(
-                f"A feed needs a rate and a speed above 0, not {rate!r} and {speed!r}."
-            )
+        for name, value in (("rate", rate), ("speed", speed)):
+            if not 0 < value < math.inf:
+                raise CourseError(f"The {name} of a feed must be above 0, not {value!r}.")
         self.rate, self.speed, self.seed, self.total = rate, speed, seed, total
         self.faults = faults or Faults()
         self.start_ms = ms_of(start or utc_now())
@@ -111,7 +113,9 @@ class Replay:
         try:
             self._sockets = bind_sockets(expect_port(port), "127.0.0.1")
         except OSError as error:
-            raise CourseError(f"The port {port} cannot be used ({error}): name another.") from error
+            raise CourseError(
+                f"The port {port} is taken, or may not be used: name another."
+            ) from error
         self.port: int = self._sockets[0].getsockname()[1]
         self._thread = threading.Thread(target=self._serve, name="replay", daemon=True)
         self._thread.start()
@@ -259,7 +263,7 @@ def expect_port(port: int) -> int:
         CourseError: it cannot.
     """
     if not isinstance(port, int) or not 0 <= port < 65536:
-        raise CourseError(f"The port {port!r} cannot be used (0 to 65535 can): name another.")
+        raise CourseError(f"The port {port!r} is none: name one from 0 to 65535.")
     return port
 
 
