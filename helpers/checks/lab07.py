@@ -2,22 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from typing import Any, cast
 
-from helpers.chaos import Failure, Outcome
+from helpers.chaos import Failure, Outcome, Returned
 from helpers.checks import counting, surviving
-from helpers.checks.lab import LIMIT_S, Lab, Scene, result
-from helpers.checks.listening import BESIDE, elsewhere, while_it_listens
+from helpers.checks.lab import Lab, Scene, result
+from helpers.checks.listening import BESIDE, ENOUGH_S, Heard, elsewhere, while_it_listens
 from helpers.checks.losing import LOST, TOTAL, WAIT_S, listen, what_is_lost
-from helpers.checks.predictions import expect_predicted
 from helpers.checks.verdict import Wrong
 from helpers.wiki import Change
 
 lab = Lab("07", "`solutions/07_event_pipeline.ipynb`")
 
 # ------------------------------------------------------------------ 1: predict
+
+THINK = {  # for each question what to think of, and not the answer
+    "reply to m0": "PUBLISH replies how often the message was delivered. Who listened when `m0` "
+    "came?",
+    "reply to m1": "PUBLISH counts deliveries, not clients. Go down the table: which of the "
+    "subscriptions fit `wiki`, a name without a point? And does a channel belong to a database?",
+    "reply to m2": "`m2` goes to `wiki.de`. Does `SUBSCRIBE wiki` take what is published to a "
+    "longer name? And which patterns fit it?",
+    "messages for ann": "Go from `m0` to `m3`: does she listen at that moment? And if not, does "
+    "anybody keep the message for her?",
+    "messages for bea": "She listens by a pattern alone. Which channels fit `wiki.*`, with its "
+    "point, and what was published to them?",
+    "messages for cem": "He is on database 1. Does a channel belong to a database, as a key does? "
+    "And which messages came while he listened?",
+    "messages for dora": "She has two subscriptions, and gets a message once for each that fits. "
+    "Go from `m0` to `m3`.",
+    "EXISTS wiki": "EXISTS counts keys. What does PUBLISH store, and where?",
+}
 
 
 @lab.exercise(
@@ -27,25 +44,39 @@ lab = Lab("07", "`solutions/07_event_pipeline.ipynb`")
     "was delivered.",
     "A channel and a pattern are two subscriptions. `.` is a letter like any other, `*` is any "
     "number of letters. And channels know no databases.",
+    "`PUBLISH wiki m1` reaches ann, cem and dora; and dora twice, once for her channel and once "
+    "for her pattern.",
 )
 def predict(scene: Scene, predicted: Any) -> str:
     """Each prediction is compared with what the server does."""
-    why = {
-        "reply to m0": "nobody listened yet: PUBLISH replies 0, and the message is gone",
-        "reply to m1": "ann, cem, and dora twice: once for her channel and once for her pattern. "
-        "`wiki.*` wants the point, so bea hears nothing; a database makes no difference",
-        "reply to m2": "`wiki.de` fits both patterns, bea's and dora's. Who listens to the channel "
-        "`wiki` hears nothing of it: channels have no tree, a point is a letter",
-        "messages for ann": "m0 came before she listened and m3 while she was away, and nobody "
-        "keeps a message for her: at most once",
-        "messages for bea": "only m2 fits her pattern",
-        "messages for cem": "m1 and m3: Pub/Sub has nothing to do with databases",
-        "messages for dora": "m1 and m3 twice each, for two subscriptions fit, and m2 once",
-        "EXISTS wiki": "a channel is no key: nothing is stored under its name",
-    }
-    told = dict(zip(why, _what_happens(scene), strict=True))
-    expect_predicted(predicted, told, why, "eight questions, each with a number")
-    return "The server agrees with all eight."
+    told = dict(zip(THINK, _what_happens(scene), strict=True))
+    _expect_numbers(predicted, told, THINK, "eight questions")
+    return (
+        "The server agrees with all eight. A message goes to whoever listens at this moment, once "
+        "for each subscription that fits, and is kept for nobody."
+    )
+
+
+def _expect_numbers(
+    said: Any, told: Mapping[str, int], think: Mapping[str, str], keep: str
+) -> None:
+    """The learner's numbers are those of the server; the right one is not told.
+
+    Raises:
+        Wrong: at the first that differs, with what to think of.
+    """
+    if not isinstance(said, dict) or set(said) != set(told):
+        raise Wrong(f"Keep the dict as the lab gives it: {keep}, each with a number.")
+    for question, right in told.items():
+        number = said[question]
+        if isinstance(number, bool) or not isinstance(number, int | float):
+            raise Wrong(
+                "Each answer is a number; EXISTS too replies with one, of keys.",
+                expected=f"a number for `{question}`",
+                found=repr(number),
+            )
+        if number != right:
+            raise Wrong(think[question], found=f"`{question}`: {number}")
 
 
 def _what_happens(scene: Scene) -> Iterator[int]:
@@ -85,7 +116,7 @@ def _heard(pubsub: Any, end: str) -> int:
 # ------------------------------------------------------------------ 2: a subscriber
 
 WANTED = 4
-FIRST, THEN = "first", ["", "1", "fourth", "fifth", "sixth"]
+FIRST, THEN, LATE = "first", ["", "1"], ["fourth", "fifth", "sixth"]
 
 
 @lab.exercise(
@@ -99,8 +130,10 @@ FIRST, THEN = "first", ["", "1", "fourth", "fifth", "sixth"]
     calls=("redis", "channel", "n"),
 )
 def hear(scene: Scene, collect: Any) -> str:
-    """One message alone, then several at once, and some beside; from another database too."""
-    outcome = while_it_listens(scene, collect, WANTED, first=FIRST, then=THEN)
+    """One message alone, then some at once, some late, some beside; from another database too."""
+    heard = while_it_listens(scene, collect, WANTED, first=FIRST, then=THEN, late=LATE)
+    outcome, all_of_them = heard.outcome, [FIRST, *THEN, *LATE]
+    _expect_no_gap(heard, all_of_them[:WANTED])
     if isinstance(outcome, Failure) and "NoneType" in outcome.message:
         raise Wrong(
             "`get_message` gives None when nothing is there yet. Ask again, with a `timeout`, or "
@@ -108,14 +141,29 @@ def hear(scene: Scene, collect: Any) -> str:
             found=str(outcome),
         )
     slow = (
-        f"There were {1 + len(THEN)} messages while it listened, and it was asked for {WANTED}. "
+        f"There were {len(all_of_them)} messages while it listened; it was asked for {WANTED}. "
         "Return once you have them: `listen()` itself never ends. And an empty text is a message."
     )
-    got = result(outcome, slow, LIMIT_S)
-    wanted = [FIRST, *THEN][:WANTED]
+    got = result(outcome, slow, ENOUGH_S)
+    wanted = all_of_them[:WANTED]
     if got != wanted:
         raise Wrong(_heard_hint(got), expected=wanted, instead=got)
     return "The next messages, no more and no less, whichever database they came from."
+
+
+def _expect_no_gap(heard: Heard, wanted: list[str]) -> None:
+    """Nothing was published between two subscriptions.
+
+    Raises:
+        Wrong: it subscribed more than once, and has not got all.
+    """
+    if heard.subscriptions > 1 and heard.outcome != Returned(wanted):
+        raise Wrong(
+            "Between two subscriptions is a gap, and what is published in it is gone. Subscribe "
+            "once, and take one message after the other from that one.",
+            expected="one subscription",
+            found=f"{heard.subscriptions} of them",
+        )
 
 
 def _heard_hint(got: Any) -> str:
@@ -135,8 +183,9 @@ def _heard_hint(got: Any) -> str:
         )
     if len(got) < WANTED:
         return (
-            "Nothing there yet is not the end: `get_message` gives None then, also for a "
-            "confirmation that it ignores. Ask again until you have all."
+            "Nothing there yet is not the end, however long you have slept before you ask: "
+            "`get_message` gives None then, also for a confirmation that it ignores. Ask again "
+            "until you have all."
         )
     if len(got) > WANTED:
         return "Return once you have so many: the rest is not yours."
@@ -225,13 +274,14 @@ def follow(scene: Scene, followed: Any) -> str:
     ]
     wanted = ["Faust", "Hamlet", 'Das "Käthchen"']
     given = (list(DOMAINS), len(wanted))
-    outcome = while_it_listens(scene, followed, *given, first=_told(german, "Faust"), then=messages)
-    _expect_alive(outcome)
+    heard = while_it_listens(scene, followed, *given, first=_told(german, "Faust"), then=messages)
+    _expect_alive(heard.outcome)
+    _expect_no_gap(heard, wanted)
     slow = (
         "All that you wait for was published: by people, to these wikis. In a message `bot` is a "
         "number, 0 or 1; and only what is no change is passed over."
     )
-    got = result(outcome, slow, LIMIT_S)
+    got = result(heard.outcome, slow, ENOUGH_S)
     if got != wanted:
         raise Wrong(_follow_hint(got, wanted), expected=wanted, instead=got)
     return "Only what you follow, and no message can end it."
@@ -243,6 +293,13 @@ def _expect_alive(outcome: Outcome) -> None:
     Raises:
         Wrong: one of them ended it.
     """
+    if isinstance(outcome, Failure) and outcome.message.endswith("not int"):
+        raise Wrong(
+            "That is the confirmation: the first thing that comes says that you listen, and its "
+            "`data` is a number. Take what has the type `message`, or "
+            "`ignore_subscribe_messages=True`.",
+            found=str(outcome),
+        )
     if isinstance(outcome, Failure) and outcome.kind in ("JSONDecodeError", "ValueError"):
         what = "A message that is no JSON has ended your subscriber"
     elif isinstance(outcome, Failure) and outcome.kind in ("TypeError", "AttributeError"):
@@ -357,7 +414,7 @@ WHY_NOT = {
 def choose(scene: Scene, lost: Any, choice: Any) -> str:
     """The numbers are measured on the server; each wrong choice has a sentence of its own."""
     measured = what_is_lost(scene)
-    expect_predicted(lost, measured, LOST, "six numbers")
+    _expect_numbers(lost, measured, LOST, "six questions")
     if not isinstance(choice, dict) or set(choice) != set(RIGHT):
         raise Wrong("Keep the dict as the lab gives it: six situations, each with a choice.")
     for name, right in RIGHT.items():
@@ -366,7 +423,7 @@ def choose(scene: Scene, lost: Any, choice: Any) -> str:
             raise Wrong(
                 "Choose from the table, by the word in its first column.",
                 expected=", ".join(CHOICES),
-                instead=said,
+                found=f"`{name}`: {said!r}",
             )
         if said != right:
             raise Wrong(f"{WHY_NOT[name][said]}.", found=f"`{name}`: {said}")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import redis
 
@@ -20,7 +20,17 @@ from helpers.connect import connect
 
 LOOK_S = 0.003
 PAUSE_S = 0.05  # between the first message and those that come together
+LATE_S = 1.2  # until the last ones come, when there are such
+ENOUGH_S = 1.5  # how long it may take once all is published
 BESIDE = "of another channel"
+
+
+
+class Heard(NamedTuple):
+    """What became of a subscriber, and how often it has subscribed."""
+
+    outcome: Outcome
+    subscriptions: int
 
 
 @contextmanager
@@ -33,8 +43,13 @@ def elsewhere() -> Iterator[redis.Redis]:
 
 
 def while_it_listens(
-    scene: Scene, function: Any, *arguments: Any, first: str, then: Sequence[str]
-) -> Outcome:
+    scene: Scene,
+    function: Any,
+    *arguments: Any,
+    first: str,
+    then: Sequence[str],
+    late: Sequence[str] = (),
+) -> Heard:
     """Run a learner's subscriber, and publish once it listens.
 
     Args:
@@ -43,13 +58,18 @@ def while_it_listens(
         arguments: what else it is given.
         first: a message that comes alone, from another database.
         then: messages that come together, a while later.
+        late: messages that come together, a second after those.
 
     Raises:
         Wrong: it never listens, or cannot be run outside the notebook.
     """
     channel = scene.key("wiki?")
     patterns = scene.redis.pubsub_numpat()
-    with scene.running(function, CLIENT, channel, *arguments) as process, elsewhere() as other:
+    with (
+        scene.watching(channel) as commands,
+        scene.running(function, CLIENT, channel, *arguments) as process,
+        elsewhere() as other,
+    ):
         listens = _until_it_listens(process, lambda: _listeners(scene, channel, patterns))
         if not listens and process.alive:
             raise Wrong(
@@ -63,11 +83,25 @@ def while_it_listens(
             scene.redis.publish(scene.key(name), BESIDE)
         other.publish(channel, first)
         time.sleep(PAUSE_S if listens else 0)
-        pipeline = scene.redis.pipeline(transaction=False)
-        for message in then:
-            pipeline.publish(channel, message)
-        pipeline.execute()
-        return process.outcome(LIMIT_S)
+        _publish(scene, channel, then)
+        if late:
+            _while_alive(process, LATE_S)
+            _publish(scene, channel, late)
+        outcome = process.outcome(ENOUGH_S)
+    return Heard(outcome, sum("SUBSCRIBE" in command[0] for command in commands))
+
+
+def _publish(scene: Scene, channel: str, messages: Sequence[str]) -> None:
+    pipeline = scene.redis.pipeline(transaction=False)
+    for message in messages:
+        pipeline.publish(channel, message)
+    pipeline.execute()
+
+
+def _while_alive(process: Running, limit_s: float) -> None:
+    deadline = time.monotonic() + limit_s
+    while time.monotonic() < deadline and process.alive:
+        time.sleep(LOOK_S)
 
 
 def _listeners(scene: Scene, channel: str, patterns: int) -> bool:

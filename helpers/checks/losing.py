@@ -15,17 +15,17 @@ MOST = 200  # to how many entries the one stream is trimmed
 GROUP = "counters"
 WAIT_S = 5.0  # for a message that has been published; it is there long before
 
-LOST = {
-    "lost by Pub/Sub": "what comes while nobody listens is gone: 300",
-    "lost by XREAD with $": "`$` is the last entry at the moment you ask. Whoever comes back and "
-    "begins there passes over what came meanwhile, as if it were Pub/Sub. A reader that stores "
-    "its last ID loses nothing",
-    "lost by a group": "the group remembers its place, and the stream keeps what comes",
-    "lost by a group, MAXLEN 200": "a stream keeps what it may keep: of the 300 that came it was "
-    "allowed 200, and trimming asks nobody who has read what",
-    "counted by three subscribers": "each subscriber gets every message: three count three "
-    "thousand, so they cannot share the work",
-    "counted by three consumers": "a group gives each entry to one of its consumers",
+LOST = {  # for each question what to think of, and not the answer
+    "lost by Pub/Sub": "Who keeps what comes while nobody listens? Count what came meanwhile.",
+    "lost by XREAD with $": "`$` is the last entry at the moment you ask. Where does the reader "
+    "begin when it is back, and what came before that?",
+    "lost by a group": "Who remembers how far the group has read? And what does the stream do "
+    "with entries that nobody has read yet?",
+    "lost by a group, MAXLEN 200": "How many came while the reader was away, and how many of them "
+    "may the stream keep? Trimming asks nobody who has read what.",
+    "counted by three subscribers": "Do subscribers share the messages of a channel, or does each "
+    "of them get every one?",
+    "counted by three consumers": "To how many of its consumers does a group give an entry?",
 }
 
 

@@ -11,15 +11,17 @@ from helpers.checks.crashes import ALICE, GROUP, pending
 from helpers.checks.exactly import changing
 from helpers.checks.lab import Scene
 from helpers.checks.lives import Life, Nursery
+from helpers.checks.standing import group_of
 from helpers.checks.verdict import Wrong
 
 INTERVAL_S = 10
 MOST_KILLS = 5
 SECONDS = (1.0, 2.0, 12.5)  # at which each wiki changes while the consumer lives
 AWAY = (3.0, 14.0)  # and while it is dead
+FIRST, MANY = 50, 20  # how often it does so before there is a group, and before each kill
 SLOW = (
-    "It still runs. Return when nothing is left: a BLOCK waits for more, and what is not "
-    "acknowledged comes again with `0`, for ever."
+    "It still runs. Return when nothing is left; and what is not acknowledged comes again with "
+    "`0`, for ever."
 )
 EARLY, PLAIN = "early.wikipedia.org", "plain.wikipedia.org"
 
@@ -46,31 +48,54 @@ class Course:
         place = (self.stream, GROUP, ALICE, self.prefix, INTERVAL_S)
         self._begin = partial(nursery.begin, work, CLIENT, *place, through=proxy)
 
-    def change(self, domain: str, seconds: tuple[float, ...]) -> None:
+    def change(self, domain: str, seconds: tuple[float, ...], times: int = 1) -> None:
         """A wiki is changed."""
-        for second in seconds:
+        pipeline = self.scene.redis.pipeline(transaction=False)
+        for second in seconds * times:
             one = made(domain, second)
-            self.scene.redis.xadd(self.stream, cast("Any", one.change.fields()))
+            pipeline.xadd(self.stream, cast("Any", one.change.fields()))
             self.made.append(one)
+        pipeline.execute()
 
     def live(self) -> None:
         """A life that nothing ends."""
         self.proxy.reset()
-        _settle(self._begin().outcome())
+        self._end(self._begin())
+
+    def live_on(self, domain: str, command: str) -> None:
+        """A life that stands still before a command, until there is more on the stream."""
+        self.proxy.reset()
+        self.proxy.arm(Fault.FREEZE_BEFORE, command)
+        life = self._begin()
+        if life.stands(self.proxy):
+            self.change(domain, AWAY)
+            self.proxy.thaw()
+        self._end(life)
 
     def kill(self, kill: Kill) -> None:
         """A life that ends at a command; more changes come, and then another life."""
-        self.change(kill.domain, SECONDS)
+        self.change(kill.domain, SECONDS, MANY)
         self.proxy.reset()
         self.proxy.arm(kill.fault, kill.command)
-        life: Life = self._begin()
+        life = self._begin()
         if life.stands(self.proxy):
             life.kill()
             self.proxy.thaw()
         else:
-            _settle(life.outcome())
-        self.change(kill.domain, AWAY)
+            self._end(life)
+        self.change(kill.domain, AWAY, MANY)
         self.live()
+
+    def _end(self, life: Life) -> None:
+        """It returns, and the group is there.
+
+        Raises:
+            Wrong: it did not return, or not in this way.
+        """
+        outcome = life.outcome()
+        _expect_proper(self.proxy.commands)
+        _settle(outcome, self.proxy.commands)
+        _expect_group(self)
 
 
 def expect_exact(scene: Scene, work: Any) -> None:
@@ -81,11 +106,11 @@ def expect_exact(scene: Scene, work: Any) -> None:
     """
     with Nursery(scene) as nursery, scene.proxied() as proxy:
         course = Course(scene, nursery, proxy, work)
-        course.change(EARLY, SECONDS)
-        course.live()
-        course.change(PLAIN, SECONDS)
+        course.change(EARLY, SECONDS, FIRST)
         course.live()
         commands = [name for name in changing(proxy.names) if name != "XGROUP"]
+        course.change(PLAIN, SECONDS)
+        course.live_on(PLAIN, commands[0] if commands else "XACK")
         _expect_plain(course)
         for kill in _kills(commands):
             course.kill(kill)
@@ -100,12 +125,64 @@ def _kills(commands: list[str]) -> list[Kill]:
     return [Kill(f"w{n}.wikipedia.org", *place) for n, place in enumerate(places, 1)]
 
 
-def _settle(outcome: Outcome) -> None:
+def _expect_proper(commands: list[list[str]]) -> None:
+    """It does not wait, and it makes the group only once.
+
+    Raises:
+        Wrong: it does not.
+    """
+    for name, *words in commands:
+        if name == "XREADGROUP" and "BLOCK" in (word.upper() for word in words):
+            raise Wrong(
+                "A BLOCK waits for more, and here your function returns as soon as nothing is "
+                "left: XREADGROUP without `block`.",
+                found="XREADGROUP with BLOCK",
+            )
+        if name == "XGROUP" and words[0].upper() in ("DESTROY", "SETID"):
+            raise Wrong(
+                "The group remembers what was delivered and what is acknowledged, and this makes "
+                "it forget. Make the group once; if it is there already, leave it as it is.",
+                found=f"XGROUP {words[0].upper()}",
+            )
+
+
+def _expect_group(course: Course) -> None:
+    """The group was made, and read under the name of the consumer.
+
+    Raises:
+        Wrong: there is none, or another consumer.
+    """
+    if group_of(course.scene, course.stream, GROUP) is None:
+        raise Wrong(
+            "Nobody has made the group. XREAD knows none, so you would have to keep your place "
+            "yourself: XGROUP CREATE, and then XREADGROUP.",
+            expected="the group that your function was given, on the stream",
+            found="no such group",
+        )
+    consumers = course.scene.redis.xinfo_consumers(course.stream, GROUP)
+    names = {str(one["name"]) for one in cast("Any", consumers)}
+    if not names <= {ALICE}:
+        raise Wrong(
+            "Read under the `name` that your function was given. Your history hangs on it: two "
+            "processes under one name would both count what one of them holds.",
+            expected=f"one consumer, {ALICE}",
+            found=", ".join(sorted(names)),
+        )
+
+
+def _settle(outcome: Outcome, commands: list[list[str]]) -> None:
     """It returned.
 
     Raises:
         Wrong: it did not.
     """
+    made_one = any(command[0] == "XGROUP" for command in commands)
+    if isinstance(outcome, Failure) and "NOGROUP" in outcome.message and not made_one:
+        raise Wrong(
+            "There is no group yet, for nobody has made it: your function makes the group, with "
+            "XGROUP CREATE, before it reads.",
+            found=str(outcome),
+        )
     if isinstance(outcome, Failure) and "BUSYGROUP" in outcome.message:
         raise Wrong(
             "The group was there already, for this is not its first life. Then XGROUP CREATE "
@@ -123,7 +200,12 @@ def _expect_plain(course: Course) -> None:
         wanted = truth([one for one in course.made if one.domain == domain], INTERVAL_S)[name]
         if found.get(name, {}) != wanted:
             raise Wrong(
-                _plain_hint(domain, found.get(name, {}), found.get(f"ev:{PLAIN}", {})),
+                _plain_hint(
+                    domain,
+                    found.get(name, {}),
+                    found.get(f"ev:{PLAIN}", {}),
+                    sum(wanted.values()),
+                ),
                 expected=f"`{name}`: {wanted}",
                 found=f"`{name}`: {found.get(name, {})}",
             )
@@ -141,7 +223,7 @@ def _expect_plain(course: Course) -> None:
         )
 
 
-def _plain_hint(domain: str, got: dict[str, int], plain: dict[str, int]) -> str:
+def _plain_hint(domain: str, got: dict[str, int], plain: dict[str, int], wanted: int) -> str:
     if domain == EARLY and not got and plain:
         return (
             "These changes were on the stream before the group was made, and a group that begins "
@@ -152,8 +234,11 @@ def _plain_hint(domain: str, got: dict[str, int], plain: dict[str, int]) -> str:
         return (
             "Nothing of it was counted where it belongs: keys and buckets are those of exercise 3."
         )
-    if sum(got.values()) < len(SECONDS):
-        return "Count all that is there: read and count until nothing comes any more."
+    if sum(got.values()) < wanted:
+        return (
+            "Count all that is there, also what comes while you work: one XREADGROUP brings a "
+            "part, so read and count until nothing comes any more."
+        )
     return "Count each change once, in the interval in which it was made, as in exercise 3."
 
 
@@ -179,7 +264,7 @@ def _killed_hint(course: Course, too_many: int) -> str:
     if pending(course.scene, course.stream):
         return (
             "What it held when it was killed is still pending, and nobody counts it: `>` brings "
-            "only what is new. Read your own history first, with `0`."
+            "only what is new. Read your own history first, with `0`, until it is empty."
         )
     return (
         "It died after a change was acknowledged, or taken with NOACK, and before it was counted: "
