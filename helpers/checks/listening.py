@@ -25,7 +25,6 @@ ENOUGH_S = 1.5  # how long it may take once all is published
 BESIDE = "of another channel"
 
 
-
 class Heard(NamedTuple):
     """What became of a subscriber, and how often it has subscribed."""
 
