@@ -209,6 +209,48 @@ BY_SCRIPT = '''
                 keys = [stream, f"{prefix}ev", f"{prefix}ev:{domain}", f"{prefix}known_domains"]
                 script(keys=keys, args=[group, entry_id, bucket, domain])
 '''
+RESUBSCRIBING = """
+    messages = []
+    while len(messages) < n:
+        with redis.pubsub() as pubsub:
+            pubsub.subscribe(channel)
+            for message in pubsub.listen():
+                if message["type"] == "message":
+                    messages.append(message["data"])
+                    break
+    return messages
+"""
+SLEEPING = """
+    pubsub = redis.pubsub()
+    pubsub.subscribe(channel)
+    time.sleep(1)
+    messages = []
+    while message := pubsub.get_message():
+        if message["type"] == "message":
+            messages.append(message["data"])
+    return messages[:n]
+"""
+READ_AND_WRITE = """
+    change = json.loads(message)
+    bucket = change["at"] // 1000 // interval_s * interval_s
+    for key in (f"{prefix}ev", f"{prefix}ev:{change['domain']}"):
+        redis.hset(key, bucket, int(redis.hget(key, bucket) or 0) + 1)
+    redis.sadd(f"{prefix}known_domains", change["domain"])
+"""
+PLACE_OF_ITS_OWN = """
+    place = redis.get(f"{prefix}place") or "0"
+    for entry_id, change in redis.xread({stream: place}).get(stream, []):
+        bucket = int(change["at"]) // 1000 // interval_s * interval_s
+        with redis.pipeline(transaction=True) as step:
+            step.hincrby(f"{prefix}ev", bucket).hincrby(f"{prefix}ev:{change['domain']}", bucket)
+            step.sadd(f"{prefix}known_domains", change["domain"])
+            step.set(f"{prefix}place", entry_id)
+            step.execute()
+"""
+ONCE = (
+    ("while entries :=", "if entries :="),
+    (".get(stream)", ".get(stream, [])"),
+)
 ACK = "                    step.xack(stream, group, entry_id)\n"
 BOTH = f"answer = {MEASURED}, {RIGHT}"
 
@@ -218,14 +260,12 @@ RIGHT_CASES = [
     Case(2, "", defined(HEAR, POLLING)),
     Case(2, "", awaited(defined(HEAR, HEARING))),
     Case(3, "", defined(COUNT, COUNTING)),
-    Case(3, "", awaited(defined(COUNT, COUNTING))),
     Case(3, "", defined(COUNT, COUNTING, ('change["at"] // 1000 // interval_s * interval_s', 'int(change["at"] / 1000 - change["at"] / 1000 % interval_s)'))),
     Case(4, "", defined(FORGET, FORGETTING)),
     Case(4, "", awaited(defined(FORGET, FORGETTING))),
     Case(4, "", defined(FORGET, SCRIPTED)),
     Case(5, "", defined(FOLLOW, FOLLOWING)),
     Case(5, "", defined(FOLLOW, CAUTIOUS)),
-    Case(5, "", awaited(defined(FOLLOW, FOLLOWING))),
     Case(6, "", defined(WORK, WORKING)),
     Case(6, "", defined(WORK, BATCHED)),
     Case(6, "", defined(WORK, BY_SCRIPT)),
@@ -234,56 +274,62 @@ RIGHT_CASES = [
 ]  # fmt: skip
 
 WRONG_CASES = [
-    Case(1, "nobody listened yet", f"answer = {PREDICTIONS | {'reply to m0': 4}}"),
-    Case(1, "dora twice", f"answer = {PREDICTIONS | {'reply to m1': 3}}"),
-    Case(1, "at most once", f"answer = {PREDICTIONS | {'messages for ann': 2}}"),
-    Case(1, "nothing to do with databases", f"answer = {PREDICTIONS | {'messages for cem': 0}}"),
+    Case(1, "Who listened when", f"answer = {PREDICTIONS | {'reply to m0': 4}}"),
+    Case(1, "counts deliveries", f"answer = {PREDICTIONS | {'reply to m1': 3}}"),
+    Case(1, "as a key does", f"answer = {PREDICTIONS | {'messages for cem': 0}}"),
+    Case(1, "Each answer is a number", f"answer = {PREDICTIONS | {'EXISTS wiki': False}}"),
     Case(2, "confirmation of SUBSCRIBE", defined(HEAR, HEARING, ('if message["type"] == "message":', "if True:"))),
-    Case(2, "wraps it in", defined(HEAR, HEARING, ('message["data"])', "message)"))),
     Case(2, "PSUBSCRIBE takes a pattern", defined(HEAR, HEARING, ("pubsub.subscribe(channel)", "pubsub.psubscribe(channel)"), ('== "message"', '== "pmessage"'))),
     Case(2, "listen()` itself never ends", defined(HEAR, HEARING, ("break", "continue"))),
     Case(2, "an empty text is a message", defined(HEAR, HEARING, ('if message["type"] == "message":', 'if message["type"] == "message" and message["data"]:'))),
+    Case(2, "gap", defined(HEAR, RESUBSCRIBING)),
+    Case(2, "however long you have slept", defined(HEAR, SLEEPING)),
     Case(2, "gives None when nothing", defined(HEAR, POLLING, ("if message is not None", "if True"))),
     Case(2, "Nobody listens", defined(HEAR, "return redis.xread({channel: '$'}, count=n, block=0)")),
     Case(3, "the prefix that your function was given", defined(COUNT, COUNTING, ("{prefix}", "lab07:mine:"))),
     Case(3, "event time", defined(COUNT, COUNTING, ('change["at"] // 1000', "int(time.time())"))),
     Case(3, "a bucket is a second", defined(COUNT, COUNTING, (" // 1000 //", " //"))),
+    Case(3, "One `/` is enough", defined(COUNT, COUNTING, (" // 1000 //", " / 1000 //"))),
+    Case(3, "its count is overwritten", defined(COUNT, READ_AND_WRITE)),
     Case(3, "not always the same", defined(COUNT, COUNTING, (" // interval_s * interval_s", " // 10 * 10"))),
     Case(3, "round down", defined(COUNT, COUNTING, ('change["at"] // 1000 // interval_s', 'round(change["at"] / 1000 / interval_s)'))),
-    Case(3, "multiply by the interval", defined(COUNT, COUNTING, (" // interval_s * interval_s", " // interval_s"))),
     Case(3, "HINCRBY, and not HSET", defined(COUNT, COUNTING, ("hincrby", "hset"))),
-    Case(3, "counts twice", defined(COUNT, COUNTING, ("    redis.hincrby(f\"{prefix}ev:{change['domain']}\", bucket, 1)\n", ""))),
-    Case(3, "the set `known_domains`", defined(COUNT, COUNTING, ('redis.sadd(f"{prefix}known_domains", change["domain"])', "pass"))),
-    Case(3, "HINCRBY by 1", defined(COUNT, COUNTING, ("bucket, 1)", 'bucket, change["grown"])'))),
+    Case(3, "Found: no such key", defined(COUNT, COUNTING, ('redis.sadd(f"{prefix}known_domains", change["domain"])', "pass"))),
     Case(4, "and the set too", defined(FORGET, FORGETTING, ('        step.expire(f"{prefix}known_domains", history_s)\n', ""))),
     Case(4, "stayed as it was", defined(FORGET, FORGETTING, ("history_s)\n", "history_s, nx=True)\n"))),
     Case(4, "as in a replay", defined(FORGET, FORGETTING, ("step.expire(key, history_s)", "step.expireat(key, bucket + history_s)"))),
     Case(4, "stays for ever", defined(FORGET, FORGETTING, ("transaction=True", "transaction=False"))),
     Case(4, "it never expires, and it grows", defined(FORGET, FORGETTING, ("if old:", "if False:"))),
-    Case(4, "not just one", defined(FORGET, FORGETTING, ("key, *old", "key, old[0]"))),
+    Case(4, "came late", defined(FORGET, FORGETTING, ("< now -", '< change["at"] // 1000 -'))),
+    Case(4, "do not grow old together", defined(FORGET, FORGETTING, ("step.execute()", "step.execute()\n    first = redis.hkeys(hashes[0])"), ("redis.hkeys(key)", "first"))),
+    Case(4, "needs Redis 7.4 or Valkey 9", defined(FORGET, FORGETTING, ("step.expire(key, history_s)", "step.expire(key, history_s)\n            step.execute_command('HEXPIRE', key, history_s, 'FIELDS', 1, bucket)"), ("if old:", "if False:"))),
     Case(4, "as text", defined(FORGET, FORGETTING, ("int(one) < now - history_s", "one < str(now - history_s)"))),
     Case(4, "clock that you were given", defined(FORGET, FORGETTING, ("< now -", "< time.time() -"))),
     Case(4, "`<`, not `<=`", defined(FORGET, FORGETTING, ("int(one) <", "int(one) <="))),
     Case(4, "at least one field", defined(FORGET, FORGETTING, ("if old:", "if True:"))),
     Case(5, "no JSON has ended", defined(FOLLOW, FOLLOWING, ("(ValueError, TypeError, KeyError)", "(TypeError, KeyError)"))),
     Case(5, "not as you expect it", defined(FOLLOW, FOLLOWING, ("(ValueError, TypeError, KeyError)", "(ValueError, KeyError)"))),
+    Case(5, "That is the confirmation", defined(FOLLOW, FOLLOWING, ("ignore_subscribe_messages=True", ""), ("(ValueError, TypeError, KeyError)", "ValueError"))),
     Case(5, "belongs inside it", defined(FOLLOW, FOLLOWING, ("continue", "break"))),
     Case(5, "That was a bot", defined(FOLLOW, FOLLOWING, (" and not bot", ""))),
-    Case(5, "a number, 0 or 1", defined(FOLLOW, FOLLOWING, ("not bot", "bot is False"))),
     Case(5, "compare the whole name", defined(FOLLOW, FOLLOWING, ("domain in domains", "any(str(domain).startswith(one) for one in domains)"))),
     Case(5, "is no change: pass over it", defined(FOLLOW, FOLLOWING, ('change["bot"]', 'change.get("bot")'), ("KeyError", "KeyError, AttributeError"))),
     Case(6, "begins at `$`", defined(WORK, WORKING, ('group, "0"', 'group, "$"'))),
+    Case(6, "one XREADGROUP brings a part", defined(WORK, WORKING, *ONCE)),
+    Case(6, "also what comes while you work", defined(WORK, WORKING, *ONCE, ("count=100", "count=1000"))),
+    Case(6, "Read under the `name`", defined(WORK, WORKING, ("group, name,", "group, 'me',"))),
+    Case(6, "There is no group yet", defined(WORK, WORKING, ('redis.xgroup_create(stream, group, "0", mkstream=True)', "pass"))),
+    Case(6, "Nobody has made the group", defined(WORK, PLACE_OF_ITS_OWN)),
+    Case(6, "XGROUP DESTROY", defined(WORK, WORKING, ("    with suppress(ResponseError):", "    redis.xgroup_destroy(stream, group)\n    with suppress(ResponseError):"))),
+    Case(6, "without `block`", defined(WORK, WORKING, ("count=100", "count=100, block=500"))),
     Case(6, "raises, and all is well", defined(WORK, WORKING, ("suppress(ResponseError)", "suppress(KeyError)"))),
     Case(6, "was counted twice", defined(WORK, WORKING, ("transaction=True", "transaction=False"))),
-    Case(6, "was counted twice", defined(WORK, WORKING, (ACK, ""), ("step.execute()", "step.execute()\n                redis.xack(stream, group, entry_id)"))),
     Case(6, "acknowledged, or taken with NOACK", defined(WORK, WORKING, (ACK, ""), ("                with redis.pipeline", "                redis.xack(stream, group, entry_id)\n                with redis.pipeline"))),
     Case(6, "acknowledged, or taken with NOACK", defined(WORK, WORKING, (ACK, ""), ("count=100", "count=100, noack=True"))),
     Case(6, "Read your own history first", defined(WORK, WORKING, ('("0", ">")', '(">",)'))),
     Case(6, "comes again with `0`", defined(WORK, WORKING, (ACK, ""))),
-    Case(6, "has to be acknowledged", defined(WORK, WORKING, ('("0", ">")', '(">",)'), (ACK, ""))),
-    Case(7, "while nobody listens is gone", f"answer = {MEASURED | {'lost by Pub/Sub': 0}}, {RIGHT}"),
-    Case(7, "passes over what came meanwhile", f"answer = {MEASURED | {'lost by XREAD with $': 0}}, {RIGHT}"),
-    Case(7, "it was allowed 200", f"answer = {MEASURED | {'lost by a group, MAXLEN 200': 0}}, {RIGHT}"),
+    Case(7, "Who keeps what comes", f"answer = {MEASURED | {'lost by Pub/Sub': 0}}, {RIGHT}"),
+    Case(7, "may the stream keep", f"answer = {MEASURED | {'lost by a group, MAXLEN 200': 0}}, {RIGHT}"),
     Case(7, "from the table", f"answer = {MEASURED}, {RIGHT | {'screen': 'stream'}}"),
 ]  # fmt: skip
 
@@ -331,6 +377,14 @@ def test_every_exercise_has_a_right_and_at_least_three_wrong_answers():
 def test_each_wrong_choice_has_a_sentence_of_its_own(name):
     assert {*WHY_NOT[name], RIGHT[name]} == set(CHOICES)
     assert len(set(WHY_NOT[name].values())) == len(CHOICES) - 1
+
+
+def test_a_wrong_number_is_not_told_the_right_one(redis):
+    for given in (None, 3):
+        verdict = repr(checked(Case(1, "", f"answer = {PREDICTIONS | {'reply to m1': given}}")))
+        assert f"Found: {'None' if given is None else '`reply to m1`: 3'}\n" in verdict
+        assert "return" not in verdict
+        assert "4" not in verdict
 
 
 def test_a_wrong_choice_draws_its_sentence(redis):
