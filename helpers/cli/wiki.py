@@ -117,8 +117,10 @@ def dashboard(
     no_browser: NoBrowser = False,
 ) -> None:
     """Serve the dashboard as a page of its own, until Ctrl-C."""
+    from helpers.views.changes import zone
     from helpers.wiki.page import serve
 
+    zone(tz)
     out.print("Starting the dashboard; Ctrl-C ends it …")
     with serve(port=port, tz=tz) as page, _until_ctrl_c() as asked:
         out.print(page.url)
