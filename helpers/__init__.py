@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from helpers.bulk import BulkProducer
 from helpers.connect import connect, connect_async
 from helpers.consumer import AsyncConsumer, Consumer
 from helpers.database import clean
@@ -22,6 +23,7 @@ __all__ = [
     "AsyncGroup",
     "AsyncProducer",
     "AsyncReader",
+    "BulkProducer",
     "Consumer",
     "DeadLetters",
     "Entry",

@@ -1,0 +1,214 @@
+"""The bulk producer appends each entry exactly once, in order, whatever becomes of connections."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from contextlib import suppress
+from itertools import chain
+
+import pytest
+
+from helpers import BulkProducer, Producer, connect, scan
+from helpers.chaos import LOSSES, Fault, Proxy
+from helpers.chaos.link import HungUpError
+from helpers.entry import FIRST
+from helpers.errors import CourseError, NotConfirmedError
+from helpers.patience import Patience
+from helpers.producer import Added, Fields
+from helpers.server import OwnServer
+
+MEMORY = "{s}:producers"
+
+
+@pytest.fixture
+def proxy(redis, monkeypatch):
+    """A proxy in front of this run's server, through which `connect()` goes from now on."""
+    with Proxy() as proxy:
+        monkeypatch.setenv("REDIS_URL", proxy.url)
+        yield proxy
+
+
+def numbers(redis, stream="s"):
+    return [int(entry.fields["n"]) for entry in scan(redis, stream)]
+
+
+def readings(count, start=0):
+    return ({"n": number} for number in range(start, start + count))
+
+
+def until(true):
+    while not true():
+        pass
+
+
+# ------------------------------------------------------------------ lost, cut and late commands
+
+
+def deliver_late(proxy):
+    """Let what was held back reach the server, if it would still hear it on that connection."""
+    with suppress(HungUpError):
+        proxy.deliver()
+
+
+def assert_exactly_once(redis, proxy, fault, at, retries):
+    """Eight entries in three batches; each is there once, with the IDs that were told."""
+    proxy.reset()
+    redis.delete("s", MEMORY)
+    with connect(retries=retries) as client, BulkProducer(client, "s") as producer:
+        if fault:
+            proxy.arm(fault, at=at)
+        added = producer.add_many(readings(8), batch=3)
+    deliver_late(proxy)
+    assert numbers(redis) == list(range(8)), (at, proxy.commands)
+    ids = [entry.id for entry in scan(redis, "s")]
+    assert added == Added(8, ids[0], ids[-1])
+
+
+@pytest.mark.parametrize("retries", [0, 10])
+@pytest.mark.parametrize("fault", LOSSES)
+def test_exactly_once_with_a_fault_at_any_command(redis, proxy, retries, fault):
+    assert_exactly_once(redis, proxy, None, 0, retries)
+    commands = proxy.names
+    assert commands.count("MULTI") == 3
+    for at in range(1, len(commands) + 1):
+        assert_exactly_once(redis, proxy, fault, at, retries)
+
+
+def test_what_was_still_under_way_on_a_lost_connection_is_never_run(redis, proxy):
+    with connect() as client, BulkProducer(client, "s") as producer:
+        producer.add_many(readings(1))
+        proxy.arm(Fault.HOLD, at=("EXEC", 1))
+        producer.add_many(readings(5, 1))
+        deliver_late(proxy)  # the first copy
+        producer.add_many(readings(1, 6))
+    assert numbers(redis) == list(range(7))
+
+
+def test_not_confirmed_counts_what_is_there_and_flush_settles_the_rest(redis, proxy):
+    with connect() as client, BulkProducer(client, "s") as producer:
+        producer.add_many(readings(1))
+        producer._patience = Patience(limit_s=-1)
+        proxy.arm(Fault.LOSE_REPLY, at=("EXEC", 2))
+        with pytest.raises(NotConfirmedError, match="flush") as caught:
+            producer.add_many(readings(9, 1), batch=3)
+        assert caught.value.confirmed == producer.added.count == 3
+        producer.flush()
+        assert producer.added.count == 6
+        assert numbers(redis) == list(range(7))
+
+
+def test_a_server_killed_in_the_middle_comes_back_with_each_entry_once(home):
+    def killing():
+        for fields in readings(60_000):
+            if fields["n"] == 10_500:
+                kill_server(home)
+            if fields["n"] in (20_000, 40_000):
+                threading.Timer(0.005, kill_server, [home]).start()
+            yield fields
+
+    with connect() as client:
+        first = server_pid(home)
+        with BulkProducer(client, "s") as producer:
+            assert producer.add_many(killing(), batch=500).count == 60_000
+        assert server_pid(home) != first
+        assert numbers(client) == list(range(60_000))
+
+
+def server_pid(home):
+    state = OwnServer(home).running()
+    return state.pid if state else None
+
+
+def kill_server(home):
+    if pid := server_pid(home):
+        os.kill(pid, signal.SIGKILL)
+
+
+BATCHES = """
+import itertools
+from helpers import BulkProducer, connect
+with BulkProducer(connect(), "s") as producer:
+    for number in itertools.count():
+        producer.add_many([{"n": number}] * 200, batch=200)
+"""
+
+
+def test_a_producer_that_is_killed_leaves_whole_batches(redis):
+    process = subprocess.Popen([sys.executable, "-c", BATCHES])
+    try:
+        until(lambda: redis.xlen("s") > 2000)
+    finally:
+        process.kill()
+        process.wait()
+    found = numbers(redis)
+    assert found == [n for n in range(len(found) // 200) for _ in range(200)]
+
+
+# ------------------------------------------------------------------ what is appended
+
+
+def test_it_appends_what_the_plain_producer_does(redis):
+    entries: list[Fields] = [{"n": n, "of": "a town", "temp": 20.5, "raw": "ü" * (n % 7)} for n in range(2500)]
+    with Producer(redis, "plain") as plain, BulkProducer(redis, "s") as bulk:
+        plain.add_many(list(entries))
+        added = bulk.add_many(iter(entries))
+    ids, found = zip(*scan(redis, "s"), strict=True)
+    assert list(found) == [entry.fields for entry in scan(redis, "plain")]
+    assert added == Added(2500, ids[0], ids[-1])
+    assert list(ids) == sorted(set(ids))
+
+
+def test_nothing_to_add_adds_nothing_and_nothing_stays_of_a_closed_producer(redis):
+    with BulkProducer(redis, "s") as producer:
+        assert producer.add_many([]) == Added(0, FIRST, FIRST)
+        assert not redis.exists("s", MEMORY)
+        producer.add_many(readings(3))
+        assert 0 < redis.ttl(MEMORY) <= 86_400
+    assert redis.keys("*s}*") == []
+
+
+@pytest.mark.parametrize(
+    "wrong", [{}, "text", None, {"n": None}, {"n": True}, {"n": [1]}], ids=repr
+)
+def test_what_is_no_entry_is_refused_and_what_came_before_it_is_there(redis, wrong):
+    with BulkProducer(redis, "s") as producer:
+        with pytest.raises(CourseError, match=r"no entry|text or numbers"):
+            producer.add_many(chain(readings(6), [wrong]), batch=3)
+        assert producer.added.count == 6
+        producer.add_many(readings(1, 6))
+    assert numbers(redis) == list(range(7))
+
+
+@pytest.mark.parametrize(("entries", "batch"), [(5, 10), (None, 10), ([], 0), ([], -1)])
+def test_what_is_no_list_or_no_batch_is_refused(redis, entries, batch):
+    with BulkProducer(redis, "s") as producer, pytest.raises(CourseError, match="Give a list"):
+        producer.add_many(entries, batch=batch)
+
+
+def test_a_refusal_names_the_entry_and_nothing_behind_it_is_appended(redis):
+    redis.set("s", "no stream")
+    with BulkProducer(redis, "s") as producer:
+        with pytest.raises(CourseError, match=r"holds no stream.*Entry 1 of this call"):
+            producer.add_many(readings(9), batch=3)
+        redis.delete("s")
+        producer.add_many(readings(2))
+    assert numbers(redis) == [0, 1]
+
+
+def test_a_full_server_refuses_a_whole_batch(home):
+    with connect() as client, BulkProducer(client, "s") as producer:
+        producer.add_many(readings(3))
+
+        def filling():
+            yield from readings(3, 3)
+            client.config_set("maxmemory", 1)
+            yield from readings(6, 6)
+
+        with pytest.raises(CourseError, match=r"maxmemory.*Entry 4 of this call.*3 were"):
+            producer.add_many(filling(), batch=3)
+        client.config_set("maxmemory", 0)
+        assert numbers(client) == list(range(6))
