@@ -152,7 +152,9 @@ def test_a_producer_that_is_killed_leaves_whole_batches(redis):
 
 
 def test_it_appends_what_the_plain_producer_does(redis):
-    entries: list[Fields] = [{"n": n, "of": "a town", "temp": 20.5, "raw": "ü" * (n % 7)} for n in range(2500)]
+    entries: list[Fields] = [
+        {"n": n, "of": "a town", "temp": 20.5, "raw": "ü" * (n % 7)} for n in range(2500)
+    ]
     with Producer(redis, "plain") as plain, BulkProducer(redis, "s") as bulk:
         plain.add_many(list(entries))
         added = bulk.add_many(iter(entries))
