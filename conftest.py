@@ -8,6 +8,7 @@ import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis as redis_py
@@ -80,3 +81,19 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setenv("COURSE_HOME", str(folder))
     yield folder
     OwnServer(folder).stop()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """Chromium, for all tests of a file."""
+    from tests.browser import chromium_at_work  # it needs more than notebooks do
+
+    with chromium_at_work() as one:
+        yield one
+
+
+@pytest.fixture
+def page(browser: Any) -> Iterator[Any]:
+    """A page of the browser, the size of a small laptop's screen."""
+    with browser.new_page() as one:
+        yield one

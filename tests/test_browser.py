@@ -10,11 +10,11 @@ from collections.abc import Iterator
 
 import nbformat
 import pytest
-from playwright.sync_api import BrowserContext, Page, expect
+from playwright.sync_api import expect
 
 from helpers.home import CHECKOUT
 from helpers.views.theatre.stage import IDLE_MS
-from tests.browser import Notebook, chromium_at_work, in_browser, jupyterlab
+from tests.browser import Notebook, in_browser, jupyterlab
 from tests.test_cli import until
 
 pytestmark = in_browser
@@ -42,18 +42,6 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     nbformat.write(theatre, directory / "theatre.ipynb")
     with jupyterlab(directory) as address:
         yield address
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[BrowserContext]:
-    with chromium_at_work() as one:
-        yield one
-
-
-@pytest.fixture
-def page(browser: BrowserContext) -> Iterator[Page]:
-    with browser.new_page() as one:
-        yield one
 
 
 # ------------------------------------------------------------------ lessons and labs

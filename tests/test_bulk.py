@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
-import sys
-import threading
 from contextlib import suppress
 from itertools import chain
 
@@ -19,7 +14,7 @@ from helpers.entry import FIRST
 from helpers.errors import CourseError, NotConfirmedError
 from helpers.patience import Patience
 from helpers.producer import Added, Fields
-from helpers.server import OwnServer
+from tests.test_producer import numbers, readings
 
 MEMORY = "{s}:producers"
 
@@ -30,19 +25,6 @@ def proxy(redis, monkeypatch):
     with Proxy() as proxy:
         monkeypatch.setenv("REDIS_URL", proxy.url)
         yield proxy
-
-
-def numbers(redis, stream="s"):
-    return [int(entry.fields["n"]) for entry in scan(redis, stream)]
-
-
-def readings(count, start=0):
-    return ({"n": number} for number in range(start, start + count))
-
-
-def until(true):
-    while not true():
-        pass
 
 
 # ------------------------------------------------------------------ lost, cut and late commands
@@ -99,53 +81,6 @@ def test_not_confirmed_counts_what_is_there_and_flush_settles_the_rest(redis, pr
         producer.flush()
         assert producer.added.count == 6
         assert numbers(redis) == list(range(7))
-
-
-def test_a_server_killed_in_the_middle_comes_back_with_each_entry_once(home):
-    def killing():
-        for fields in readings(60_000):
-            if fields["n"] == 10_500:
-                kill_server(home)
-            if fields["n"] in (20_000, 40_000):
-                threading.Timer(0.005, kill_server, [home]).start()
-            yield fields
-
-    with connect() as client:
-        first = server_pid(home)
-        with BulkProducer(client, "s") as producer:
-            assert producer.add_many(killing(), batch=500).count == 60_000
-        assert server_pid(home) != first
-        assert numbers(client) == list(range(60_000))
-
-
-def server_pid(home):
-    state = OwnServer(home).running()
-    return state.pid if state else None
-
-
-def kill_server(home):
-    if pid := server_pid(home):
-        os.kill(pid, signal.SIGKILL)
-
-
-BATCHES = """
-import itertools
-from helpers import BulkProducer, connect
-with BulkProducer(connect(), "s") as producer:
-    for number in itertools.count():
-        producer.add_many([{"n": number}] * 200, batch=200)
-"""
-
-
-def test_a_producer_that_is_killed_leaves_whole_batches(redis):
-    process = subprocess.Popen([sys.executable, "-c", BATCHES])
-    try:
-        until(lambda: redis.xlen("s") > 2000)
-    finally:
-        process.kill()
-        process.wait()
-    found = numbers(redis)
-    assert found == [n for n in range(len(found) // 200) for _ in range(200)]
 
 
 # ------------------------------------------------------------------ what is appended

@@ -7,7 +7,6 @@ import importlib
 import os
 import signal
 import subprocess
-import sys
 import threading
 import time
 from typing import cast
@@ -17,6 +16,7 @@ import pytest
 
 from helpers.chaos import CLIENT, Failure, Outcome, Returned, Running, orders
 from helpers.server.own import has_ended
+from tests.test_chaos_process import parent
 
 LIMIT_S = 15.0
 
@@ -200,21 +200,10 @@ time.sleep(600)
 """
 
 
-def parent(ending):
-    return subprocess.Popen(
-        [sys.executable, "-c", PARENT, ending],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-        process_group=0,
-        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
-    )
-
-
 @pytest.mark.once
 @pytest.mark.parametrize("ending", ["exit", "killed", "group killed", "forked"])
 def test_no_fork_outlives_the_parent_however_that_ends(ending):
-    with parent(ending) as killer:
+    with parent(ending, PARENT) as killer:
         assert killer.stdout
         pids = [int(word) for word in killer.stdout.readline().split()]
         assert len(pids) == 3

@@ -534,8 +534,8 @@ time.sleep(600)
 """
 
 
-def parent(ending):
-    source = PARENT.format(deaf=DEAF)
+def parent(ending, source):
+    """A process that starts others, and ends in a way that is told to it."""
     return subprocess.Popen(
         [sys.executable, "-c", source, ending],
         stdout=subprocess.PIPE,
@@ -549,7 +549,7 @@ def parent(ending):
 @pytest.mark.once
 @pytest.mark.parametrize("ending", ["exit", "error", "killed", "group killed", "terminated"])
 def test_nothing_outlives_its_parent_however_that_ends(ending):
-    with parent(ending) as killer:
+    with parent(ending, PARENT.format(deaf=DEAF)) as killer:
         assert killer.stdout
         pids = [int(word) for word in killer.stdout.readline().split()]
         assert len(pids) == 4
@@ -566,7 +566,7 @@ def test_nothing_outlives_its_parent_however_that_ends(ending):
 
 @pytest.mark.once
 def test_a_fork_of_the_parent_ends_nothing_at_its_own_end():
-    with parent("fork") as killer:
+    with parent("fork", PARENT.format(deaf=DEAF)) as killer:
         assert killer.stdout
         assert len(killer.stdout.readline().split()) == 4
         assert killer.stdout.readline() == "True\n"
@@ -575,7 +575,7 @@ def test_a_fork_of_the_parent_ends_nothing_at_its_own_end():
 
 @pytest.mark.once
 def test_a_fork_of_the_parent_that_lives_on_keeps_nothing_alive():
-    with parent("forked") as killer:
+    with parent("forked", PARENT.format(deaf=DEAF)) as killer:
         assert killer.stdout
         pids = [int(word) for word in killer.stdout.readline().split()]
         fork = int(killer.stdout.readline())

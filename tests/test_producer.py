@@ -17,7 +17,16 @@ from hypothesis import strategies as st
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from helpers import AsyncProducer, Entry, EntryId, Producer, connect, connect_async, scan
+from helpers import (
+    AsyncProducer,
+    BulkProducer,
+    Entry,
+    EntryId,
+    Producer,
+    connect,
+    connect_async,
+    scan,
+)
 from helpers.chaos import LOSSES, Fault, Proxy
 from helpers.entry import FIRST
 from helpers.errors import CourseError, EntryIdError, NotConfirmedError
@@ -246,7 +255,8 @@ def test_a_connection_lost_while_closing_costs_nothing(redis, proxy):
     assert numbers(redis) == [0]
 
 
-def test_a_server_killed_in_the_middle_comes_back_with_each_entry_once(home):
+@pytest.mark.parametrize("kind", [Producer, BulkProducer])
+def test_a_server_killed_in_the_middle_comes_back_with_each_entry_once(home, kind):
     def killing():
         """Kill the server between two batches, and twice at any moment."""
         for fields in readings(60_000):
@@ -258,7 +268,7 @@ def test_a_server_killed_in_the_middle_comes_back_with_each_entry_once(home):
 
     with connect() as client:
         first = server_pid(home)
-        with Producer(client, "s") as producer:
+        with kind(client, "s") as producer:
             assert producer.add_many(killing(), batch=500).count == 60_000
         assert server_pid(home) != first
         assert numbers(client) == list(range(60_000))
@@ -291,18 +301,18 @@ def kill_server(home):
 
 
 BATCHES = """
-import itertools
-from helpers import Producer, connect
-with Producer(connect(), "s") as producer:
+import itertools, sys, helpers
+with getattr(helpers, sys.argv[1])(helpers.connect(), "s") as producer:
     for number in itertools.count():
         producer.add_many([{"n": number}] * 200, batch=200)
 """
 
 
-def test_a_producer_that_is_killed_leaves_whole_batches(redis):
+@pytest.mark.parametrize("kind", ["Producer", "BulkProducer"])
+def test_a_producer_that_is_killed_leaves_whole_batches(redis, kind):
     for _ in range(3):
         redis.delete("s")
-        process = subprocess.Popen([sys.executable, "-c", BATCHES])
+        process = subprocess.Popen([sys.executable, "-c", BATCHES, kind])
         try:
             wait_until(lambda: redis.xlen("s") > 2000)
         finally:

@@ -11,14 +11,14 @@ from contextlib import contextmanager
 import nbformat
 import psutil
 import pytest
-from playwright.sync_api import BrowserContext, Page, Request, expect
+from playwright.sync_api import Request, expect
 from redis import Redis
 
 from helpers import connect_async
 from helpers.wiki import Counters, Feed, Publisher, Replay, Subscriber
 from helpers.wiki.page import TITLE, serve
 from helpers.wiki.synthetic import SHARES
-from tests.browser import Notebook, chromium_at_work, in_browser, jupyterlab
+from tests.browser import Notebook, in_browser, jupyterlab
 
 pytestmark = in_browser
 
@@ -62,18 +62,6 @@ def replay(redis: Redis) -> Iterator[Replay]:
     """A feed that flows into the counters."""
     with Replay(rate=100) as feed, pipeline(feed.url):
         yield feed
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[BrowserContext]:
-    with chromium_at_work() as one:
-        yield one
-
-
-@pytest.fixture
-def page(browser: BrowserContext) -> Iterator[Page]:
-    with browser.new_page() as one:
-        yield one
 
 
 def picture(page, *texts):

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import threading
 import time
 import webbrowser
-from collections.abc import Callable, Coroutine, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Coroutine
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
@@ -25,6 +26,7 @@ from helpers.clock import ms_of, utc_now
 from helpers.connect import connect, connect_async
 from helpers.database import clean
 from helpers.errors import CourseError
+from helpers.signals import stopping
 from helpers.wiki.counters import HISTORY_S, INTERVAL_S, Counters
 from helpers.wiki.names import KEPT, RATE, WIKI, WIKIMEDIA
 
@@ -61,9 +63,10 @@ def replay(
     from helpers.wiki.replay import Faults, Replay
 
     faults = Faults(cut=cut, malformed=malformed, burst_s=burst)
-    with Replay(rate=rate, seed=seed, port=port, faults=faults) as feed, _until_ctrl_c() as asked:
+    asked = threading.Event()
+    with Replay(rate=rate, seed=seed, port=port, faults=faults) as feed, stopping(asked.set):
         out.print(f"{rate:g} synthetic events a second at {feed.url}")
-        while not asked():
+        while not asked.is_set():
             time.sleep(LOOK_S)
 
 
@@ -122,10 +125,11 @@ def dashboard(
 
     zone(tz)
     out.print("Starting the dashboard; Ctrl-C ends it …")
-    with serve(port=port, tz=tz) as page, _until_ctrl_c() as asked:
+    asked = threading.Event()
+    with serve(port=port, tz=tz) as page, stopping(asked.set):
         out.print(page.url)
         _open(page.url, no_browser)
-        while not asked() and page.process.alive:
+        while not asked.is_set() and page.process.alive:
             time.sleep(LOOK_S)
 
 
@@ -148,8 +152,9 @@ def demo(
     counters = Counters(interval, HISTORY_S)
     expect_through(through)
     zone(tz)
+    asked = threading.Event()
     with ExitStack() as all_of_it:
-        asked = all_of_it.enter_context(_until_ctrl_c())
+        all_of_it.enter_context(stopping(asked.set))
         url = WIKIMEDIA if live else all_of_it.enter_context(Replay(rate=rate)).url
         Feed(url, contact=contact)  # says at once what would be wrong with it
         client = all_of_it.enter_context(connect())
@@ -181,11 +186,11 @@ def clear() -> None:
     out.print("Deleted the stream, the counters, and the publisher's place.")
 
 
-def _watch(crew: Crew, progress: Callable[[], str], asked: Callable[[], bool]) -> None:
+def _watch(crew: Crew, progress: Callable[[], str], asked: threading.Event) -> None:
     """Show how it goes until somebody asks for the end, and pass on what the crew has to say."""
     told = dict.fromkeys(crew, 0)  # lines
     with Live(console=out, auto_refresh=False) as line:
-        while not asked():
+        while not asked.is_set():
             _revive(crew)
             for name, process in crew.items():
                 said = process.output().splitlines()
@@ -244,21 +249,6 @@ async def _report(done: Callable[[], int]) -> None:
         if (now := done()) > before:
             out.print(f"{now:,} {SO_FAR}, {(now - before) / REPORT_S:,.0f} a second")
             before = now
-
-
-@contextmanager
-def _until_ctrl_c() -> Iterator[Callable[[], bool]]:
-    """Inside the block, SIGINT and SIGTERM only make the function that it gives say True."""
-    heard: list[int] = []
-    before = {
-        number: signal.signal(number, lambda number, _: heard.append(number))
-        for number in (signal.SIGINT, signal.SIGTERM)
-    }
-    try:
-        yield lambda: bool(heard)
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _kind(through: str) -> str:
