@@ -15,6 +15,7 @@ import redis.asyncio
 from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import ExponentialWithJitterBackoff
 from redis.connection import HiredisRespSerializer
+from redis.driver_info import DriverInfo
 from redis.maint_notifications import MaintNotificationsConfig
 from redis.retry import Retry
 
@@ -23,6 +24,8 @@ from helpers.home import hidden_folder
 from helpers.server import OwnServer, find_server
 
 CONNECT_TIMEOUT_S = 5.0
+
+_DRIVER = DriverInfo()  # else redis-py looks its own version up on disk for every connection
 
 
 def connect(*, retries: int = 0) -> redis.Redis:
@@ -101,7 +104,8 @@ def settings() -> dict[str, Any]:
 
 
 def _connection(own: bool, kind: type) -> dict[str, Any]:
-    return {"connection_class": kind, "folder": hidden_folder()} if own else {}
+    ours = {"connection_class": kind, "folder": hidden_folder()} if own else {}
+    return {"driver_info": _DRIVER} | ours
 
 
 def _address() -> tuple[str, bool]:

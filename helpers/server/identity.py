@@ -42,6 +42,7 @@ def probe(url: str) -> redis.Redis:
         decode_responses=True,
         protocol=2,
         retry=Retry(NoBackoff(), 0),
+        driver_info=None,  # to say who asks would be two more commands
         socket_timeout=ANSWER_TIMEOUT_S,
         socket_connect_timeout=ANSWER_TIMEOUT_S,
     )
