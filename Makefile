@@ -1,6 +1,6 @@
 # `make` alone explains what there is.
 .DEFAULT_GOAL := help
-.PHONY: help lab test env lint labs lessons soak test-all clean
+.PHONY: help lab test env lint bench labs lessons soak test-all clean
 
 PYTHONS := python3 python3.14 python3.13 python3.12 python3.11
 NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
@@ -30,6 +30,9 @@ lint: $(VENV)/.test  ## check style and types
 	@$(BIN)/ruff format --quiet --check .
 	@$(BIN)/mypy --no-error-summary
 
+bench: $(VENV)/.lab  ## measure how fast everything goes on this machine; ARGS=--quick is shorter
+	@$(BIN)/course bench $(ARGS)
+
 labs: $(VENV)/.test  ## for authors: write labs/ anew from solutions/
 	@$(BIN)/python -m helpers.authoring.labs
 
@@ -42,10 +45,11 @@ lessons: $(VENV)/.test labs  ## for authors: format and run lessons and solution
 soak: $(VENV)/.test  ## for authors: kill and pause workers and a server, 550 times in a few minutes
 	@for s in $(SOAKS); do $(BIN)/python -m tests.$$s $(ARGS) || exit 1; done
 
-test-all:  ## run all tests on every Python from 3.11 up that this machine has
+test-all:  ## run all tests, with all answers to labs, on every Python from 3.11 up that there is
 	@for p in python3.11 python3.12 python3.13 python3.14; do \
 	  if $$p -c '$(NEW_ENOUGH)' >/dev/null 2>&1; then \
-	    echo "=== $$p"; $(MAKE) --no-print-directory test PYTHON=$$p VENV=.venv-$$p || exit 1; \
+	    echo "=== $$p"; $(MAKE) --no-print-directory test PYTHON=$$p VENV=.venv-$$p \
+	      ARGS="--all-answers $(ARGS)" || exit 1; \
 	  else echo "=== $$p is not on this machine: skipped"; fi; done
 
 clean:  ## end the server and remove the environments; lessons, labs and data stay

@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import tempfile
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from helpers import connect, delivery
 from helpers.checks import progress
 from helpers.database import MARK
 from helpers.server import OwnServer
+from tests.points import thin_out
 from tests.servers import SERVERS, program
 
 _home = pytest.StashKey[Path]()
@@ -24,7 +26,14 @@ _home = pytest.StashKey[Path]()
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--server", choices=SERVERS, default="valkey", help="which one to test on")
-    parser.addoption("--not-first", action="store_true", help="leave out the tests marked once")
+    parser.addoption(
+        "--not-first",
+        action="store_true",
+        help="leave out the tests marked once, and strike at some points only",
+    )
+    parser.addoption(
+        "--all-answers", action="store_true", help="try those answers to labs too that are alike"
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -36,6 +45,8 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ.pop("REDIS_URL", None)
     os.environ["COURSE_HOME"] = str(home)
     os.environ["COURSE_SERVER"] = program(config.getoption("--server")) or "missing"
+    if config.getoption("--not-first"):
+        thin_out(list(SERVERS).index(config.getoption("--server")) - 1)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
@@ -49,6 +60,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         dropped = [item for item in items if item.get_closest_marker("once")]
         items[:] = [item for item in items if not item.get_closest_marker("once")]
         config.hook.pytest_deselected(items=dropped)
+    _sort_by_file(items)
+
+
+def _sort_by_file(items: list[pytest.Item]) -> None:
+    """The files that take longest first, else one would run alone at the end; then the largest."""
+    number = Counter(item.path for item in items)
+    early = {item.path for item in items if item.get_closest_marker("early")}
+    items.sort(key=lambda one: (one.path not in early, -number[one.path], str(one.path)))
 
 
 @pytest.fixture

@@ -25,6 +25,7 @@ COURSE_KEYS = (
     "course:*",
     "lesson*",
     "lab[0-9][0-9]:*",
+    "bench:*",
     "reader:*",
     "temps:*",
     "{temps:averages}:*",

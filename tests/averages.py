@@ -35,6 +35,7 @@ from helpers.partitions import (
     start_of,
 )
 from tests.consumers import until
+from tests.points import points
 
 SECOND, MINUTE, HOUR = 1000, 60_000, 3_600_000
 GRACE_S = 600.0
@@ -164,9 +165,11 @@ def forget(client: Any) -> None:
 def every_command(proxy: Proxy, fault: Fault, prepare: Any) -> Iterator[int]:
     """Arm a fault at the first command, at the second one, … until there is none to strike.
 
+    On a server that is not the first one, at some of them: see `tests.points`.
+
     The one who asks lets something work through the proxy each time.
     """
-    for number in count(1):
+    for number in points(count(1)):
         prepare()
         proxy.reset()
         proxy.arm(fault, number)

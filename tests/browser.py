@@ -12,15 +12,17 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 from urllib.request import urlopen
 
 import pytest
-from playwright.sync_api import BrowserContext, Page, sync_playwright
+from playwright.sync_api import BrowserContext, Page, expect, sync_playwright
 
 from helpers.home import CHECKOUT
 
 START_LIMIT_S = 60
 RUN_LIMIT_S = 90
+LIMIT_MS = 30_000
 TOKEN = "browser-test"
 
 
@@ -32,6 +34,7 @@ def chromium() -> str | None:
 
 in_browser = [
     pytest.mark.once,
+    pytest.mark.early,
     pytest.mark.timeout(240),
     pytest.mark.skipif(chromium() is None, reason="SKIPPED: there is no chromium on this machine"),
 ]
@@ -85,18 +88,51 @@ def chromium_at_work() -> Iterator[BrowserContext]:
         browser.close()
 
 
+def open_jupyterlab(page: Page, url: str) -> None:
+    """Load JupyterLab, without what was open in it."""
+    page.goto(f"{url}/lab?token={TOKEN}&reset")
+    until(page, _LAB_IS_READY)
+
+
+def close_notebooks(page: Page) -> None:
+    """Close what is open in JupyterLab, and keep nothing of what was changed."""
+    page.evaluate(_CLOSE_ALL)
+
+
+def until(page: Page, condition: str, given: Any = None) -> None:
+    """Ask again and again until a piece of JavaScript says true."""
+    deadline = time.monotonic() + RUN_LIMIT_S
+    while time.monotonic() < deadline:
+        page.wait_for_timeout(200)
+        if page.evaluate(condition, given):
+            return
+    raise AssertionError(f"Not within {RUN_LIMIT_S} s: {condition}")
+
+
+def picture(page: Page, *texts: str) -> None:
+    """Wait until the text of a picture on the page says all this."""
+    for text in texts:
+        shown = page.locator(f'img[alt*="{text}"]')
+        expect(shown).to_be_visible(timeout=LIMIT_MS)
+
+
+def status(page: Page, said: str) -> None:
+    """Wait until the line that tells how it goes says this."""
+    expect(page.get_by_role("status")).to_contain_text(said, timeout=LIMIT_MS)
+
+
 class Notebook:
     """One notebook, open in JupyterLab."""
 
-    def __init__(self, page: Page, url: str, path: str) -> None:
+    def __init__(self, page: Page, path: str) -> None:
         self.page = page
-        page.goto(f"{url}/lab/tree/{path}?token={TOKEN}&reset")
-        self._until(_KERNEL_ANSWERS)
+        self._command("docmanager:open", {"path": path, "factory": "Notebook"})
+        until(page, _KERNEL_ANSWERS, path)
 
     def run_all(self) -> None:
         """Run all cells, and wait until the last one has ended."""
         self._command("notebook:run-all-cells")
-        self._until(_ALL_CELLS_RAN)
+        until(self.page, _ALL_CELLS_RAN)
 
     def set_cell(self, number: int, source: str) -> None:
         """Replace the source of a cell."""
@@ -109,7 +145,7 @@ class Notebook:
     def run_cell(self, number: int) -> str:
         """Run one cell, and give the text of its output."""
         self.start_cell(number)
-        self._until(_KERNEL_IS_IDLE)
+        until(self.page, _KERNEL_IS_IDLE)
         return self.output(number)
 
     def start_cell(self, number: int) -> None:
@@ -124,7 +160,7 @@ class Notebook:
     def interrupt(self) -> None:
         """Press the stop button, and wait for the kernel to be free."""
         self._command("notebook:interrupt-kernel")
-        self._until(_KERNEL_IS_IDLE)
+        until(self.page, _KERNEL_IS_IDLE)
 
     def images(self, number: int) -> int:
         """How many pictures with something in them a cell shows."""
@@ -173,23 +209,31 @@ class Notebook:
         )
         self.page.wait_for_timeout(500)
 
-    def _command(self, name: str) -> None:
+    def _command(self, name: str, given: dict[str, str] | None = None) -> None:
         """Start a command; its promise may never settle, so nobody waits for it."""
-        self.page.evaluate("name => { window.jupyterapp.commands.execute(name); }", name)
+        self.page.evaluate(
+            "([name, given]) => { window.jupyterapp.commands.execute(name, given); }",
+            [name, given or {}],
+        )
 
-    def _until(self, condition: str) -> None:
-        """Ask again and again until a piece of JavaScript says true."""
-        deadline = time.monotonic() + RUN_LIMIT_S
-        while time.monotonic() < deadline:
-            self.page.wait_for_timeout(200)
-            if self.page.evaluate(condition):
-                return
-        raise AssertionError(f"Not within {RUN_LIMIT_S} s: {condition}")
 
+_LAB_IS_READY = """async () => {
+    await window.jupyterapp?.restored;
+    return window.jupyterapp?.commands.hasCommand('notebook:run-all-cells') ?? false;
+}"""
+
+_CLOSE_ALL = """() => {
+    for (const widget of [...window.jupyterapp.shell.widgets('main')]) {
+        if (widget.context) widget.context.model.dirty = false;
+        widget.close();
+    }
+}"""
 
 # A light that says idle is not enough: the kernel has to answer a question.
-_KERNEL_ANSWERS = """async () => {
-    const session = window.jupyterapp?.shell.currentWidget?.sessionContext;
+_KERNEL_ANSWERS = """async path => {
+    const shown = window.jupyterapp.shell.currentWidget;
+    if (shown?.context?.path !== path) return false;
+    const session = shown.sessionContext;
     const kernel = session?.session?.kernel;
     if (!session?.isReady || kernel?.connectionStatus !== 'connected') return false;
     const late = new Promise(resolve => setTimeout(() => resolve(null), 2000));

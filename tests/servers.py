@@ -41,6 +41,8 @@ def main() -> int:
     ran: list[str] = []
     failed: list[str] = []
     missing: list[str] = []
+    # Hundreds of processes import the helpers: each would compile them anew.
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
     for name, what in SERVERS.items():
         path = program(name)
         version = program_version(path) if path else ()
@@ -50,8 +52,9 @@ def main() -> int:
         label = f"{what} ({'.'.join(map(str, version))})"
         print(f"\n=== {label}", flush=True)
         command = [sys.executable, "-m", "pytest", "--quiet", "-n", WORKERS, "--dist", "loadfile"]
-        command += ["--nbval", f"--server={name}", *(["--not-first"] if ran or failed else [])]
-        code = subprocess.run([*command, *sys.argv[1:]], check=False).returncode
+        command += ["--no-loadscope-reorder", "--nbval", f"--server={name}"]
+        command += ["--not-first"] if ran or failed else []
+        code = subprocess.run([*command, *sys.argv[1:]], env=environment, check=False).returncode
         (failed if code else ran).append(label)
     for heading, names in (
         ("passed on", ran),

@@ -61,6 +61,7 @@ from tests.averages import (
 )
 from tests.consumers import blocked, until
 from tests.lives import Life
+from tests.points import times
 
 DAY_OVER = "it came late: its day was over"
 LATER = at(9)  # everything that the tests write is over by then
@@ -642,7 +643,9 @@ class Oracle:
 
 
 @settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=times(40),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(happenings)
 def test_each_reading_counts_once_or_is_set_aside_whenever_it_comes(redis, some):

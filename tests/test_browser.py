@@ -1,25 +1,36 @@
 """JupyterLab in a browser: lessons run, labs answer, and bob is killed in front of the class.
 
-One JupyterLab and one browser serve all of them, since these take longest: so all stand here.
+One JupyterLab, on one page of one browser, serves all of them, since to load it takes longest: so
+all stand here.
 """
 
 from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from typing import Any
 
 import nbformat
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Page, expect
 
 from helpers.home import CHECKOUT
 from helpers.views.theatre.stage import IDLE_MS
-from tests.browser import Notebook, in_browser, jupyterlab
+from tests.browser import (
+    LIMIT_MS,
+    Notebook,
+    close_notebooks,
+    in_browser,
+    jupyterlab,
+    open_jupyterlab,
+    picture,
+    status,
+)
 from tests.test_cli import until
+from tests.wiki import flowing
 
 pytestmark = in_browser
 
-LIMIT_MS = 30_000
 THEATRE = [
     "%load_ext helpers\n"
     "from helpers import connect\n"
@@ -29,44 +40,66 @@ THEATRE = [
     "theatre.snapshot()",
     "theatre.close()",
 ]
+DASHBOARD = [
+    "from helpers.wiki import Dashboard",
+    'dashboard = Dashboard(tz="Asia/Kolkata", stale_after_s=2)\ndashboard',
+    "6 * 7",
+    "dashboard.close()",
+]
 
 
 @pytest.fixture(scope="module")
 def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """JupyterLab on a copy of the notebooks, and one with a theatre in it."""
+    """JupyterLab on a copy of the notebooks, and on two with widgets in them."""
     directory = tmp_path_factory.mktemp("lab")
     for folder in ("notebooks", "labs"):
         shutil.copytree(CHECKOUT / folder, directory / folder)
-    theatre = nbformat.v4.new_notebook(cells=list(map(nbformat.v4.new_code_cell, THEATRE)))
-    theatre.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3"}
-    nbformat.write(theatre, directory / "theatre.ipynb")
+    for name, cells in (("theatre", THEATRE), ("dashboard", DASHBOARD)):
+        notebook = nbformat.v4.new_notebook(cells=list(map(nbformat.v4.new_code_cell, cells)))
+        notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3"}
+        nbformat.write(notebook, directory / f"{name}.ipynb")
     with jupyterlab(directory) as address:
         yield address
+
+
+@pytest.fixture(scope="module")
+def lab(browser: Any, url: str) -> Iterator[Page]:
+    """A page with JupyterLab on it."""
+    with browser.new_page() as page:
+        open_jupyterlab(page, url)
+        yield page
+
+
+@pytest.fixture
+def page(lab: Page) -> Iterator[Page]:
+    """The same page for everybody, with no notebook open."""
+    yield lab
+    close_notebooks(lab)
 
 
 # ------------------------------------------------------------------ lessons and labs
 
 
-def test_lesson_01_runs_from_top_to_bottom_and_shows_its_pictures(page, url):
-    notebook = Notebook(page, url, "notebooks/01_append_and_range.ipynb")
+def test_lesson_01_runs_from_top_to_bottom_and_shows_its_pictures(page):
+    notebook = Notebook(page, "notebooks/01_append_and_range.ipynb")
     notebook.run_all()
     assert notebook.errors() == []
     assert "before dawn" in notebook.output(notebook.find("time_series"))
-    for picture in (notebook.find("time_series"), notebook.find("bars")):
-        assert notebook.images(picture) == 1
+    for drawn in (notebook.find("time_series"), notebook.find("bars")):
+        assert notebook.images(drawn) == 1
     assert page.locator("text=Jupyter news").count() == 0  # nothing pops up over the lesson
 
 
-def test_an_error_of_redis_is_two_lines_in_the_lesson(page, url):
-    notebook = Notebook(page, url, "notebooks/00_start_here.ipynb")
+def test_an_error_of_redis_is_two_lines_in_the_lesson(page):
+    notebook = Notebook(page, "notebooks/00_start_here.ipynb")
     notebook.run_all()
     shown = notebook.output(notebook.find("redis.append")).strip().splitlines()
     assert len(shown) == 2
     assert "WRONGTYPE" in shown[1]
 
 
-def test_a_lab_shows_blank_then_hint_then_tick(page, url):
-    notebook = Notebook(page, url, "labs/01_append_and_range.ipynb")
+def test_a_lab_shows_blank_then_hint_then_tick(page):
+    notebook = Notebook(page, "labs/01_append_and_range.ipynb")
     notebook.run_cell(notebook.find("%load_ext"))
     answer, check = notebook.find("^first_id = "), notebook.find(r"lab\.check\(1")
 
@@ -91,8 +124,8 @@ def test_a_lab_shows_blank_then_hint_then_tick(page, url):
 @pytest.mark.parametrize(
     "read", ["connect().xread", "await connect_async().xread"], ids=["blocked", "awaited"]
 )
-def test_the_stop_button_ends_a_read_with_one_sentence_and_the_kernel_goes_on(page, url, read):
-    notebook = Notebook(page, url, "labs/02_blocking_reads.ipynb")
+def test_the_stop_button_ends_a_read_with_one_sentence_and_the_kernel_goes_on(page, read):
+    notebook = Notebook(page, "labs/02_blocking_reads.ipynb")
     first, second = notebook.find("%load_ext"), notebook.find(r"lab\.check\(1")
     notebook.set_cell(first, "%load_ext helpers\nfrom helpers import connect, connect_async")
     notebook.run_cell(first)
@@ -123,8 +156,8 @@ def wait_for(page, *texts):
         expect(shown).to_be_visible(timeout=LIMIT_MS)
 
 
-def test_bob_is_killed_and_alice_takes_over(redis, page, url):
-    notebook = Notebook(page, url, "theatre.ipynb")
+def test_bob_is_killed_and_alice_takes_over(redis, page):
+    notebook = Notebook(page, "theatre.ipynb")
     notebook.run_cell(0)
     notebook.start_cell(1)
     wait_for(page, "has no entries yet", "alice, not started", "bob, not started")
@@ -161,3 +194,25 @@ def test_bob_is_killed_and_alice_takes_over(redis, page, url):
     notebook.run_cell(3)
     expect(page.get_by_role("status")).to_contain_text("closed")
     assert notebook.errors() == []
+
+
+# ------------------------------------------------------------------ the dashboard of lesson 07
+
+
+def test_the_dashboard_follows_the_feed_and_says_when_it_is_stale(redis, page):
+    with flowing() as replay:
+        notebook = Notebook(page, "dashboard.ipynb")
+        notebook.run_cell(0)
+        notebook.run_cell(1)
+        status(page, "Live")
+        picture(page, "Asia/Kolkata", "whole interval", "www.wikidata.org")
+        page.get_by_label("Wikis").select_option(["de.wikipedia.org", "all wikis"])
+        picture(page, "de.wikipedia.org")
+        assert "42" in notebook.run_cell(2)  # nothing holds up the kernel
+
+        replay.cut(for_s=60)
+        status(page, "Stale")
+        notebook.run_cell(1)  # again: the first dashboard ends
+        notebook.run_cell(3)
+        status(page, "closed")
+        assert notebook.errors() == []

@@ -75,6 +75,7 @@ def test_a_replay_serves_its_feed_and_says_where(redis):
 
 
 @pytest.mark.once
+@pytest.mark.early
 def test_a_demo_is_one_line_and_ctrl_c_ends_all_of_it(redis):
     with at_work("demo", "--no-browser", "--rate", "100") as demo:
         until(lambda: counted(redis) > 100)

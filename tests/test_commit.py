@@ -6,7 +6,8 @@ import pytest
 
 from helpers import commit, delivery
 from helpers.chaos import CLIENT, Crew, Proxy, Returned, Running
-from helpers.commit import effect_of, encode
+from helpers.commit import PORTION, effect_of, encode
+from helpers.delivery import MOST_RETRIES
 from helpers.entry import EntryId
 from helpers.errors import CourseError
 from tests.consumers import (
@@ -175,10 +176,11 @@ def test_data_that_cannot_be_sent_fails_its_entry_alone(redis, work, effect, rea
 
 def test_every_effect_of_a_large_batch_may_be_refused(redis):
     redis.set("totals", "no hash")
-    fill(redis, 3000)
-    counts = work(add_up, batch=3000, max_deliveries=2)
-    assert (counts.acked, counts.dead) == (0, 3000)
-    assert redis.xlen("{s}:g:dead") == 3000
+    many = max(PORTION, MOST_RETRIES) + 200
+    fill(redis, many)
+    counts = work(add_up, batch=many, max_deliveries=2)
+    assert (counts.acked, counts.dead) == (0, many)
+    assert redis.xlen("{s}:g:dead") == many
 
 
 # ------------------------------------------------------------------ deleting what is handled

@@ -40,6 +40,7 @@ from tests.consumers import (
     work_when_told_async,
 )
 from tests.lives import Life
+from tests.points import points
 
 pytestmark = pytest.mark.usefixtures("soon")
 
@@ -76,7 +77,7 @@ def assert_all_is_well(redis, note):
 )
 def test_a_lost_connection_at_any_command_costs_nothing(redis, work, fault):
     with Proxy() as proxy:
-        for at in range(1, 1000):
+        for at in points(range(1, 1000)):
             set_out(redis)
             proxy.reset()
             proxy.arm(fault, at)
@@ -201,7 +202,7 @@ def test_kill_9_between_any_two_commands_costs_nothing(redis, reborn):
     """Its process stands still before each of its commands in turn, and is killed there."""
     terms = {**TERMS, "min_idle_ms": 1} if reborn == "under another" else TERMS
     with Proxy() as proxy:
-        for at in range(1, 1000):
+        for at in points(range(1, 1000)):
             set_out(redis)
             proxy.reset()
             proxy.arm(Fault.FREEZE_BEFORE, at)

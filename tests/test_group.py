@@ -16,6 +16,7 @@ from helpers.entry import LAST
 from helpers.errors import CourseError, EntryIdError, GroupError, explain
 from helpers.group import COUNTED, AsyncGroup, Group, PendingSummary, lag_of
 from helpers.server import find_server
+from tests.points import times
 
 
 def fill(redis, count, start=1):
@@ -304,7 +305,7 @@ KINDS = ["add"] * 3 + ["read"] * 4 + ["delete", "trim to", "trim below", "move"]
 
 
 @settings(
-    max_examples=300,
+    max_examples=times(300),
     deadline=None,
     derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture],

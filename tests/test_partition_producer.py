@@ -38,6 +38,7 @@ from helpers.partitions.days import day_of_ms
 from helpers.partitions.producer import batches
 from helpers.patience import Patience
 from helpers.server import OwnServer
+from tests.points import points, times
 
 DAY = date(2100, 1, 1)
 NEXT = DAY + timedelta(days=1)
@@ -224,7 +225,9 @@ some_readings = st.lists(
 
 
 @settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=times(40),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(st.lists(st.tuples(st.integers(0, 1), some_readings, st.integers(1, 5)), max_size=5))
 def test_whatever_comes_from_whom_in_which_order_is_there_once(redis, calls):
@@ -277,7 +280,7 @@ def test_exactly_once_with_a_fault_at_any_command(redis, proxy, retries, fault):
     assert_exactly_once(redis, proxy, {}, retries=retries)
     commands = proxy.names
     assert commands.count("EVALSHA") >= 5
-    for at in (*range(1, len(commands) + 1), *OPENING):
+    for at in (*points(range(1, len(commands) + 1)), *OPENING):
         assert_exactly_once(redis, proxy, {at: fault}, retries=retries)
 
 
@@ -323,7 +326,7 @@ def test_a_producer_that_is_killed_at_any_command_leaves_nothing_for_ever(redis,
                 producer.add_many(todays[producer.written(day) :], batch=20)
 
     with Proxy() as proxy:
-        for at in count(1):
+        for at in points(count(1)):
             redis.delete(KEY, "temps:21000102", "{temps:21000102}:written", NOTES)
             redis.script_flush()
             proxy.reset()
@@ -734,7 +737,7 @@ def test_a_fill_that_is_killed_is_resumed(redis, nursery, fault):
         list(fill(client, days=2))
 
     with Proxy() as proxy:
-        for at in range(4, 26, 7):  # of 28 commands
+        for at in points(range(4, 26, 7)):  # of 28 commands
             redis.delete(KEY, "temps:21000102")
             proxy.reset()
             proxy.arm(fault, at)

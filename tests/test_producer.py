@@ -33,6 +33,7 @@ from helpers.errors import CourseError, EntryIdError, NotConfirmedError
 from helpers.patience import Patience
 from helpers.producer import Added, sends_again
 from helpers.server import OwnServer
+from tests.points import points, times
 
 MEMORY = "{s}:producers"
 OPENING = ("HELLO", "CLIENT SETINFO", ("CLIENT SETINFO", 2))  # with which redis-py connects
@@ -110,14 +111,16 @@ def test_exactly_once_with_a_fault_at_any_command(redis, proxy, run, retries, fa
     assert_exactly_once(redis, proxy, run, {}, retries=retries)
     commands = proxy.names
     assert commands.count("EVALSHA") >= 5
-    for at in (*range(1, len(commands) + 1), *OPENING):
+    for at in (*points(range(1, len(commands) + 1)), *OPENING):
         assert_exactly_once(redis, proxy, run, {at: fault}, retries=retries)
 
 
 @both
 @with_and_without_retries
 @settings(
-    max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=times(12),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(
     faults=st.dictionaries(

@@ -19,6 +19,7 @@ from helpers.chaos import LOSSES, Fault, Proxy
 from helpers.errors import CheckpointError, CourseError, EntryIdError
 from helpers.patience import Patience
 from helpers.server import OwnServer, find_server
+from tests.points import points
 
 FAST = {"block_ms": 20}
 
@@ -472,7 +473,7 @@ def test_a_fault_at_any_command_costs_nothing(redis, proxy, fault):
         assert position(redis) == redis.xinfo_stream("s")["last-generated-id"]
 
     run()
-    for at in (*range(1, commands + 1), "HELLO", "CLIENT SETINFO"):
+    for at in (*points(range(1, commands + 1)), "HELLO", "CLIENT SETINFO"):
         run(at)
 
 
@@ -487,7 +488,7 @@ def test_the_same_under_asyncio(redis, proxy):
         assert position(redis) == "3-0"
 
     fill(redis, 3)
-    for at in (*range(1, 8), "HELLO", "CLIENT SETINFO"):
+    for at in (*points(range(1, 8)), "HELLO", "CLIENT SETINFO"):
         asyncio.run(run(at))
 
 

@@ -17,6 +17,7 @@ from helpers.wiki.change import CANARY, change_from, change_in
 from helpers.wiki.names import GROUP, place_key
 from tests.averages import every_command, standing
 from tests.lives import Life
+from tests.points import times
 from tests.wiki import (
     EDIT,
     BadServer,
@@ -264,7 +265,7 @@ def test_a_zombie_whose_successor_took_over_publishes_nothing_and_says_so(
             told.append(asyncio.run(main()))
             assert ears.heard == changes_of(replay, MANY), (number, proxy.names)
     errors = [error for error in told if error]
-    assert len(errors) >= MANY // BATCH
+    assert len(errors) >= times(MANY // BATCH)
     assert {type(error) for error in errors} == {PublisherError}
     assert str(errors[0]) == (
         "Another publisher of 'wiki' took over: stop one of them, or every change would be "

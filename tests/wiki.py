@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from contextlib import aclosing, asynccontextmanager, contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
@@ -209,6 +210,32 @@ def everlasting(client: Any) -> list[str]:
     keys = [*client.scan_iter("*ev*"), *client.scan_iter("*known_domains"),
             *client.scan_iter("*:place")]  # fmt: skip
     return [key for key in keys if client.ttl(key) == -1]
+
+
+@contextmanager
+def flowing(rate: float = 100) -> Iterator[Replay]:
+    """A feed that flows into the counters: publisher and subscriber work in a thread."""
+    loop, stop = asyncio.new_event_loop(), asyncio.Event()
+
+    async def work(feed: str) -> None:
+        async with connect_async() as client, connect_async() as other:
+            subscriber = Subscriber(client, counters=Counters(interval_s=1, history_s=120))
+            publisher = Publisher(other, Feed(feed))
+            working = asyncio.gather(subscriber.run(), publisher.run())
+            await stop.wait()
+            publisher.stop()
+            subscriber.stop()
+            await working
+
+    with Replay(rate=rate) as replay:
+        thread = threading.Thread(target=loop.run_until_complete, args=[work(replay.url)])
+        thread.start()
+        try:
+            yield replay
+        finally:
+            loop.call_soon_threadsafe(stop.set)
+            thread.join()
+            loop.close()
 
 
 # ------------------------------------------------------------------ for processes of their own

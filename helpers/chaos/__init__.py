@@ -2,12 +2,14 @@
 
 Crew, start         functions and programs at work, in processes of their own
 Proxy, Fault        lost replies, broken connections, commands that stand still
+Distance            a server that is far away
 SpareServer         a server that nobody else uses
 """
 
 from __future__ import annotations
 
 from helpers.chaos.crew import Crew, course, start
+from helpers.chaos.distance import Distance
 from helpers.chaos.outcome import CLIENT, CannotTravel, Failure, Outcome, Returned, Unfinished
 from helpers.chaos.process import Process
 from helpers.chaos.proxy import LOSSES, Fault, Proxy
@@ -19,6 +21,7 @@ __all__ = [
     "LOSSES",
     "CannotTravel",
     "Crew",
+    "Distance",
     "Failure",
     "Fault",
     "Outcome",

@@ -7,7 +7,7 @@ import sys
 
 from rich.markup import escape
 
-from helpers.cli import groups, partitions, place, streams, wiki
+from helpers.cli import bench, groups, partitions, place, streams, wiki
 from helpers.cli.console import EXPECTED, commands, err
 
 INTERRUPTED = 130  # what a shell expects of a program that Ctrl-C ended
@@ -24,6 +24,7 @@ app.add_typer(groups.group_commands, name="group")
 app.add_typer(groups.dead_letter_commands, name="deadletters")
 app.add_typer(partitions.partition_commands, name="partitions")
 app.add_typer(wiki.wiki_commands, name="wiki")
+app.command()(bench.bench)
 
 
 def main() -> None:

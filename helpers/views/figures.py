@@ -13,6 +13,7 @@ import matplotlib.dates as dates
 from IPython.display import Markdown, display
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
 
 # Okabe and Ito's colours: told apart by colour-blind readers, and in grey.
 BLUE, ORANGE, GREEN, PURPLE = "#0072b2", "#e69f00", "#009e73", "#cc79a7"
@@ -165,6 +166,79 @@ def lifetimes(rows: Mapping[str, tuple[datetime, datetime, datetime]], *, title:
     axes.xaxis.set_major_formatter(dates.DateFormatter("%-d %b", tz=UTC))
     axes.set_xlabel("time, UTC")
     axes.invert_yaxis()
+    return figure
+
+
+def ladder(
+    rates: Mapping[str, tuple[float, float, float]],
+    *,
+    limit: tuple[str, float],
+    unit: str,
+    title: str,
+) -> Figure:
+    """A bar a name on a log axis: the median, a whisker from least to most, and a limit as line."""
+    figure, axes = _canvas(title, height=1.3 + 0.36 * len(rates))
+    for row, (median, low, high) in enumerate(rates.values()):
+        axes.barh(row, median, color=BLUE, height=0.65)
+        axes.plot([low, high], [row, row], color="black", linewidth=1.2)
+        clear = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1}
+        axes.text(high * 1.08, row, f"{median:,.0f}", va="center", bbox=clear)
+    axes.set_yticks(range(len(rates)), list(rates))
+    name, most = limit
+    axes.axvline(most, color=ORANGE, linewidth=2.5)
+    axes.text(most, -0.75, f"{name}: {most:,.0f} ", color="#a66a00", ha="right", weight="bold")
+    axes.set_xscale("log")
+    least = min(low for _, low, _ in rates.values())
+    axes.set_xlim(10 ** math.floor(math.log10(least)), most * 4)
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.10g}")
+    axes.set_ylim(len(rates) - 0.5, -1.1)
+    axes.set_xlabel(f"{unit}, log axis")
+    return figure
+
+
+def log_curves(
+    measured: Mapping[str, Sequence[tuple[float, float]]],
+    *,
+    dashed: Mapping[str, Sequence[tuple[float, float]]] | None = None,
+    title: str,
+    x: str,
+    y: str,
+) -> Figure:
+    """Lines with points on two log axes, each with a name in the legend; dashed ones without."""
+    figure, axes = _canvas(title, height=3.8)
+    colours = (BLUE, ORANGE, GREEN, PURPLE)
+    for colour, (name, points) in zip(colours, measured.items(), strict=False):
+        axes.plot(*zip(*points, strict=True), "o-", color=colour, linewidth=2, label=name)
+    for name, points in (dashed or {}).items():
+        axes.plot(*zip(*points, strict=True), "--", color="black", linewidth=1.5, label=name)
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.set_major_formatter(lambda value, _: f"{value:,.10g}")
+        axis.set_minor_formatter(NullFormatter())
+    axes.grid(axis="y", alpha=0.25)
+    axes.legend(frameon=False)
+    axes.set_xlabel(f"{x}, log axis")
+    axes.set_ylabel(f"{y}, log axis")
+    return figure
+
+
+def distributions(samples: Mapping[str, Sequence[float]], *, unit: str, title: str) -> Figure:
+    """For each name the share of its samples that lie below a value, on a log axis."""
+    figure, axes = _canvas(title, height=3.4)
+    for colour, (name, values) in zip((BLUE, ORANGE, GREEN, PURPLE), samples.items(), strict=False):
+        ordered = sorted(values)
+        shares = [100 * (place + 1) / len(ordered) for place in range(len(ordered))]
+        axes.step(ordered, shares, color=colour, linewidth=2, label=name, where="post")
+    for share in (50, 99):
+        axes.axhline(share, color="grey", linewidth=0.8, linestyle=":")
+    axes.set_yticks([0, 25, 50, 75, 99])
+    axes.set_xscale("log")
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.10g}")
+    axes.set_xlabel(f"{unit}, log axis")
+    axes.set_ylabel("% that took no longer")
+    axes.legend(frameon=False, loc="lower right")
     return figure
 
 

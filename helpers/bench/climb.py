@@ -1,0 +1,98 @@
+"""The ladder as a lesson climbs it: rung by rung, timed live, into one picture."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import redis
+
+from helpers.bench.ladder import LADDER, LIMIT, Entries, Rung, rate
+from helpers.bench.limit import limit_of
+from helpers.bench.rounds import Figure, Path, Rounds
+from helpers.database import clean
+from helpers.errors import CourseError
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure as Picture
+
+ROUNDS = 3
+SLOW = 400  # entries that go one by one
+
+
+class Climb:
+    """Times rungs of the ladder, and remembers them.
+
+    climb = Climb(redis, "chennai", entries)
+    climb.take("redis-py, one at a time", "pipelines of 10")
+    climb.picture()
+    """
+
+    def __init__(
+        self,
+        client: redis.Redis,
+        stream: str,
+        entries: Entries,
+        *,
+        slow: int = SLOW,
+        rungs: Sequence[Rung] = LADDER,
+    ) -> None:
+        """Prepare to climb; the server's own limit is measured first.
+
+        Args:
+            client: a client from `connect()`.
+            stream: the key of a stream, which each rung writes anew.
+            entries: what a rung appends; a slow one only the first of them.
+            slow: so many.
+            rungs: the ladder.
+        """
+        self._client, self._stream, self._entries, self._slow = client, stream, entries, slow
+        self._rungs = {rung.name: rung for rung in rungs}
+        measured, self.limit_is = limit_of(client)
+        clean(client, stream)
+        self.limit = measured(stream, entries[0])
+        clean(client, stream)
+        self.taken: dict[str, Figure] = {}
+
+    def take(self, *names: str, rounds: int = ROUNDS) -> Rounds:
+        """Time rungs beside each other, and say what came out.
+
+        Raises:
+            CourseError: there is no such rung.
+        """
+        if unknown := [name for name in names if name not in self._rungs]:
+            raise CourseError(f"There is no rung {unknown[0]!r}: choose {', '.join(self._rungs)}.")
+        taken = Rounds.take({name: self._path(self._rungs[name]) for name in names}, rounds)
+        self.taken |= taken.figures()
+        for name in names:
+            print(f"{name:28}{taken[name].median:10,.0f} entries a second")
+        return taken
+
+    def picture(
+        self,
+        rates: Mapping[str, float] | None = None,
+        *,
+        title: str = "How many readings a second?",
+    ) -> Picture:
+        """All rungs that were taken, or these rates, with the server's own limit."""
+        from helpers.views.figures import ladder  # matplotlib takes a second
+
+        if rates is None:
+            taken = [name for name in self._rungs if name in self.taken]
+            bars = {name: _spread(self.taken[name]) for name in taken}
+        else:
+            bars = {name: (rate, rate, rate) for name, rate in rates.items()}
+        return ladder(bars, limit=(LIMIT, self.limit), unit="entries a second", title=title)
+
+    def _path(self, rung: Rung) -> Path:
+        share = self._entries[: self._slow] if rung.share == "slow" else self._entries
+
+        def go() -> float:
+            clean(self._client, self._stream)
+            return rate(rung, self._client, self._stream, share)
+
+        return go
+
+
+def _spread(figure: Figure) -> tuple[float, float, float]:
+    return figure.median, figure.low, figure.high

@@ -1,0 +1,171 @@
+"""Reading a stream back: what a reply that holds more entries is worth, and what groups cost."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
+from itertools import islice
+from typing import Any
+
+import redis
+
+from helpers.bench.rounds import Part, Path, Rounds, Tick, silent, stopwatch
+from helpers.bench.scale import Scale
+from helpers.bulk import BulkProducer
+from helpers.consumer import Consumer, Handler
+from helpers.database import clean
+from helpers.entry import Entry
+from helpers.group import Group
+from helpers.scan import scan
+from helpers.weather import measurements
+
+Found = Sequence[Any]  # entries
+Way = Callable[[redis.Redis, str], Found]
+
+STREAM, SHORT, GROUP = "bench:readings", "bench:few_readings", "bench"
+COUNTS = (1, 10, 100, 1000)
+FEW = 10  # entries a reply; with no more than these a path reads the short stream
+BATCH = 1000  # the Consumer's best, see `measure_group`
+
+
+def by_xrange(redis: redis.Redis, stream: str, page: int = 1000) -> Found:
+    """XRANGE, each page from behind the last ID of the one before."""
+    found: list[Any] = []
+    start = "-"
+    while True:
+        reply: Any = redis.xrange(stream, start, count=page)
+        if not reply:
+            return found
+        found += reply
+        last, _ = reply[-1]
+        start = f"({last}"
+
+
+def by_scan(redis: redis.Redis, stream: str) -> Found:
+    """The same by `scan`, which makes an Entry of each."""
+    return list(scan(redis, stream))
+
+
+def by_xread(redis: redis.Redis, stream: str, count: int) -> Found:
+    """XREAD from the last ID on, until there is nothing more."""
+    found: list[Any] = []
+    last = "0"
+    while True:
+        reply: Any = redis.xread({stream: last}, count=count)
+        if not reply:
+            return found
+        found += reply[stream]
+        last, _ = reply[stream][-1]
+
+
+def by_xreadgroup(redis: redis.Redis, stream: str, count: int) -> Found:
+    """XREADGROUP, and one XACK for all entries of a reply."""
+    found: list[Any] = []
+    while True:
+        reply: Any = redis.xreadgroup(GROUP, "alice", {stream: ">"}, count=count)
+        if not reply:
+            return found
+        found += reply[stream]
+        redis.xack(stream, GROUP, *(entry_id for entry_id, _ in reply[stream]))
+
+
+def by_consumer(
+    redis: redis.Redis, stream: str, batch: int = BATCH, handler: Handler | None = None
+) -> Found:
+    """A Consumer whose handler does nothing: it acknowledges each entry after its handler."""
+    consumer = Consumer(redis, stream, GROUP, handler or _nothing, name="alice", batch=batch)
+    return range(consumer.run(drain=True, signals=False).acked)
+
+
+def _nothing(entry: Entry) -> None:
+    return None
+
+
+SCAN, CONSUMER = "scan", "Consumer"
+READING: dict[str, Way] = {
+    "XRANGE, pages of 1,000": by_xrange,
+    SCAN: by_scan,
+    **{f"XREAD COUNT {count:,}": partial(by_xread, count=count) for count in COUNTS},
+}
+IN_GROUP: dict[str, Way] = {
+    **{
+        f"XREADGROUP COUNT {count:,} and XACK": partial(by_xreadgroup, count=count)
+        for count in COUNTS
+    },
+    CONSUMER: by_consumer,
+}
+ONE = "XREADGROUP COUNT 1 and XACK"
+
+
+@contextmanager
+def filled(client: redis.Redis, scale: Scale) -> Iterator[None]:
+    """The two streams, while the block lasts."""
+    try:
+        for stream, count in ((STREAM, scale.readings), (SHORT, scale.slow)):
+            clean(client, stream)
+            with BulkProducer(client, stream) as producer:
+                producer.add_many(islice(measurements("chennai"), count))
+        yield
+    finally:
+        clean(client, STREAM, SHORT)
+
+
+def stream_of(way: Way) -> str:
+    """Which stream a way reads: with few entries a reply the long one takes too long."""
+    count = way.keywords["count"] if isinstance(way, partial) else max(COUNTS)
+    return SHORT if count <= FEW else STREAM
+
+
+def measure(client: redis.Redis, scale: Scale, tick: Tick = silent) -> Part:
+    """Read the readings back without a group."""
+    taken = _take(client, scale, tick, READING)
+    return Part(
+        unit="entries a second",
+        figures=taken.figures(),
+        ratios={
+            "count_1000_to_count_1": taken.ratio("XREAD COUNT 1,000", "XREAD COUNT 1"),
+            "scan_to_xrange": taken.ratio(SCAN, "XRANGE, pages of 1,000"),
+        },
+        setup=_setup(scale),
+    )
+
+
+def measure_group(client: redis.Redis, scale: Scale, tick: Tick = silent) -> Part:
+    """Read them as a consumer of a group, and acknowledge each."""
+    taken = _take(client, scale, tick, IN_GROUP)
+    return Part(
+        unit="entries a second",
+        figures=taken.figures(),
+        ratios={"ratio_to_one_at_a_time": taken.ratio(CONSUMER, ONE)},
+        setup=(
+            *_setup(scale),
+            f"The Consumer reads {BATCH:,} entries at once; its handler does nothing.",
+            f"ratio_to_one_at_a_time: the Consumer to {ONE}.",
+        ),
+    )
+
+
+def _take(client: redis.Redis, scale: Scale, tick: Tick, ways: Mapping[str, Way]) -> Rounds:
+    def path(way: Way) -> Path:
+        stream = stream_of(way)
+
+        def go() -> float:
+            group = Group(client, stream, GROUP)
+            group.destroy(even_if_pending=True)
+            group.create("0")
+            with stopwatch() as watch:
+                found = way(client, stream)
+            return len(found) / watch.seconds
+
+        return go
+
+    with filled(client, scale):
+        return Rounds.take({name: path(way) for name, way in ways.items()}, scale.rounds, tick)
+
+
+def _setup(scale: Scale) -> tuple[str, ...]:
+    return (
+        f"{scale.readings:,} readings of temperature and humidity; with COUNT {FEW} and less, "
+        f"{scale.slow:,} of them.",
+    )

@@ -1,0 +1,31 @@
+"""How densely faults are tried: at every command on the first server, at some on the others.
+
+What a fault does at a command is decided by the helpers, on the first server at each of them. The
+others show that their replies are understood, at two commands of five. The second and the third
+server are struck at different ones; the steps vary, for a loop may repeat two commands or three.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+EVERY = frozenset(range(5))
+SOME = (frozenset({0, 2}), frozenset({1, 4}))
+
+_struck = EVERY  # of every five
+
+
+def thin_out(number: int) -> None:
+    """From now on only some points; the second server, number 0, has others than the third one."""
+    global _struck
+    _struck = SOME[number % len(SOME)]
+
+
+def points(all_of_them: Iterable[int]) -> Iterator[int]:
+    """The points at which to strike."""
+    return (point for n, point in enumerate(all_of_them) if n % len(EVERY) in _struck)
+
+
+def times(number: int) -> int:
+    """How often to do something of which the first server is to see so much."""
+    return max(1, number * len(_struck) // len(EVERY))
