@@ -31,7 +31,7 @@ Share = Literal["all", "some", "slow"]
 Entries = Sequence[dict[Any, Any]]  # as XADD takes them: fields and their values
 
 STREAM = "bench:chennai"
-TASKS = 100
+TASKS = 20
 PROCESSES = 2
 
 

@@ -22,7 +22,7 @@ from helpers.bench.rounds import stopwatch
 from helpers.errors import CourseError
 
 PIPELINE = 1000  # commands on their way at once
-REQUESTS = 200_000
+REQUESTS = 100_000
 PROGRAMS = ("redis-benchmark", "valkey-benchmark")
 TIMEOUT_S = 60
 USER = "bench"

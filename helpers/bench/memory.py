@@ -176,24 +176,20 @@ def measure(client: redis.Redis, scale: Scale, tick: Tick = silent) -> Part:
         taken = Rounds.take(paths, scale.loads, tick)
     finally:
         clean(client, KEY, f"{KEY}:*")
-    least, least_of_two = (
-        min((name for name in forms if forms[name].whole and only in name), key=_median(taken))
-        for only in ("", TWO)
-    )
+    least = min((name for name in forms if forms[name].whole and TWO in name), key=_median(taken))
     return Part(
         unit="bytes an entry",
         figures={**taken.figures(), **Rounds(estimates).figures()},
         ratios={
             "bytes_per_entry": taken[least],
-            "bytes_per_entry_in_two_fields": taken[least_of_two],
             "bytes_per_entry_by_default": taken[TWO],
+            "bytes_per_entry_in_one_integer": taken[ONE],
         },
         setup=(
             f"{scale.kept:,} readings of temperature and humidity, or where fields, values or keys "
             f"are varied {scale.kept // SHARE:,}: by how much used_memory falls as they are "
             "deleted.",
-            f"bytes_per_entry is the least that keeps both values, their order and IDs: {least}. "
-            f"With two fields it is: {least_of_two}.",
+            f"bytes_per_entry is the least with both values as fields, in order: {least}.",
             "The IDs are the server's own, of entries that came at once, unless it says otherwise.",
             *(() if own else ("The server is not the course's own: its nodes stay as they are.",)),
         ),

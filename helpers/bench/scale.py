@@ -58,12 +58,12 @@ class Scale:
             readings=20_000,
             some=5000,
             slow=500,
-            pairs=200,
+            pairs=100,
             wakes=300,
             kept=20_000,
             loads=1,
             days=1,
-            passes=2,
+            passes=1,
         )
 
     @classmethod
@@ -73,9 +73,9 @@ class Scale:
             rounds=2,
             readings=5000,
             some=5000,
-            slow=300,
+            slow=200,
             pairs=100,
-            wakes=300,
+            wakes=200,
             kept=5000,
             loads=1,
             days=1,

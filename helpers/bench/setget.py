@@ -128,8 +128,13 @@ async def _seconds(way: AsyncWay, redis: redis.asyncio.Redis, keys: Keys, tasks:
     return watch.seconds
 
 
-def measure(client: redis.Redis, scale: Scale, tick: Tick = silent) -> Part:
-    """Every way once a round. Connections are open before the clock starts, and stay open."""
+def measure(
+    client: redis.Redis, scale: Scale, tick: Tick = silent, tasks: Sequence[int] = TASKS
+) -> Part:
+    """Every way once a round, with these numbers of tasks; 1 and 100 must be among them.
+
+    Connections are open before the clock starts, and stay open.
+    """
     keys = [f"{PREFIX}{number}" for number in range(scale.pairs)]
 
     def rate(seconds: Callable[[], float]) -> Path:
@@ -151,10 +156,10 @@ def measure(client: redis.Redis, scale: Scale, tick: Tick = silent) -> Part:
     with ExitStack() as stack:
         stack.callback(clean, client, f"{PREFIX}*")
         for loop in ("asyncio", "uvloop"):
-            run = stack.enter_context(connected(loop, max(TASKS)))
+            run = stack.enter_context(connected(loop, max(tasks)))
             for name, (of, way) in WAYS.items():
-                for tasks in TASKS if of == loop else ():
-                    paths[_name(name, tasks)] = rate(partial(run, way, keys, tasks))
+                for number in tasks if of == loop else ():
+                    paths[_name(name, number)] = rate(partial(run, way, keys, number))
         taken = Rounds.take(paths, scale.rounds, tick)
         client.unlink(*keys)
     return Part(
