@@ -9,13 +9,13 @@ from redis import ResponseError
 
 from helpers.averages import AVERAGES
 from helpers.bench import crowd, ladder, limit, report
-from helpers.bench.climb import Climb
 from helpers.bench.rounds import Figure, Rounds
 from helpers.bench.scale import Scale
 from helpers.cli import bench as command
 from helpers.database import MARK
 from helpers.errors import CourseError
 from helpers.scan import scan
+from helpers.views.climb import Climb
 
 TINY = Scale(
     rounds=1, readings=400, some=100, slow=40, pairs=10, wakes=20, kept=500, loads=1, days=1,

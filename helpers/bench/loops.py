@@ -23,11 +23,16 @@ def run_on(loop: Loop, main: Callable[[], Coroutine[Any, Any, T]]) -> T:
         loop: whose event loop.
         main: makes the coroutine; a client for it is made in there, for this loop.
     """
-    factory = uvloop.new_event_loop if loop == "uvloop" else asyncio.new_event_loop
 
     def run() -> T:
-        with asyncio.Runner(loop_factory=factory) as runner:
+        with runner_on(loop) as runner:
             return runner.run(main())
 
     with ThreadPoolExecutor(1) as thread:
         return thread.submit(run).result()
+
+
+def runner_on(loop: Loop) -> asyncio.Runner:
+    """What runs coroutines on such a loop, in the thread that calls it."""
+    factory = uvloop.new_event_loop if loop == "uvloop" else asyncio.new_event_loop
+    return asyncio.Runner(loop_factory=factory)

@@ -15,9 +15,8 @@ from functools import partial
 
 import redis
 import redis.asyncio
-import uvloop
 
-from helpers.bench.loops import Loop
+from helpers.bench.loops import Loop, runner_on
 from helpers.bench.rounds import Part, Path, Rounds, Tick, silent, stopwatch
 from helpers.bench.scale import Scale
 from helpers.connect import connect_async
@@ -96,9 +95,8 @@ def connected(loop: Loop, connections: int) -> Iterator[Timed]:
 
     It gives what runs a way by so many tasks there, and says how many seconds that took.
     """
-    factory = uvloop.new_event_loop if loop == "uvloop" else asyncio.new_event_loop
     with ThreadPoolExecutor(1) as thread:
-        runner = asyncio.Runner(loop_factory=factory)
+        runner = runner_on(loop)
         try:
             client = thread.submit(runner.run, _client(connections)).result()
 

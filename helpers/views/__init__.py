@@ -1,4 +1,4 @@
-"""Pictures for the lessons: figures from plain data, and the stream theatre, which is live."""
+"""Pictures for the lessons: figures from plain data, and what is live: theatre, sliders, climb."""
 
 from helpers.views.figures import (
     bars,

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
 import redis
+from matplotlib.figure import Figure as Picture
 
 from helpers.bench.ladder import LADDER, LIMIT, Entries, Rung, rate
 from helpers.bench.limit import limit_of
 from helpers.bench.rounds import Figure, Path, Rounds
 from helpers.database import clean
 from helpers.errors import CourseError
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure as Picture
+from helpers.views.figures import ladder
 
 ROUNDS = 3
 SLOW = 400  # entries that go one by one
@@ -76,8 +74,6 @@ class Climb:
         title: str = "How many readings a second?",
     ) -> Picture:
         """All rungs that were taken, or these rates, with the server's own limit."""
-        from helpers.views.figures import ladder  # matplotlib takes a second
-
         if rates is None:
             taken = [name for name in self._rungs if name in self.taken]
             bars = {name: _spread(self.taken[name]) for name in taken}
