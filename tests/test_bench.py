@@ -8,9 +8,10 @@ import pytest
 from redis import ResponseError
 
 from helpers.averages import AVERAGES
-from helpers.bench import crowd, ladder, limit, report
-from helpers.bench.rounds import Figure, Rounds
+from helpers.bench import PARTS, crowd, ladder, limit, report
+from helpers.bench.rounds import Figure, Part, Rounds
 from helpers.bench.scale import Scale
+from helpers.chaos import Distance
 from helpers.cli import bench as command
 from helpers.database import MARK
 from helpers.errors import CourseError
@@ -95,10 +96,17 @@ class TestArithmetic:
 class TestLadder:
     @pytest.mark.parametrize("rung", ladder.LADDER, ids=lambda rung: rung.name)
     def test_every_rung_gives_the_same_stream(self, redis, rung):
-        assert ladder.rate(rung, redis, "bench:chennai", ENTRIES) > 0
+        assert ladder.rate(rung, "bench:chennai", ENTRIES) > 0
         found = written(redis, "bench:chennai")
         assert numbers(found) == list(range(len(ENTRIES)))
         assert (found == ENTRIES) or not rung.ordered
+
+    @pytest.mark.parametrize("rung", ladder.LADDER[::3], ids=lambda rung: rung.name)
+    def test_a_rung_goes_where_it_is_told_to(self, redis, rung):
+        with Distance(round_trip_ms=1) as distance:
+            ladder.rate(rung, "bench:chennai", ENTRIES, distance)
+            assert distance.turns > 0
+        assert numbers(written(redis, "bench:chennai")) == list(range(len(ENTRIES)))
 
     def test_so_do_several_processes(self, redis):
         assert crowd.append_in_processes("bench:chennai", ENTRIES, 2) > 0
@@ -166,34 +174,41 @@ class TestReport:
         command.bench(quick=True, as_json=True)
         found = json.loads(capsys.readouterr().out)
         assert found["left_out"] == {}
+        assert found["wanted"]["append"]["ratio_to_server"] == "at least 0.5"
         for part, ratios in PROMISED.items():
             assert ratios <= set(found[part]), part
             assert all(found[part][ratio] > 0 for ratio in ratios)
             assert set(found[part]["spread"]) >= ratios
             for figure in found[part]["figures"].values():
                 assert 0 < figure["low"] <= figure["median"] <= figure["high"]
-        assert set(found) == {*report.NAMES, "settings", "left_out"}
+        assert set(found) == {*PARTS, "settings", "left_out", "wanted"}
         assert {"server", "persistence", "client", "python", "machine"} <= set(found["settings"])
         assert keys(redis) == set()
 
-    def test_one_part_alone_with_the_figures_to_reach(self, redis, monkeypatch, capsys):
+    @pytest.mark.parametrize("quick", [True, False])
+    def test_one_part_alone(self, redis, monkeypatch, capsys, quick):
         monkeypatch.setattr(Scale, "quick", classmethod(lambda cls: TINY))
-        command.bench(quick=True, only=["append"])
+        monkeypatch.setattr(Scale, "full", classmethod(lambda cls: TINY))
+        command.bench(quick=quick, only=["latency"])
         said = capsys.readouterr().out
-        assert "append: ratio_to_server" in said
-        assert "at least 40" in said
+        assert "p50_in_pings" in said
         assert "bytes_per_entry" not in said
+        assert ("at most 3" in said) is not quick  # a quick run is not exact enough
+
+    @pytest.mark.once
+    def test_the_help_names_the_parts(self):
+        assert tuple(name for names in report.MEASURES for name in names) == PARTS
 
     @pytest.mark.once
     def test_a_part_that_does_not_exist(self, redis):
         with pytest.raises(CourseError, match="no part 'apend': choose setget, append"):
-            report.run(redis, TINY, only=["apend"])
+            list(report.run(redis, TINY, only=["apend"]))
 
     def test_somebodys_averages_are_not_deleted(self, redis):
         redis.xadd(AVERAGES, {"average_temp_f": 50})
-        found = report.run(redis, TINY, only=["fill", "group"])
-        assert "course partitions clear" in found.left_out["fill"]
-        assert "group" in found.parts
+        found = dict(report.run(redis, TINY, only=["fill", "group"]))
+        assert "course partitions clear" in str(found["fill"])
+        assert isinstance(found["group"], Part)
         assert redis.xlen(AVERAGES) == 1
 
     @pytest.mark.parametrize("part", ["append", "fill"])
@@ -206,7 +221,7 @@ class TestReport:
                 raise KeyboardInterrupt
 
         with pytest.raises(KeyboardInterrupt):
-            report.run(redis, TINY, only=[part], tick=interrupt)
+            list(report.run(redis, TINY, only=[part], tick=interrupt))
         assert keys(redis) == set()
 
     @pytest.mark.once

@@ -129,8 +129,8 @@ def measure(client: redis.Redis, scale: Scale, tick: Tick = silent) -> tuple[Par
         figures={name: taken[name] for name in (PATTERN, OURS)},
         ratios={"ratio_to_ru202": taken.ratio(OURS, PATTERN)},
         setup=(
-            f"{scale.days} days of {SECONDS_A_DAY:,} readings; RU202's pattern "
-            f"fills {scale.some:,}.",
+            f"{scale.days * SECONDS_A_DAY:,} readings, {SECONDS_A_DAY:,} a day; RU202's pattern, "
+            f"from the exercise that lesson 06 kills, fills {scale.some:,}.",
         ),
     )
     aggregated = Part(

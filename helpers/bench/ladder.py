@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import redis
 import redis.asyncio
@@ -22,7 +22,7 @@ from helpers.bench.loops import Loop, run_on
 from helpers.bench.rounds import Part, Path, Rounds, Tick, silent, stopwatch
 from helpers.bench.scale import Scale
 from helpers.bulk import BulkProducer
-from helpers.connect import connect_async
+from helpers.connect import connect, connect_async
 from helpers.database import clean
 from helpers.producer import Producer
 from helpers.weather import measurements
@@ -129,21 +129,43 @@ LADDER = (
 )
 
 
-def rate(rung: Rung, client: redis.Redis, stream: str, entries: Entries) -> float:
+class Place(Protocol):
+    """Where clients come from: the course's server, or one that is far away."""
+
+    def connect(self) -> redis.Redis: ...  # noqa: D102
+    def connect_async(self) -> redis.asyncio.Redis: ...  # noqa: D102
+
+
+class Here:
+    """The course's server."""
+
+    connect = staticmethod(connect)
+    connect_async = staticmethod(connect_async)
+
+
+def rate(rung: Rung, stream: str, entries: Entries, place: Place | None = None) -> float:
     """Append entries in one way, and say how many a second it appended.
 
     Connecting is not timed.
+
+    Args:
+        rung: the way.
+        stream: the stream's key.
+        entries: what to append.
+        place: whose clients do it, such as a `Distance`; by default the course's server.
     """
+    place = place or Here()
     if rung.loop:
-        return run_on(rung.loop, lambda: _rate_async(rung, stream, entries))
-    client.ping()
-    with stopwatch() as watch:
-        rung.append(client, stream, entries)
+        return run_on(rung.loop, lambda: _rate_async(rung, stream, entries, place))
+    with place.connect() as client:
+        client.ping()
+        with stopwatch() as watch:
+            rung.append(client, stream, entries)
     return len(entries) / watch.seconds
 
 
-async def _rate_async(rung: Rung, stream: str, entries: Entries) -> float:
-    async with connect_async() as client:
+async def _rate_async(rung: Rung, stream: str, entries: Entries, place: Place) -> float:
+    async with place.connect_async() as client:
         await asyncio.gather(*(client.ping() for _ in range(rung.connections)))
         with stopwatch() as watch:
             await rung.append(client, stream, entries)  # type: ignore[misc]
@@ -174,7 +196,7 @@ def measure(client: redis.Redis, scale: Scale, tick: Tick = silent) -> Part:
 
         def go() -> float:
             clean(client, STREAM)
-            return rate(rung, client, STREAM, share)
+            return rate(rung, STREAM, share)
 
         return go
 

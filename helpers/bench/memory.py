@@ -144,7 +144,7 @@ FORMS: dict[str, Form] = {
     "hash an entry": Form(as_hashes, part=True),
 }
 IN_NODES: dict[str, Form] = {
-    f"{name}, nodes of {nodes[0]} entries and {nodes[1]:,} bytes": Form(
+    f"{name}, nodes of {nodes[0] or 'any number of'} entries and {nodes[1]:,} bytes": Form(
         FORMS[name].load, nodes, whole=True
     )
     for name, nodes in (*((TWO, nodes) for nodes in NODES), (ONE, NODES[0]))

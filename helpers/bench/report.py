@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
@@ -12,7 +12,7 @@ from typing import Any
 
 import redis
 
-from helpers.bench import days, ladder, memory, reading, setget, waking
+from helpers.bench import PARTS, days, ladder, memory, reading, setget, waking
 from helpers.bench.rounds import Figure, Part, Tick
 from helpers.bench.scale import Scale
 from helpers.errors import CourseError
@@ -21,7 +21,7 @@ from helpers.server import find_server
 Measure = Callable[[redis.Redis, Scale, Tick], Part | tuple[Part, ...]]
 
 # What a measurement gives: one part, or several that share their runs.
-PARTS: Mapping[tuple[str, ...], Measure] = {
+MEASURES: Mapping[tuple[str, ...], Measure] = {
     ("setget",): setget.measure,
     ("append",): ladder.measure,
     ("fill", "aggregate"): days.measure,
@@ -30,7 +30,12 @@ PARTS: Mapping[tuple[str, ...], Measure] = {
     ("latency",): waking.measure,
     ("memory",): memory.measure,
 }
-NAMES = tuple(name for names in PARTS for name in names)
+
+FSYNC = {
+    "always": "fsync for every command",
+    "everysec": "fsync every second",
+    "no": "fsync when the kernel likes",
+}
 
 
 @dataclass(frozen=True)
@@ -60,20 +65,27 @@ GOALS: Mapping[tuple[str, str], Goal] = {
 }
 
 
+Found = Part | str  # or the sentence that says why it was left out
+
+
 @dataclass(frozen=True)
 class Report:
     """What a benchmark found, and where."""
 
     settings: Mapping[str, str]
-    parts: Mapping[str, Part]
-    left_out: Mapping[str, str]
+    found: Mapping[str, Found]
 
     def plain(self) -> dict[str, Any]:
         """As JSON takes it."""
+        parts = {name: one for name, one in self.found.items() if isinstance(one, Part)}
+        wanted: dict[str, dict[str, str]] = {}
+        for (name, ratio), goal in GOALS.items():
+            wanted.setdefault(name, {})[ratio] = str(goal)
         return {
             "settings": dict(self.settings),
-            **{name: part.plain() for name, part in self.parts.items()},
-            "left_out": dict(self.left_out),
+            **{name: part.plain() for name, part in parts.items()},
+            "left_out": {name: why for name, why in self.found.items() if name not in parts},
+            "wanted": wanted,
         }
 
 
@@ -81,36 +93,32 @@ def run(
     client: redis.Redis,
     scale: Scale,
     *,
-    only: Collection[str] = NAMES,
+    only: Collection[str] = PARTS,
     tick: Callable[[str, str], object] = lambda part, path: None,
-) -> Report:
-    """Measure.
+) -> Iterator[tuple[str, Found]]:
+    """Measure, and give each part as soon as it is done.
 
     Args:
         client: a client from `connect()`.
         scale: how much.
-        only: the parts; by default all of `NAMES`.
+        only: the parts; by default all of `PARTS`.
         tick: is told of each part and path before it goes.
 
     Raises:
         CourseError: there is no such part.
     """
-    if unknown := set(only) - set(NAMES):
-        raise CourseError(f"There is no part {min(unknown)!r}: choose {', '.join(NAMES)}.")
-    parts: dict[str, Part] = {}
-    left_out: dict[str, str] = {}
-    for names, measure in PARTS.items():
+    if unknown := set(only) - set(PARTS):
+        raise CourseError(f"There is no part {min(unknown)!r}: choose {', '.join(PARTS)}.")
+    for names, measure in MEASURES.items():
         if not set(names) & set(only):
             continue
-        said = " and ".join(names)
         try:
-            found = measure(client, scale, partial(tick, said))
+            found = measure(client, scale, partial(tick, " and ".join(names)))
         except (CourseError, redis.ResponseError) as error:  # the other parts go on
-            left_out |= dict.fromkeys(names, str(error))
+            yield from dict.fromkeys(names, str(error)).items()
         else:
             several = found if isinstance(found, tuple) else (found,)
-            parts |= dict(zip(names, several, strict=True))
-    return Report(settings(client), parts, left_out)
+            yield from zip(names, several, strict=True)
 
 
 def settings(client: redis.Redis) -> dict[str, str]:
@@ -122,7 +130,7 @@ def settings(client: redis.Redis) -> dict[str, str]:
         f"{info.get('mem_allocator', 'unknown')}, {info.get('io_threads_active', 0)} I/O threads",
         "why": server.why,
         "persistence": _persistence(client),
-        "connection": type(client.connection_pool.get_connection()).__name__,
+        "connection": _connection(client),
         "client": ", ".join(f"{name} {version(name)}" for name in ("redis", "hiredis", "uvloop")),
         "python": f"{platform.python_implementation()} {platform.python_version()}",
         "machine": f"{platform.system()} {platform.machine()}, {_cpus()} CPUs",
@@ -137,10 +145,17 @@ def _persistence(client: redis.Redis) -> str:
         }
     except redis.ResponseError:
         return "unknown: CONFIG GET is not allowed here"
-    log = f"append-only file, fsync {found['appendfsync']}"
+    log = f"append-only file, {FSYNC.get(found['appendfsync'], found['appendfsync'])}"
     return f"{log if found['appendonly'] == 'yes' else 'no append-only file'}, snapshots " + (
         f"by {found['save']!r}" if found["save"] else "off"
     )
+
+
+def _connection(client: redis.Redis) -> str:
+    kind = client.connection_pool.connection_class
+    if issubclass(kind, redis.UnixDomainSocketConnection):
+        return "a Unix socket"
+    return "TCP with TLS" if issubclass(kind, redis.SSLConnection) else "TCP"
 
 
 def _cpus() -> int:

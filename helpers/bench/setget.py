@@ -127,12 +127,14 @@ async def _seconds(way: AsyncWay, redis: redis.asyncio.Redis, keys: Keys, tasks:
 
 
 def measure(
-    client: redis.Redis, scale: Scale, tick: Tick = silent, tasks: Sequence[int] = TASKS
+    client: redis.Redis, scale: Scale, tick: Tick = silent, tasks: Sequence[int] = ()
 ) -> Part:
-    """Every way once a round, with these numbers of tasks; 1 and 100 must be among them.
+    """Every way once a round, with these numbers of tasks, by default `TASKS`.
 
-    Connections are open before the clock starts, and stay open.
+    The ratios are those of 1 and of 100 tasks. Connections are open before the clock starts,
+    and stay open.
     """
+    tasks = tasks or TASKS
     keys = [f"{PREFIX}{number}" for number in range(scale.pairs)]
 
     def rate(seconds: Callable[[], float]) -> Path:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+from helpers.bench import PARTS
 from helpers.cli.console import err, out, table
 from helpers.connect import connect
 
 if TYPE_CHECKING:
-    from helpers.bench.report import Report
+    from helpers.bench.report import Found
     from helpers.bench.rounds import Part
 
 
@@ -21,30 +24,38 @@ def bench(
     quick: Annotated[bool, typer.Option("--quick", help="Under 30 s, and less exact.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
     only: Annotated[
-        list[str] | None, typer.Option(help="Only this part, such as append; may be repeated.")
+        list[str] | None,
+        typer.Option(help=f"Only this part; may be repeated. Parts: {', '.join(PARTS)}."),
     ] = None,
 ) -> None:
     """Measure on the server in use how fast everything goes, each figure beside its baseline."""
     # Only here: what is measured needs all of `helpers`, and no other command does.
-    from helpers.bench.report import NAMES, PARTS, run
+    from helpers.bench.report import Report, run, settings
     from helpers.bench.scale import Scale
 
-    wanted = only or list(NAMES)
+    wanted = only or list(PARTS)
+    found: dict[str, Found] = {}
     with connect() as client, _progress() as progress:
-        bar = progress.add_task("", total=sum(bool(set(names) & set(wanted)) for names in PARTS))
-        begun: list[str] = []
+        bar = progress.add_task("", total=len(wanted))
 
         def tick(part: str, path: str) -> None:
-            if part not in begun:
-                begun.append(part)
-            progress.update(bar, description=f"{part}: {path}", completed=len(begun) - 1)
+            progress.update(bar, description=f"{part}: {path}", completed=len(found))
 
-        report = run(client, Scale.quick() if quick else Scale.full(), only=wanted, tick=tick)
-        progress.update(bar, completed=len(PARTS))
+        where = settings(client)
+        if not as_json:
+            with _standing(progress):
+                _print_settings(where)
+        for name, part in run(
+            client, Scale.quick() if quick else Scale.full(), only=wanted, tick=tick
+        ):
+            found[name] = part
+            if not as_json:
+                with _standing(progress):
+                    _print_found(name, part)
     if as_json:
-        print(json.dumps(report.plain(), indent=2), flush=True)
-    else:
-        _print(report)
+        print(json.dumps(Report(where, found).plain(), indent=2), flush=True)
+    elif not quick:
+        _print_wanted(found)
 
 
 def _progress() -> Progress:
@@ -52,15 +63,26 @@ def _progress() -> Progress:
     return Progress(*columns, console=err, transient=True, disable=not err.is_terminal)
 
 
-def _print(report: Report) -> None:
-    for name, what in report.settings.items():
+@contextmanager
+def _standing(progress: Progress) -> Iterator[None]:
+    """Take the progress bar away, so that something can be printed."""
+    progress.stop()
+    yield
+    out.file.flush()
+    progress.start()
+
+
+def _print_settings(settings: dict[str, str]) -> None:
+    for name, what in settings.items():
         out.print(f"[dim]{name:12}[/] {escape(what)}")
-    for name, part in report.parts.items():
-        out.print()
+
+
+def _print_found(name: str, part: Found) -> None:
+    out.print()
+    if isinstance(part, str):
+        out.print(f"[yellow]{name} was left out:[/] {escape(part)}")
+    else:
         _print_part(name, part)
-    for name, why in report.left_out.items():
-        out.print(f"\n[yellow]{name} was left out:[/] {escape(why)}")
-    _print_goals(report)
 
 
 def _print_part(name: str, part: Part) -> None:
@@ -68,25 +90,30 @@ def _print_part(name: str, part: Part) -> None:
     for path, figure in part.figures.items():
         values = (_short(value) for value in (figure.median, figure.low, figure.high))
         listed.add_row(escape(path), *values, str(figure.runs))
+    for path, ratio in part.ratios.items():
+        values = (f"{value:.2f}" for value in (ratio.median, ratio.low, ratio.high))
+        listed.add_row(path, *values, str(ratio.runs), style="bold")
     out.print(listed)
     for sentence in part.setup:
         out.print(f"[dim]{escape(sentence)}[/]")
 
 
-def _print_goals(report: Report) -> None:
+def _print_wanted(found: dict[str, Found]) -> None:
+    """What the course wants of its helpers: only of a full run, for a quick one is not exact."""
     from helpers.bench.report import GOALS
 
-    listed = table("ratio", "median", "least", "most", "wanted", "")
+    listed = table("what the course wants of its helpers", "here", "wanted", "")
     for (name, ratio), goal in GOALS.items():
-        if name not in report.parts:
+        part = found.get(name)
+        if part is None or isinstance(part, str):
             continue
-        one = report.parts[name].ratios[ratio]
-        values = (_short(value) for value in (one.median, one.low, one.high))
+        one = part.ratios[ratio]
         mark = "[green]✓[/]" if goal.reached(one) else "[red]✗[/]"
-        listed.add_row(f"{name}: {ratio}", *values, str(goal), mark)
+        listed.add_row(f"{name}: {ratio}", f"{one.median:.2f}", str(goal), mark)
     if listed.rows:
         out.print()
         out.print(listed)
+        out.print("[dim]Median of the runs, on a machine that does nothing else.[/]")
 
 
 def _short(value: float) -> str:

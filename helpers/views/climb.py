@@ -51,6 +51,11 @@ class Climb:
         self._go_to_limit()
         self.taken: dict[str, Figure] = {}
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The rungs, from the lowest up."""
+        return tuple(self._rungs)
+
     def take(self, *names: str, rounds: int = ROUNDS) -> Rounds:
         """Time rungs beside each other, and say what came out; `LIMIT` is one of them.
 
@@ -86,7 +91,7 @@ class Climb:
 
         def go() -> float:
             clean(self._client, self._stream)
-            return rate(rung, self._client, self._stream, share)
+            return rate(rung, self._stream, share)
 
         return go
 
