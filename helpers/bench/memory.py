@@ -143,10 +143,15 @@ FORMS: dict[str, Form] = {
     "sorted set, scored by time": Form(as_sorted_set),
     "hash an entry": Form(as_hashes, part=True),
 }
+
+
+def _in_nodes(entries: int, most_bytes: int) -> str:
+    """What nodes of so many entries and bytes are called; 0 entries is no limit."""
+    return f"nodes of {f'{entries} entries, ' if entries else ''}{most_bytes:,} bytes"
+
+
 IN_NODES: dict[str, Form] = {
-    f"{name}, nodes of {nodes[0] or 'any number of'} entries and {nodes[1]:,} bytes": Form(
-        FORMS[name].load, nodes, whole=True
-    )
+    f"{name}, {_in_nodes(*nodes)}": Form(FORMS[name].load, nodes, whole=True)
     for name, nodes in (*((TWO, nodes) for nodes in NODES), (ONE, NODES[0]))
 }
 
