@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import inspect
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from helpers.blank import Blank
 from helpers.chaos import CLIENT, Unfinished
 from helpers.checks.lab import LIMIT_S, Lab, Scene, result
-from helpers.checks.measuring import Handler, Seen, Source, measure, measure_each, measured
+from helpers.checks.measuring import (
+    PIPELINE,
+    Arrived,
+    Handler,
+    Seen,
+    Source,
+    Stations,
+    measure,
+    measure_each,
+    measured,
+)
 from helpers.checks.predictions import expect_predicted
 from helpers.checks.standing import GROUP, numbered, pending_of
 from helpers.checks.verdict import StillBlank, Wrong
@@ -17,6 +28,11 @@ from helpers.checks.work import in_turn
 lab = Lab("08", "`solutions/08_speed.ipynb`")
 
 BATCH = 1000  # the most commands that may be under way, and the most entries of a reply
+
+
+def _some(count: int, noun: str) -> str:
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
 
 # ------------------------------------------------------------------ 1: predict
 
@@ -57,17 +73,42 @@ def predict(scene: Scene, functions: Any, trips: Any, commands: Any) -> str:
         raise Wrong("Keep the list of functions as the lab gives it.", found=", ".join(names))
     key = scene.key("ten")
     seen = dict(zip(names, measure_each(scene, functions, key, TEN), strict=True))
-    keep = "six functions, each with a number"
-    expect_predicted(trips, {name: one.trips for name, one in seen.items()}, WHY_TRIPS, keep)
+    _expect_counted(
+        "round_trips", trips, {name: one.trips for name, one in seen.items()}, WHY_TRIPS
+    )
     counted = {name: one.commands for name, one in seen.items()}
-    expect_predicted(commands, counted, WHY_COMMANDS, keep)
+    _expect_counted("commands", commands, counted, WHY_COMMANDS)
     return (
         "Counted, and you agree with all twelve numbers. A pipeline saves waiting, a command of "
         "many values saves commands too, and `gather` only waits for all at once."
     )
 
 
+def _expect_counted(
+    name: str, predicted: Any, told: Mapping[str, int], why: Mapping[str, str]
+) -> None:
+    """One of the two dicts says what was counted.
+
+    Raises:
+        Wrong: it does not, and which of the two it is.
+    """
+    for case, said in predicted.items() if isinstance(predicted, dict) else ():
+        if isinstance(said, str):
+            raise Wrong(
+                "A number is written without quotes: with them it is a text, and equal to none.",
+                expected=f"`{name}`: a number for `{case}`",
+                instead=said,
+            )
+    try:
+        expect_predicted(predicted, told, why, "six functions, each with a number")
+    except Wrong as wrong:
+        expected = f"`{name}`: {wrong.expected}" if wrong.expected else f"`{name}` with six keys"
+        raise Wrong(wrong.hint, expected=expected, found=wrong.found) from None
+
+
 # ------------------------------------------------------------------ 2: one round trip
+
+FEW, MANY = 60, 1500  # some write batches of 1,000 where all are asked for
 
 
 def _readings(count: int) -> list[dict[str, str]]:
@@ -84,41 +125,72 @@ def _readings(count: int) -> list[dict[str, str]]:
     calls=("redis", "stream", "readings"),
 )
 def one_trip(scene: Scene, append_all: Any) -> str:
-    """Sixty readings, and none."""
-    stream, readings = scene.key("all"), _readings(60)
+    """Sixty readings and none; then more than fit into a batch of anybody's."""
+    stream, readings = scene.key("all"), _readings(FEW)
     calls: list[tuple[str, list[dict[str, str]]]] = [(stream, readings), (stream, [])]
     seen, nothing = measure(scene, append_all, *calls, overtake=True)
+    _expect_one_trip(scene, seen, stream, readings)
+    if nothing.value != [] or nothing.trips > 1:
+        raise Wrong("Of no readings there are no IDs: return `[]`.", instead=nothing.value)
+    stream, readings = scene.key("many"), _readings(MANY)
+    [seen] = measure(scene, append_all, (stream, readings), slow=_ONE_BY_ONE)
+    _expect_one_trip(scene, seen, stream, readings)
+    return f"{_some(seen.commands, 'command')}, one round trip, and every ID."
+
+
+_ONE_BY_ONE = "Each reading went by itself, and your function waited for its reply."
+
+
+def _expect_one_trip(
+    scene: Scene, seen: Seen, stream: str, readings: Sequence[dict[str, str]]
+) -> None:
+    """All went in one round trip, and their IDs came back.
+
+    Raises:
+        Wrong: something of this is not so.
+    """
     if not seen.commands:
         raise Wrong(
             "A pipeline only collects. It sends nothing before `execute()`. And use the client "
             "that your function is given: on that one the check counts.",
-            expected=f"{len(readings)} commands",
+            expected=_some(len(readings), "command"),
             found="none",
         )
     if seen.trips > 1:
         raise Wrong(
-            "`gather` waits for all at the same time, but for each by itself: as many round trips "
-            "as before, and a connection for each. A pipeline needs one of both."
-            if seen.met > 1
-            else f"{_ONE_BY_ONE} Collect them in a pipeline, and call `execute()` once, behind the "
-            "loop.",
+            _trips_hint(seen, len(readings)),
             expected="1 round trip",
-            found=f"{seen.trips:,} round trips, and {seen.commands:,} commands",
+            found=f"{_some(seen.trips, 'round trip')}, and {_some(seen.commands, 'command')}",
         )
     ids = _expect_appended(scene, stream, readings)
     if seen.value != ids:
+        of_a_pipeline = isinstance(seen.value, list) and PIPELINE in seen.value
         raise Wrong(
-            "Return the IDs, in the order of the readings: `execute()` returns the replies to all "
-            "commands, and the reply to XADD is the ID.",
-            expected=f"a list of {len(ids)} IDs, [{ids[0]!r}, …]",
+            "A pipeline's `xadd` returns the pipeline, for there is no ID yet. The IDs are what "
+            "`execute()` returns."
+            if of_a_pipeline
+            else "Return the IDs, in the order of the readings: `execute()` returns the replies to "
+            "all commands, and the reply to XADD is the ID.",
+            expected=f"a list of {len(ids):,} IDs, [{ids[0]!r}, …]",
             instead=seen.value,
         )
-    if nothing.value != [] or nothing.trips > 1:
-        raise Wrong("Of no readings there are no IDs: return `[]`.", instead=nothing.value)
-    return f"{seen.commands} commands, one round trip, and every ID."
 
 
-_ONE_BY_ONE = "Each reading went by itself, and your function waited for its reply."
+def _trips_hint(seen: Seen, count: int) -> str:
+    if seen.met > 1:
+        return (
+            "`gather` waits for all at the same time, but for each by itself: as many round trips "
+            "as before, and a connection for each. A pipeline needs one of both."
+        )
+    if seen.trips >= count:
+        return (
+            f"{_ONE_BY_ONE} Collect them in a pipeline, and call `execute()` once, behind the loop."
+        )
+    return (
+        "Many went at once, and yet your function waits more than once. One `execute()` is enough "
+        "for all readings, however many, and what it returns are their IDs: nothing else has to "
+        "be asked."
+    )
 
 
 def _expect_appended(scene: Scene, stream: str, readings: Sequence[dict[str, str]]) -> list[str]:
@@ -172,7 +244,8 @@ def bounded(scene: Scene, append_stream: Any) -> str:
     """A generator with a rest, one without, and an empty one: what is taken, and under way."""
     for count in (2300, 2000, 0):
         stream, readings = scene.key(f"of-{count}"), _readings(count)
-        [seen] = measure(scene, append_stream, (stream, Source(readings)), slow=_ONE_BY_ONE)
+        call = (stream, Source(readings))
+        [seen] = measure(scene, append_stream, call, slow=_ONE_BY_ONE, slips=_THE_END)
         [taken] = seen.noted
         _expect_appended(scene, stream, readings)
         _expect_bounded(seen, taken, count)
@@ -183,7 +256,7 @@ def bounded(scene: Scene, append_stream: Any) -> str:
                 if seen.trips >= count
                 else f"The batches are small: up to {BATCH:,} readings may go at once.",
                 expected=f"at most {allowed} round trips for {count:,} readings",
-                found=f"{seen.trips:,} round trips",
+                found=_some(seen.trips, "round trip"),
             )
         if seen.value != count:
             raise Wrong(
@@ -191,7 +264,15 @@ def bounded(scene: Scene, append_stream: Any) -> str:
                 expected=f"{count:,}",
                 instead=seen.value,
             )
-    return "However long it goes on, it holds 1,000 readings at most, and loses none at the end."
+    return (
+        "However long it goes on, 1,000 readings at most are unsent, and none is lost at the end."
+    )
+
+
+_THE_END = {
+    r"^StopIteration|raised StopIteration": "`next` raises StopIteration where the generator ends. "
+    "A `for` and `islice` notice the end by themselves, and `next(readings, None)` gives None.",
+}
 
 
 def _expect_bounded(seen: Seen, taken: int, count: int) -> None:
@@ -214,6 +295,13 @@ def _expect_bounded(seen: Seen, taken: int, count: int) -> None:
             f"One too many, each time: send when there are {BATCH:,}, and not when there are more.",
             expected=f"at most {BATCH:,} entries under way",
             found=f"{seen.most - beside:,}",
+        )
+    if taken > BATCH:
+        raise Wrong(
+            f"It takes one more reading while it holds {BATCH:,} that are not sent. And if that "
+            f"one is long in coming, they wait for it. Send as soon as there are {BATCH:,}.",
+            expected=f"at most {BATCH:,} readings taken and not yet sent",
+            found=f"{taken:,}",
         )
 
 
@@ -238,13 +326,13 @@ def paged(scene: Scene, mean_temp: Any) -> str:
     entries = [(f"{n // 7}-{n % 7 + 1}", {"temp_f": str(t)}) for n, t in enumerate(temps, 1)]
     stream = scene.stream("day", entries)
     with scene.watching(stream) as commands:
-        [seen] = measure(scene, mean_temp, (stream,), slow=_NO_END)
+        [seen] = measure(scene, mean_temp, (stream,), slow=_NO_END, slips=_TEXTS)
     _expect_pages(commands)
     if seen.trips > PAGES:
         raise Wrong(
             "Small pages are many round trips: take more at once, up to 1,000 entries.",
             expected=f"at most {PAGES} round trips for {ENTRIES:,} entries",
-            found=f"{seen.trips:,}",
+            found=_some(seen.trips, "round trip"),
         )
     right = sum(temps) / ENTRIES
     if not isinstance(seen.value, int | float):
@@ -254,11 +342,22 @@ def paged(scene: Scene, mean_temp: Any) -> str:
             instead=seen.value,
         )
     if abs(seen.value - right) > 1e-6:
+        rounded = any(seen.value == round(right, digits) for digits in range(6))
         raise Wrong(
-            _mean_hint(commands, stream), expected=f"{right:.4f}", found=f"{seen.value:.4f}"
+            "Return the mean as it is: what is rounded cannot be made exact again."
+            if rounded
+            else _mean_hint(commands, stream),
+            expected=f"{right:.4f}",
+            found=f"{seen.value}" if rounded else f"{seen.value:.4f}",
         )
-    return f"{ENTRIES:,} entries in {seen.trips} round trips, and never more than 1,000 in hand."
+    trips = _some(seen.trips, "round trip")
+    return f"{ENTRIES:,} entries in {trips}, and never more than 1,000 in hand."
 
+
+_TEXTS = {
+    r"^TypeError: (unsupported operand|can only concatenate|can't convert).*str": "Fields are "
+    "texts, also those that look like numbers: `int(fields['temp_f'])` makes a number of one.",
+}
 
 _NO_END = (
     "It goes on and on. If a page begins with the last entry of the one before, there is always "
@@ -287,6 +386,11 @@ def _expect_pages(commands: list[list[str]]) -> None:
 
 def _mean_hint(commands: list[list[str]], stream: str) -> str:
     starts = [words[2] for words in commands if words[0] == "XRANGE" and words[1] == stream]
+    if len(set(starts)) < len(starts):
+        return (
+            "It reads one page again and again: each begins where the one before did. The next "
+            "one begins behind the last ID, `f'({last_id}'`."
+        )
     inclusive = [start for start in starts[1:] if not start.startswith("(")]
     if any(start.endswith("-0") or "-" not in start for start in inclusive):
         return (
@@ -320,45 +424,121 @@ STATIONS = {"chennai": 12, "coimbatore": 12, "madurai": 9, "ooty": 6, "salem": 1
     calls=("redis", "readings"),
 )
 def at_once(scene: Scene, append_stations: Any) -> str:
-    """On a network on which connections overtake each other, as much as they can."""
-    readings = {
-        scene.key(city): [{"n": str(n), "temp_f": str(60 + n)} for n in range(count)]
+    """Connections overtake each other, as far as they can; then each station in turn is slow."""
+    stations = Stations(_stations(scene, "all"))
+    [seen] = measure(scene, append_stations, (stations,), overtake=True, slips=_TASKS)
+    _expect_arrived(seen.noted[0], stations.readings)
+    if not inspect.iscoroutinefunction(append_stations):
+        return _expect_one_wait(seen)
+    if max(seen.most, seen.met) < len(STATIONS):
+        raise Wrong(
+            _ONE_AFTER_ANOTHER,
+            expected=f"all {len(STATIONS)} stations at work at once",
+            found=f"{max(seen.most, seen.met)}",
+        )
+    _expect_none_waits(scene, append_stations)
+    return "All stations at once, each in its own order, and none waits for the slowest."
+
+
+_ONE_AFTER_ANOTHER = (
+    "One station waits for another. Each `await` waits until its reply is there: start one task a "
+    "station, and wait for all of them, by `asyncio.gather`."
+)
+_TASKS = {
+    r"never awaited": "An `await` is missing, so a command was never sent. In a thread, as of "
+    "`to_thread`, nobody can await it: this client belongs to the event loop, and takes tasks.",
+    r"can't be (used in 'await'|awaited)": "Write `async def`: then your function gets a client "
+    "whose commands can be awaited.",
+}
+
+
+def _stations(scene: Scene, name: str) -> dict[str, list[dict[str, str]]]:
+    return {
+        scene.key(f"{name}:{city}"): [{"n": str(n), "temp_f": str(60 + n)} for n in range(count)]
         for city, count in STATIONS.items()
     }
-    [seen] = measure(scene, append_stations, (readings,), overtake=True)
-    found = {stream: _numbers(scene, stream) for stream in readings}
+
+
+def _city(stream: str) -> str:
+    return stream.split(":")[-1]
+
+
+def _expect_arrived(arrived: Arrived, readings: Mapping[str, Sequence[Mapping[str, str]]]) -> None:
+    """When the function returned, all readings were there, each once and in its place.
+
+    Raises:
+        Wrong: something of this is not so.
+    """
+    found = arrived.entries
     got, wanted = sum(map(len, found.values())), sum(map(len, readings.values()))
     if got < wanted:
         raise Wrong(
-            "Some readings are missing. One station may have more of them than another, and `zip` "
-            "ends with the shortest. And a task that nobody awaits ends with your function.",
+            "When your function returned, some readings were not there. One station may have more "
+            "of them than another, and `zip` ends with the shortest. And a task that nobody "
+            "awaits ends with your function, or comes late, however long you sleep.",
             expected=f"{wanted} entries on {len(STATIONS)} streams",
             found=f"{got}",
         )
-    for stream, numbers in found.items():
-        if numbers != sorted(numbers):
+    for stream, its in readings.items():
+        if found[stream] == its:
+            continue
+        numbers = [fields.get("n", "?") for fields in found[stream]]
+        if sorted(numbers) == sorted(fields["n"] for fields in its):
             raise Wrong(
                 "Tasks that run at once have connections of their own, and on a network one "
                 "overtakes another. What has to keep its order, send one after the other, or over "
                 "one connection: one task a station.",
-                expected=f"on `{stream.split(':')[-1]}` the readings in their order",
-                found=f"numbers {', '.join(map(str, numbers[:6]))} …",
+                expected=f"on `{_city(stream)}` the readings in their order",
+                found=f"numbers {', '.join(numbers[:6])} …",
             )
-    if got > wanted or any(numbers != list(range(len(numbers))) for numbers in found.values()):
-        raise Wrong("Add each reading once, to the stream of its station.", found=f"{got} entries")
-    if max(seen.most, seen.met) < len(STATIONS):
         raise Wrong(
-            "One station waits for another. Each `await` waits until its reply is there: start "
-            "one task a station, and wait for all of them, by `asyncio.gather`.",
-            expected=f"all {len(STATIONS)} stations at work at once",
-            found=f"{max(seen.most, seen.met)}",
+            "Add each reading as it is, once, to the stream of its station.",
+            expected=f"on `{_city(stream)}` {_some(len(its), 'reading')}, first {its[0]}",
+            found=f"{_some(len(numbers), 'reading')}, first {next(iter(found[stream]), None)}",
         )
-    return "All stations at once, and each in its own order, however the network shuffles."
 
 
-def _numbers(scene: Scene, stream: str) -> list[int]:
-    entries: Any = scene.redis.xrange(stream)
-    return [int(fields["n"]) for _, fields in entries]
+def _expect_one_wait(seen: Seen) -> str:
+    """A plain function sends something for all stations at once where it waits only once.
+
+    Raises:
+        Wrong: it waits more often.
+    """
+    if seen.trips > 1:
+        raise Wrong(
+            "This exercise is about asyncio. A plain `def` stands still at each command, and, "
+            "without threads, all other stations with it. Write `async def`, one task a station, "
+            "and wait for all of them, by `asyncio.gather`.",
+            expected=f"all {len(STATIONS)} stations at work at once",
+            found="a function that is not `async def`",
+        )
+    return "All stations in one pipeline: one round trip, and each in its own order."
+
+
+def _expect_none_waits(scene: Scene, append_stations: Any) -> None:
+    """Each station in turn has a reply that does not come: all others finish nevertheless.
+
+    Raises:
+        Wrong: one does not, or the function returns before the reply is there.
+    """
+    held = {city: _stations(scene, f"without-{city}") for city in STATIONS}
+    slow = {city: next(key for key in its if _city(key) == city) for city, its in held.items()}
+    calls = [(Stations(held[city], held=slow[city]),) for city in STATIONS]
+    for city, seen in zip(STATIONS, measure(scene, append_stations, *calls), strict=True):
+        arrived: Arrived = seen.noted[0]
+        _expect_arrived(arrived, held[city])
+        came = arrived.meanwhile or {}
+        got, wanted = sum(came.values()), sum(len(held[city][stream]) for stream in came)
+        if got < wanted:
+            raise Wrong(
+                "The stations go in step: each waits for the slowest of them before it goes on. "
+                "Start one task a station, which sends all of its readings and looks at no other."
+                if all(came.values())
+                else _ONE_AFTER_ANOTHER,
+                expected=f"while a reply to `{city}` is long in coming, all {wanted} readings of "
+                "the other stations",
+                found=f"{got}",
+            )
 
 
 # ------------------------------------------------------------------ 6: consume by batch
@@ -386,10 +566,8 @@ def by_batch(scene: Scene, work: Any) -> str:
         [seen] = measure(scene, work, call, slow=_NEVER_EMPTY)
     _expect_batches(scene, stream, commands, seen)
     _expect_nothing_lost(scene, work)
-    return (
-        f"{WORK} entries in {seen.trips} round trips; killed in the middle of a batch, and every "
-        "entry was handled."
-    )
+    trips = _some(seen.trips, "round trip")
+    return f"{WORK} entries in {trips}; killed in the middle of a batch, and all were handled."
 
 
 _NEVER_EMPTY = (
@@ -412,6 +590,14 @@ def _expect_batches(scene: Scene, stream: str, commands: list[list[str]], seen: 
             "With NOACK nothing is pending, ever: who is killed in the middle of a batch has lost "
             "the rest of it. It saves the XACK, and one a batch costs next to nothing.",
             found="`XREADGROUP … NOACK`",
+        )
+    if reads and all(words[-1] != ">" for words in reads):
+        raise Wrong(
+            "It never gets to `>`. `0` gives a consumer's own history, what it was given and has "
+            "not acknowledged, and that is empty the first time. What nobody got yet comes with "
+            "`>`, after it.",
+            expected="XREADGROUP … `0`, and then XREADGROUP … `>`",
+            found=f"only `XREADGROUP … {reads[0][-1]}`",
         )
     counts = [
         int(words[words.index("COUNT") + 1]) if "COUNT" in words else WORK for words in options
@@ -452,7 +638,7 @@ def _expect_batches(scene: Scene, stream: str, commands: list[list[str]], seen: 
         raise Wrong(
             "Reading and acknowledging a batch takes two round trips. What else does yours ask?",
             expected=f"about {2 * batches} round trips",
-            found=f"{seen.trips:,}",
+            found=_some(seen.trips, "round trip"),
         )
 
 
@@ -537,23 +723,30 @@ class Demand(NamedTuple):
         """Whether two batches fit into the budget."""
         return 2 * self.busy_ms(count) <= self.budget_ms
 
+    def tight(self, count: int) -> bool:
+        """Whether it is equal somewhere: as many come as are in it, or the budget is used up."""
+        busy = self.busy_ms(count)
+        return self.rate * busy == 1000 * count or 2 * busy == self.budget_ms
+
     def answer(self) -> int | None:
         """The smallest COUNT that does both."""
         right = (n for n in range(1, 10_001) if self.keeps_up(n) and self.in_time(n))
         return next(right, None)
 
 
+# Chosen so that a float's rounding makes no difference, in whatever order it is divided.
 DEMANDS = [
-    Demand(100, 8, 20, 1000),  # 10
     Demand(125, 5, 20, 500),  # 6.67: 7
+    Demand(100, 5, 40, 1000),  # 8 of 8
     Demand(10, 5, 20, 500),  # one at a time is enough
     Demand(1000, 0.5, 40, 400),  # 80, busy for 80 ms
     Demand(70, 9, 31, 700),  # 5.9: 6
-    Demand(100, 8, 20, 200),  # two batches of 10 just fit
-    Demand(100, 8, 20, 199),  # and here they do not
+    Demand(100, 5, 40, 160),  # two batches of 8 just fit
+    Demand(100, 5, 40, 159),  # and here they do not
     Demand(200, 5, 1, 1000),  # no time is left for the trips
     Demand(200, 6, 20, 5000),  # the handler alone is too slow
     Demand(10, 60, 20, 150),  # one keeps up, and is late
+    Demand(1000, 0.75, 300.2, 3000),  # 1,200.8: 1,201
 ]
 
 
@@ -589,7 +782,7 @@ def budget(scene: Scene, count_for: Any) -> str:
                 _budget_hint(demand, got),
                 expected=f"{right} for rate={demand.rate}, handle_ms={demand.handle_ms}, "
                 f"trip_ms={demand.trip_ms}, budget_ms={demand.budget_ms}",
-                instead=got,
+                found=f"{got!r}",  # None is an answer here
             )
     return f"Right for all {len(DEMANDS)} demands, also those that nobody can meet."
 
@@ -602,10 +795,7 @@ _SEARCH = (
 
 def _budget_hint(demand: Demand, got: Any) -> str:
     if got is None:
-        return (
-            f"COUNT {demand.answer()} keeps up, and two batches of it fit into the budget, if "
-            "only just. To be equal is enough, for both conditions."
-        )
+        return _none_hint(demand, demand.answer() or 1)
     if isinstance(got, bool) or not isinstance(got, int) or got < 1:
         return "A COUNT is a whole number from 1 on; and `None` says that there is none."
     comes = demand.rate * demand.busy_ms(got) / 1000
@@ -621,7 +811,25 @@ def _budget_hint(demand: Demand, got: Any) -> str:
             f"batch, and may be the last one of the next: 2 * {demand.busy_ms(got):g} ms is more "
             "than the budget."
         )
+    if demand.keeps_up(got - 1) and demand.tight(got - 1):
+        return f"COUNT {got - 1} does it too. {_EQUAL}"
     return (
         f"COUNT {got} does it, and a smaller one does it too: with that an entry waits less, and "
         "less is in hand if the consumer is killed. Take the smallest."
     )
+
+
+_EQUAL = "To be equal is enough, for both conditions: `<=`, and not `<`."
+
+
+def _none_hint(demand: Demand, right: int) -> str:
+    busy = demand.busy_ms(right)
+    if demand.tight(right):
+        return f"COUNT {right} keeps up, and two batches of it fit into the budget. {_EQUAL}"
+    hint = (
+        f"There is one. With COUNT {right:,} a batch takes {busy:g} ms, and meanwhile "
+        f"{demand.rate * busy / 1000:g} entries come; two batches take {2 * busy:g} ms. "
+    )
+    if right > 100:
+        return f"{hint}It is large: does your search end before it? The budget alone ends it."
+    return f"{hint}`rate` is for a second, and all times are in milliseconds."

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import os
+import re
 import signal
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from functools import partial
@@ -15,11 +16,14 @@ import redis.asyncio
 
 from helpers.blank import Blank
 from helpers.chaos import CLIENT
+from helpers.checks.holding import Hold, holding
 from helpers.checks.lab import Scene
 from helpers.checks.overtaking import Meeting, overtaking
 from helpers.checks.verdict import StillBlank, Wrong
 from helpers.connect import connect, connect_async
 from helpers.trips import Trips, counted, counted_async
+
+PIPELINE = "<Pipeline>"  # stands for a pipeline that a function returned
 
 
 class Seen(NamedTuple):
@@ -48,6 +52,10 @@ class Probe:
     def begin(self, trips: Trips) -> Any:
         """What the function gets in its place."""
         raise NotImplementedError
+
+    def client(self, client: redis.asyncio.Redis) -> redis.asyncio.Redis:
+        """The client that the function gets, where it is a coroutine function."""
+        return client
 
     def end(self) -> Any:
         """What was noted."""
@@ -98,8 +106,61 @@ class Handler(Probe):
         return self._numbers
 
 
+class Stations(Probe):
+    """For each stream its readings. Notes what is on the streams right when the function returns.
+
+    Args:
+        readings: for each stream the fields of its entries.
+        held: the stream whose first reply is kept back (asyncio only).
+    """
+
+    def __init__(self, readings: Mapping[str, Sequence[Mapping[str, str]]], held: str = "") -> None:
+        self.readings = readings
+        self._hold = Hold(held, (one for one in readings if one != held)) if held else None
+
+    def begin(self, trips: Trips) -> Any:
+        """A dict, as the text of the exercise says."""
+        return {stream: list(its) for stream, its in self.readings.items()}
+
+    def client(self, client: redis.asyncio.Redis) -> redis.asyncio.Redis:
+        """One whose replies are kept back, if that was asked for."""
+        return holding(client, self._hold) if self._hold else client
+
+    def end(self) -> Arrived:
+        """What is there. Nothing of the function's goes on while it is asked for."""
+        with connect() as client:
+            entries: dict[str, Any] = {stream: client.xrange(stream) for stream in self.readings}
+        there = {stream: [fields for _, fields in its] for stream, its in entries.items()}
+        return Arrived(there, self._hold.came if self._hold else None)
+
+
+class Arrived(NamedTuple):
+    """What was on the streams of some stations.
+
+    Attributes:
+        entries: for each stream the fields of its entries, when the function returned.
+        meanwhile: for each other stream how many entries had come when one station's reply was
+            kept back and nobody could do more; None if none was.
+    """
+
+    entries: dict[str, list[dict[str, str]]]
+    meanwhile: dict[str, int] | None
+
+
+_SLIPS = {
+    "MaxConnectionsError": "Each command that is under way by itself needs a connection, and a "
+    "client opens 100 at most. Let fewer tasks run at once, or put many commands into one "
+    "pipeline.",
+}
+
+
 def measure(
-    scene: Scene, function: Any, *calls: tuple[Any, ...], slow: str = "", overtake: bool = False
+    scene: Scene,
+    function: Any,
+    *calls: tuple[Any, ...],
+    slow: str = "",
+    overtake: bool = False,
+    slips: Mapping[str, str] | None = None,
 ) -> list[Seen]:
     """Call a function some times in one process, and count what each call costs.
 
@@ -109,6 +170,7 @@ def measure(
         calls: these arguments.
         slow: the hint if it does not return in time.
         overtake: whether commands overtake each other, as far as they can (asyncio only).
+        slips: for patterns of what a mistake raises the hint in this exercise.
 
     Raises:
         Wrong: it raised, or never returned.
@@ -118,13 +180,10 @@ def measure(
     try:
         seen: list[Seen] = scene.call(run, CLIENT, slow=slow)
     except Wrong as wrong:
-        if "MaxConnectionsError" not in wrong.found:
-            raise
-        raise Wrong(
-            "Each command that is under way by itself needs a connection, and a client opens 100 "
-            "at most. Let fewer tasks run at once, or put many commands into one pipeline.",
-            found=wrong.found,
-        ) from None
+        for pattern, hint in {**_SLIPS, **(slips or {})}.items():
+            if re.search(pattern, wrong.found):
+                raise Wrong(hint, found=wrong.found) from None
+        raise
     if any(isinstance(one.value, Blank) for one in seen):
         raise StillBlank
     return seen
@@ -162,14 +221,14 @@ def _make_calls(function: Any, calls: Sequence[Any], client: redis.Redis) -> lis
 async def _await_calls(
     function: Any, calls: Sequence[Any], overtake: bool, client: redis.asyncio.Redis
 ) -> list[Seen]:
-    meeting = Meeting()
-    if overtake:
-        client = overtaking(client, meeting)
-    client, trips = counted_async(client)
     seen = []
     for call in calls:
-        trips.reset()
-        value = await function(client, *_begun(call, trips))
+        meeting = Meeting()
+        reached = overtaking(client, meeting) if overtake else client
+        for one in call:
+            reached = one.client(reached) if isinstance(one, Probe) else reached
+        counting, trips = counted_async(reached)
+        value = await function(counting, *_begun(call, trips))
         seen.append(_seen(value, trips, call)._replace(met=meeting.most))
     return seen
 
@@ -191,6 +250,13 @@ def _begun(call: Sequence[Any], trips: Trips) -> list[Any]:
 
 def _seen(value: Any, trips: Trips, call: Sequence[Any]) -> Seen:
     noted = [one.end() for one in call if isinstance(one, Probe)]
+    return Seen(_portable(value), trips.trips, trips.commands, trips.most, 0, noted)
+
+
+def _portable(value: Any) -> Any:
+    """A value without its pipelines, which cannot leave the process."""
     if isinstance(value, redis.client.Pipeline | redis.asyncio.client.Pipeline):
-        value = repr(value)  # it cannot leave the process
-    return Seen(value, trips.trips, trips.commands, trips.most, 0, noted)
+        return PIPELINE
+    if type(value) in (list, tuple):
+        return type(value)(map(_portable, value))
+    return value

@@ -80,6 +80,17 @@ async def one_station(redis, stream, readings):
 GATHERED = (
     "await asyncio.gather(*(one_station(redis, stream, its) for stream, its in readings.items()))"
 )
+ALL_IN_ONE = """
+    pipeline = redis.pipeline()
+    for stream, its in readings.items():
+        for reading in its:
+            pipeline.xadd(stream, reading)
+    pipeline.execute()
+"""
+IN_STEP = "import asyncio\nfrom itertools import zip_longest\n" + function(STATIONS, """
+    for row in zip_longest(*readings.values()):
+        await asyncio.gather(*(redis.xadd(stream, one) for stream, one in zip(readings, row) if one))
+""")  # fmt: skip
 BATCHES = """
     for start in ("0", ">"):
         while entries := redis.xreadgroup(group, name, {stream: start}, count=count).get(stream):
@@ -122,16 +133,16 @@ RIGHT = [
             for stream, its in readings.items():
                 tasks.create_task(one_station(redis, stream, its))
     """)),
-    Case(5, "", "import asyncio\nfrom itertools import zip_longest\n" + function(STATIONS, """
-        for row in zip_longest(*readings.values()):
-            await asyncio.gather(*(redis.xadd(stream, one) for stream, one in zip(readings, row) if one))
-    """)),
-    Case(5, "", function(STATIONS.removeprefix("async "), """
-        pipeline = redis.pipeline()
-        for stream, its in readings.items():
+    Case(5, "", function(STATIONS.removeprefix("async "), ALL_IN_ONE)),
+    Case(5, "", function(STATIONS, ALL_IN_ONE.replace("pipeline.execute", "await pipeline.execute"))),
+    Case(5, "", ONE_STATION.replace("        await", "        await asyncio.sleep(0.001)\n        await") + function(STATIONS, GATHERED)),
+    Case(5, "", "import asyncio\n" + function(STATIONS, """
+        async def one_station(stream, its):
+            pipeline = redis.pipeline()
             for reading in its:
                 pipeline.xadd(stream, reading)
-        pipeline.execute()
+            await pipeline.execute()
+        await asyncio.gather(*(one_station(stream, its) for stream, its in readings.items()))
     """)),
     Case(6, "", function(WORK, BATCHES)),
     Case(6, "", awaited(function(WORK, BATCHES), "redis.xack").replace("redis.xreadgroup(group, name, {stream: start}, count=count)", "(await redis.xreadgroup(group, name, {stream: start}, count=count))")),
@@ -149,12 +160,19 @@ RIGHT = [
     """)),
     Case(7, "", function(COUNT, SEARCH)),
     Case(7, "", FORMULA),
+    Case(7, "", changed(FORMULA, ("gap = 1000 / rate", "a_ms = rate / 1000"), ("handle_ms >= gap", "a_ms * handle_ms >= 1"), ("trip_ms / (gap - handle_ms)", "a_ms * trip_ms / (1 - a_ms * handle_ms)"))),
+    Case(7, "", changed(FORMULA, ("gap = 1000 / rate", "gap, handle, trip = 1 / rate, handle_ms / 1000, trip_ms / 1000"), ("handle_ms >= gap", "handle >= gap"), ("trip_ms / (gap - handle_ms)", "trip / (gap - handle)"))),
 ]  # fmt: skip
 
 ONE_BY_ONE = "went by itself"
 WRONG = [
     Case(2, ONE_BY_ONE, function(ALL, LOOP)),
     Case(2, "a connection for each", "import asyncio\n" + function("async " + ALL, "return await asyncio.gather(*(redis.xadd(stream, one) for one in readings))")),
+    Case(2, "waits more than once", function(ALL, "ids = []\nfor n in range(0, len(readings), 100):\n    pipeline = redis.pipeline()\n    for one in readings[n:n + 100]: pipeline.xadd(stream, one)\n    ids += pipeline.execute()\nreturn ids")),
+    Case(2, "waits more than once", function(ALL, changed(PIPELINE, ("return pipeline.execute()", "pipeline.execute()\n    return [one for one, _ in redis.xrange(stream)]")))),
+    Case(2, "waits more than once", "from helpers import BulkProducer\n" + function(ALL, "with BulkProducer(redis, stream) as producer: producer.add_many(readings)")),
+    Case(2, "returns the pipeline", function(ALL, "pipeline = redis.pipeline(); ids = [pipeline.xadd(stream, one) for one in readings]; pipeline.execute(); return ids")),
+    Case(2, "It sends nothing before", function(ALL, "pipeline = redis.pipeline(); return [pipeline.xadd(stream, one) for one in readings]")),
     Case(2, "It sends nothing before", function(ALL, changed(PIPELINE, ("return pipeline.execute()", "return pipeline")))),
     Case(2, "Return the IDs", function(ALL, changed(PIPELINE, ("return ", "")))),
     Case(2, "each reading as it is", function(ALL, changed(PIPELINE, ("(stream, reading)", "(stream, {'reading': str(reading)})")))),
@@ -164,11 +182,16 @@ WRONG = [
     Case(3, "One too many", function(ALL, changed(COLLECTED, ("== 1000", "> 1000")))),
     Case(3, "came twice", function(ALL, changed(COLLECTED, ("            batch = []\n", ""), ("len(batch) == 1000", "len(batch) % 1000 == 0")))),
     Case(3, "opens 100 at most", "import asyncio\n" + function("async " + ALL, "return len(await asyncio.gather(*(redis.xadd(stream, one) for one in readings)))")),
+    Case(3, "takes one more reading", function(ALL, changed(COLLECTED, ("        batch.append(reading)\n", ""), ("            batch = []\n", "            batch = []\n        batch.append(reading)\n")))),
+    Case(3, "where the generator ends", function(ALL, "batch = []\nwhile True:\n    batch.append(next(readings))\n    if len(batch) == 1000:\n        redis.pipeline().execute()\n        batch = []")),
     Case(3, "batches are small", changed(BOUNDED, ("1000", "100"))),
     Case(4, "hold too much", function(MEAN, "temps = [int(one['temp_f']) for _, one in redis.xrange(stream)]; return sum(temps) / len(temps)")),
     Case(4, "Small pages", function(MEAN, changed(PAGES, ("count=1000", "count=100")))),
     Case(4, "there is always one", function(MEAN, changed(PAGES, ('f"({page[-1][0]}"', "page[-1][0]")))),
     Case(4, "The pages overlap", function(MEAN, changed(PAGES, ('f"({page[-1][0]}"', "page[-1][0]"), ("        start =", "        if len(page) < 1000: break\n        start =")))),
+    Case(4, "Return the mean as it is", function(MEAN, changed(PAGES, ("total / number", "round(total / number, 2)")))),
+    Case(4, "again and again: each", function(MEAN, "temps = [int(one['temp_f']) for _ in range(10) for _, one in redis.xrange(stream, count=1000)]; return sum(temps) / len(temps)")),
+    Case(4, "makes a number of one", function(MEAN, changed(PAGES, ('int(fields["temp_f"])', 'fields["temp_f"]')))),
     Case(4, "share a millisecond", function(MEAN, changed(PAGES, ('f"({page[-1][0]}"', "f\"{int(page[-1][0].split('-')[0]) + 1}-0\"")))),
     Case(4, "The last page may be short", function(MEAN, changed(PAGES, ("while page := redis.xrange(stream, start, count=1000):", "while len(page := redis.xrange(stream, start, count=1000)) == 1000:")))),
     Case(5, "overtakes another", "import asyncio\n" + function(STATIONS, "await asyncio.gather(*(redis.xadd(stream, one) for stream, its in readings.items() for one in its))")),
@@ -178,6 +201,23 @@ WRONG = [
         for row in zip(*readings.values()):
             await asyncio.gather(*(redis.xadd(stream, one) for stream, one in zip(readings, row)))
     """)),
+    Case(5, "go in step", IN_STEP),
+    Case(5, "go in step", "from itertools import zip_longest\n" + function(STATIONS, """
+        for row in zip_longest(*readings.values()):
+            pipeline = redis.pipeline()
+            for stream, one in zip(readings, row):
+                if one: pipeline.xadd(stream, one)
+            await pipeline.execute()
+    """)),
+    Case(5, "One station waits for another", function(STATIONS, """
+        for stream, its in readings.items():
+            pipeline = redis.pipeline()
+            for reading in its: pipeline.xadd(stream, reading)
+            await pipeline.execute()
+    """)),
+    Case(5, "however long you sleep", ONE_STATION + function(STATIONS, "for stream, its in readings.items(): asyncio.create_task(one_station(redis, stream, its))\nawait asyncio.sleep(0.5)")),
+    Case(5, "about asyncio. A plain `def`", function(STATIONS.removeprefix("async "), "for stream, its in readings.items():\n    for one in its: redis.xadd(stream, one)")),
+    Case(5, "takes tasks", "import asyncio\n" + function(STATIONS, "await asyncio.gather(*(asyncio.to_thread(redis.xadd, stream, one) for stream, its in readings.items() for one in its))")),
     Case(5, "ends with your function", ONE_STATION + function(STATIONS, "for stream, its in readings.items(): asyncio.create_task(one_station(redis, stream, its))")),
     Case(6, "An XACK an entry", function(WORK, changed(BATCHES, (ACK, ""), ("handle(fields)\n", "handle(fields)\n                redis.xack(stream, group, entry_id)\n")))),
     Case(6, "A pipeline saves the waiting", function(WORK, changed(BATCHES, (ACK, "            acks = redis.pipeline()\n            for entry_id, _ in entries: acks.xack(stream, group, entry_id)\n            acks.execute()\n")))),
@@ -185,6 +225,7 @@ WRONG = [
     Case(6, "nothing is pending, ever", function(WORK, changed(BATCHES, (ACK, ""), ("count=count", "count=count, noack=True"), ('("0", ">")', '(">",)')))),
     Case(6, "as many at once", function(WORK, changed(BATCHES, ("count=count", "count=1")))),
     Case(6, "until a reply is empty", function(WORK, changed(BATCHES, ("while entries :=", "if entries :=")))),
+    Case(6, "never gets to `>`", function(WORK, changed(BATCHES, ('("0", ">")', '("0",)')))),
     Case(6, "in its own history: read with `0`", function(WORK, changed(BATCHES, ('("0", ">")', '(">",)')))),
     Case(6, "until the very end", function(WORK, """
         ids = []
@@ -199,6 +240,10 @@ WRONG = [
     """)),
     Case(7, "more than the budget", function(COUNT, "return int(budget_ms // handle_ms)")),
     Case(7, "Round up", changed(FORMULA, ("math.ceil", "math.floor"))),
+    Case(7, "To be equal is enough", function(COUNT, changed(SEARCH, ("<= 1000", "< 1000")))),
+    Case(7, "To be equal is enough", function(COUNT, changed(SEARCH, ("<= budget_ms", "< budget_ms")))),
+    Case(7, "all times are in milliseconds", function(COUNT, changed(SEARCH, ("1000 * count", "count")))),
+    Case(7, "does your search end before it", function(COUNT, "for n in range(1, 101):\n    if rate * (trip_ms + n * handle_ms) <= 1000 * n and 2 * (trip_ms + n * handle_ms) <= budget_ms: return n")),
     Case(7, "Take the smallest", function(COUNT, "return int((budget_ms / 2 - trip_ms) // handle_ms)")),
     Case(7, "just behind a read", changed(FORMULA, ("if 2 *", "if"))),
     Case(7, "Look at that before you divide", changed(FORMULA, ("    if handle_ms >= gap:\n        return None\n", ""))),
@@ -256,6 +301,8 @@ COMMANDS = dict(zip(WHY_TRIPS, (10, 10, 12, 30, 1, 10), strict=True))
         ({}, {}, "right", "all twelve"),
         ({"gathered": 1}, {}, "wrong", "saves time, and no round trip"),
         ({"executed_each_time": 1}, {}, "wrong", "inside the loop"),
+        ({"in_a_pipeline": 10}, {}, "wrong", "Expected: `round_trips`: `in_a_pipeline`: 1"),
+        ({}, {"in_a_pipeline": "10"}, "wrong", "without quotes"),
         ({}, {"in_a_transaction": 10}, "wrong", "the server gets two more"),
         ({}, {"in_a_pipeline": 1}, "wrong", "a pipeline saves waiting"),
         ({}, {"many_values": 10}, "wrong", "SADD takes many values"),
@@ -286,7 +333,7 @@ def test_every_exercise_has_a_right_and_at_least_three_wrong_answers():
 
 def test_demands_are_of_every_kind():
     answers = [demand.answer() for demand in DEMANDS]
-    assert {None, 1, 6, 7, 10, 80} <= set(answers)
+    assert {None, 1, 6, 7, 8, 80, 1201} <= set(answers)
     tight = [one for one, n in zip(DEMANDS, answers, strict=True) if n and not one.in_time(n + 1)]
     assert tight  # two batches of it fit, and two of the next COUNT do not
 
