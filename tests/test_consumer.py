@@ -119,11 +119,11 @@ def test_a_batch_read_long_ago_is_asked_for_again_entry_by_entry(redis, work):
     def handle(entry):
         seen.append((number(entry), pending(redis)[number(entry)]))
         if len(seen) == 1:
-            while redis.xpending_range(STREAM, GROUP, "1-0", "1-0", 1, idle=60) == []:
+            while redis.xpending_range(STREAM, GROUP, "1-0", "1-0", 1, idle=350) == []:
                 pass
             redis.xclaim(STREAM, GROUP, "bob", 0, ["2-0"], justid=True)
 
-    counts = work(handle, min_idle_ms=100)
+    counts = work(handle, min_idle_ms=400)
     assert seen == [(1, ("alice", 1)), (3, ("alice", 2))]
     assert (counts.new, counts.again, counts.lost) == (3, 1, 1)
     assert list(pending(redis)) == [2]

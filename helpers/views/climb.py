@@ -56,8 +56,13 @@ class Climb:
         """The rungs, from the lowest up."""
         return tuple(self._rungs)
 
-    def take(self, *names: str, rounds: int = ROUNDS) -> Rounds:
+    def take(self, *names: str, rounds: int = ROUNDS, say: bool = True) -> Rounds:
         """Time rungs beside each other, and say what came out; `LIMIT` is one of them.
+
+        Args:
+            names: the rungs.
+            rounds: how often each is timed.
+            say: whether to print a line for each, or leave that to the picture.
 
         Raises:
             CourseError: there is no such rung.
@@ -68,7 +73,7 @@ class Climb:
             raise CourseError(f"There is no rung {unknown[0]!r}: choose {', '.join(paths)}.")
         taken = Rounds.take({name: paths[name] for name in names}, rounds)
         self.taken |= taken.figures()
-        for name in names:
+        for name in names if say else ():
             print(f"{name:28}{taken[name].median:10,.0f} entries a second")
         return taken
 

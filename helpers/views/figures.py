@@ -172,7 +172,7 @@ def lifetimes(rows: Mapping[str, tuple[datetime, datetime, datetime]], *, title:
 def ladder(
     rates: Mapping[str, tuple[float, float, float]],
     *,
-    limit: tuple[str, float],
+    limit: tuple[str, float] | None = None,
     unit: str,
     title: str,
 ) -> Figure:
@@ -184,14 +184,17 @@ def ladder(
         clear = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1}
         axes.text(high * 1.08, row, f"{median:,.0f}", va="center", bbox=clear)
     axes.set_yticks(range(len(rates)), list(rates))
-    name, most = limit
-    axes.axvline(most, color=ORANGE, linewidth=2.5)
-    axes.text(most, -0.75, f"{name}: {most:,.0f} ", color="#a66a00", ha="right", weight="bold")
-    axes.set_xscale("log")
     least = min(low for _, low, _ in rates.values())
+    most = max(high for _, _, high in rates.values())
+    if limit:
+        name, at = limit
+        most = max(most, at)
+        axes.axvline(at, color=ORANGE, linewidth=2.5)
+        axes.text(at, -0.75, f"{name}: {at:,.0f} ", color="#a66a00", ha="right", weight="bold")
+    axes.set_xscale("log")
     axes.set_xlim(10 ** math.floor(math.log10(least)), most * 4)
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.10g}")
-    axes.set_ylim(len(rates) - 0.5, -1.1)
+    axes.set_ylim(len(rates) - 0.5, -1.1 if limit else -0.5)
     axes.set_xlabel(f"{unit}, log axis")
     return figure
 
