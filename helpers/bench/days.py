@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from itertools import islice
-from typing import Any
 
 import redis
 
@@ -17,6 +15,7 @@ from helpers.averages import (
     AggregatingConsumer,
     begin_anew,
 )
+from helpers.bench.reading import pages
 from helpers.bench.rounds import Part, Rounds, Tick, silent, stopwatch
 from helpers.bench.scale import Scale
 from helpers.database import clean
@@ -26,7 +25,6 @@ from helpers.partitions import PartitionProducer, fill, partition_key, readings_
 START = date(2190, 1, 1)  # later than the days that anybody else fills
 RU202_DAY = date(2189, 1, 1)
 SECONDS_A_DAY = 86_400
-PAGE = 1000
 
 OURS, PATTERN = "fill", "RU202's fill"
 CONSUMER, ONE_BY_ONE, BARE = "AggregatingConsumer", "RU202's aggregating", "bare XRANGE pages"
@@ -62,7 +60,7 @@ class Days:
         """Read all days and do nothing with them."""
         with stopwatch() as watch:
             for key in self._keys:
-                for _ in _pages(self._client, key):
+                for _ in pages(self._client, key):
                     pass
         return self._scale.days * SECONDS_A_DAY / watch.seconds
 
@@ -91,13 +89,6 @@ class Days:
     def clean(self) -> None:
         """Delete what the paths made."""
         clean(self._client, *self._keys, self._pattern, *RU202_KEYS.values(), AVERAGES)
-
-
-def _pages(client: Any, key: str) -> Iterator[Any]:
-    low = "-"
-    while page := client.xrange(key, low, "+", count=PAGE):
-        yield page
-        low = f"({page[-1][0]}"
 
 
 def measure(client: redis.Redis, scale: Scale, tick: Tick = silent) -> tuple[Part, Part]:

@@ -7,11 +7,11 @@ the stream; those that are not `ordered` may leave them in another order.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, TypeVar
 
 import redis
 import redis.asyncio
@@ -27,6 +27,7 @@ from helpers.database import clean
 from helpers.producer import Producer
 from helpers.weather import measurements
 
+T = TypeVar("T")
 Share = Literal["all", "some", "slow"]
 Entries = Sequence[dict[Any, Any]]  # as XADD takes them: fields and their values
 
@@ -177,7 +178,7 @@ def weather(count: int) -> list[dict[str, str]]:
     return list(islice(measurements("chennai"), count))
 
 
-def chunks(entries: Entries, size: int) -> Iterator[list[Any]]:
+def chunks(entries: Iterable[T], size: int) -> Iterator[list[T]]:
     """Entries in lists of at most a size."""
     left = iter(entries)
     while chunk := list(islice(left, size)):

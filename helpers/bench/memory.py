@@ -17,6 +17,7 @@ from typing import Any
 
 import redis
 
+from helpers.bench.ladder import chunks
 from helpers.bench.rounds import Part, Path, Rounds, Tick, silent
 from helpers.bench.scale import Scale
 from helpers.bulk import BulkProducer
@@ -54,20 +55,20 @@ def one_a_second(client: redis.Redis, entries: Entries) -> None:
 
 def as_list(client: redis.Redis, entries: Entries) -> None:
     """RPUSH of both values as one text; when they were read is lost."""
-    for chunk in chunks(entries):
+    for chunk in chunks(entries, CHUNK):
         client.rpush(KEY, *(" ".join(entry.fields.values()) for entry in chunk))
 
 
 def as_sorted_set(client: redis.Redis, entries: Entries) -> None:
     """ZADD, scored by the time. The text holds the time too, or equal readings would be one."""
-    for chunk in chunks(entries):
+    for chunk in chunks(entries, CHUNK):
         members = {f"{one.id.ms} {' '.join(one.fields.values())}": one.id.ms for one in chunk}
         client.zadd(KEY, members)
 
 
 def as_hashes(client: redis.Redis, entries: Entries) -> None:
     """A hash for each entry, the time in its key."""
-    for chunk in chunks(entries):
+    for chunk in chunks(entries, CHUNK):
         pipeline = client.pipeline(transaction=False)
         for entry in chunk:
             pipeline.hset(f"{KEY}:{entry.id.ms}", items=[*chain(*entry.fields.items())])
@@ -254,9 +255,3 @@ def nodes_of(client: redis.Redis, nodes: tuple[int, int] | None) -> Iterator[Non
         yield
     finally:
         client.config_set(*(word for pair in before.items() for word in pair))
-
-
-def chunks(entries: Entries) -> Iterator[Entries]:
-    """Entries in lists of a thousand."""
-    for start in range(0, len(entries), CHUNK):
-        yield entries[start : start + CHUNK]

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
-from itertools import islice
-from typing import Any
+from typing import Any, cast
 
 import redis
 
+from helpers.bench.ladder import weather
 from helpers.bench.rounds import Part, Path, Rounds, Tick, silent, stopwatch
 from helpers.bench.scale import Scale
 from helpers.bulk import BulkProducer
@@ -18,28 +18,29 @@ from helpers.database import clean
 from helpers.entry import Entry
 from helpers.group import Group
 from helpers.scan import scan
-from helpers.weather import measurements
 
 Found = Sequence[Any]  # entries
 Way = Callable[[redis.Redis, str], Found]
 
 STREAM, SHORT, GROUP = "bench:readings", "bench:few_readings", "bench"
 COUNTS = (1, 10, 100, 1000)
+PAGE = 1000  # entries a reply of XRANGE
 FEW = 10  # entries a reply; with no more than these a path reads the short stream
 BATCH = 1000  # the Consumer's best, see `measure_group`
 
 
-def by_xrange(redis: redis.Redis, stream: str, page: int = 1000) -> Found:
+def pages(redis: redis.Redis, stream: str, size: int = PAGE) -> Iterator[Found]:
     """XRANGE, each page from behind the last ID of the one before."""
-    found: list[Any] = []
     start = "-"
-    while True:
-        reply: Any = redis.xrange(stream, start, count=page)
-        if not reply:
-            return found
-        found += reply
-        last, _ = reply[-1]
+    while page := cast("Found", redis.xrange(stream, start, count=size)):
+        yield page
+        last, _ = page[-1]
         start = f"({last}"
+
+
+def by_xrange(redis: redis.Redis, stream: str) -> Found:
+    """XRANGE in pages."""
+    return [entry for page in pages(redis, stream) for entry in page]
 
 
 def by_scan(redis: redis.Redis, stream: str) -> Found:
@@ -105,7 +106,7 @@ def filled(client: redis.Redis, scale: Scale) -> Iterator[None]:
         for stream, count in ((STREAM, scale.readings), (SHORT, scale.slow)):
             clean(client, stream)
             with BulkProducer(client, stream) as producer:
-                producer.add_many(islice(measurements("chennai"), count))
+                producer.add_many(weather(count))
         yield
     finally:
         clean(client, STREAM, SHORT)

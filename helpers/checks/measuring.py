@@ -7,6 +7,7 @@ import inspect
 import os
 import re
 import signal
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
@@ -46,20 +47,20 @@ class Seen(NamedTuple):
     noted: list[Any]
 
 
-class Probe:
+class Probe(ABC):
     """An argument that notes what the function does with it."""
 
+    @abstractmethod
     def begin(self, trips: Trips) -> Any:
         """What the function gets in its place."""
-        raise NotImplementedError
 
     def client(self, client: redis.asyncio.Redis) -> redis.asyncio.Redis:
         """The client that the function gets, where it is a coroutine function."""
         return client
 
+    @abstractmethod
     def end(self) -> Any:
         """What was noted."""
-        raise NotImplementedError
 
 
 class Source(Probe):
