@@ -25,20 +25,21 @@ test: lint  ## run all tests, on every kind of server that this machine has
 env: $(VENV)/.lab  ## only set up the environment, in .venv
 	@echo "Ready. Use it with: source $(BIN)/activate"
 
-lint: $(VENV)/.test  ## check style and types
+lint: $(VENV)/.test  ## check style, types, and who imports whom
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/ruff format --quiet --check .
 	@$(BIN)/mypy --no-error-summary
+	@said=$$($(BIN)/lint-imports --no-logo 2>&1) || { echo "$$said"; exit 1; }
 
 bench: $(VENV)/.lab  ## measure how fast everything goes on this machine; ARGS=--quick is shorter
 	@$(BIN)/course bench $(ARGS)
 
 labs: $(VENV)/.test  ## for authors: write labs/ anew from solutions/
-	@$(BIN)/python -m helpers.authoring.labs
+	@$(BIN)/python -m helpers.course.authoring.labs
 
 lessons: $(VENV)/.test labs  ## for authors: format and run lessons and solutions, keep their outputs
 	@$(BIN)/ruff check --quiet --fix notebooks solutions && $(BIN)/ruff format --quiet notebooks solutions
-	@$(BIN)/python -m helpers.authoring.rerun $(ARGS)
+	@$(BIN)/python -m helpers.course.authoring.rerun $(ARGS)
 
 # ARGS go to both soaks: --seed, --server, --kills and --pauses mean something to each. With
 # SOAKS=soak_averages or SOAKS=soak it is one alone, which has more options: ARGS=--help.

@@ -14,10 +14,11 @@ from typing import Any
 import pytest
 import redis as redis_py
 
-from helpers import connect, delivery
+from helpers import connect
 from helpers.checks import progress
-from helpers.database import MARK
-from helpers.server import OwnServer
+from helpers.course.database import MARK
+from helpers.course.server import OwnServer
+from helpers.streams.consumer import loop
 from tests.points import thin_out
 from tests.servers import SERVERS, program
 
@@ -89,7 +90,7 @@ def _empty(client: redis_py.Redis) -> None:
 @pytest.fixture
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """Consumers retry what failed after 5, 10, 20 … ms."""
-    monkeypatch.setattr(delivery, "FIRST_RETRY_S", 0.005)
+    monkeypatch.setattr(loop, "FIRST_RETRY_S", 0.005)
 
 
 @pytest.fixture

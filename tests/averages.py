@@ -24,8 +24,6 @@ from helpers.averages import (
     display,
 )
 from helpers.chaos import Fault, Proxy
-from helpers.clock import moment_of
-from helpers.errors import CheckpointError
 from helpers.partitions import (
     DAY_MS,
     DEMO_START,
@@ -34,6 +32,8 @@ from helpers.partitions import (
     partition_key,
     start_of,
 )
+from helpers.streams.clock import moment_of
+from helpers.streams.errors import CheckpointError
 from tests.consumers import until
 from tests.points import points
 

@@ -18,7 +18,7 @@ from urllib.request import urlopen
 import pytest
 from playwright.sync_api import BrowserContext, Page, expect, sync_playwright
 
-from helpers.home import CHECKOUT
+from helpers.course.home import CHECKOUT
 
 START_LIMIT_S = 60
 RUN_LIMIT_S = 90

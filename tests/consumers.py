@@ -20,10 +20,9 @@ from helpers import (
     EntryId,
     connect,
     connect_async,
-    delivery,
 )
 from helpers.chaos import Proxy
-from helpers.delivery import Counts
+from helpers.streams.consumer import Counts, loop
 
 STREAM, GROUP = "s", "g"
 NAMES, FAILURES = "{s}:g:names", "{s}:g:failures"
@@ -169,7 +168,7 @@ def everything(entry: Entry, client: Any) -> Any:
 
 
 def drain_with_everything(terms: dict[str, Any]) -> None:
-    delivery.FIRST_RETRY_S = 0.005
+    loop.FIRST_RETRY_S = 0.005
     with connect() as client:
         handler = partial(everything, client=client)
         Consumer(client, STREAM, GROUP, handler, name="alice", **terms).run(drain=True)

@@ -10,8 +10,8 @@ import shutil
 import subprocess
 import sys
 
-from helpers.errors import ServerError
-from helpers.server.program import choose_program, program_version
+from helpers.course.errors import ServerError
+from helpers.course.server.program import choose_program, program_version
 
 SERVERS = {
     "valkey": "the embedded Valkey, from its wheel",

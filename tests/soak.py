@@ -23,9 +23,9 @@ from typing import Any
 import redis
 
 from helpers import Consumer, DeadLetters, Entry, Producer, connect
-from helpers.errors import ConsumerError
-from helpers.server import find_server
-from helpers.weather import readings
+from helpers.course.server import find_server
+from helpers.course.weather import readings
+from helpers.streams.errors import ConsumerError
 from tests.lives import Life
 from tests.soaking import KILLED, REPLACED, in_own_process, main
 

@@ -27,7 +27,7 @@ from typing import Any, NamedTuple
 
 from helpers.averages import AGGREGATING_STATE, AVERAGES, KEPT, SET_ASIDE
 from helpers.chaos import LOSSES, Fault, SpareServer
-from helpers.database import claim
+from helpers.course.database import claim
 from helpers.partitions import (
     DEMO_START,
     RETENTION_S,

@@ -25,8 +25,8 @@ import redis as redis_py
 
 from helpers import connect_async
 from helpers.chaos import Crew, SpareServer
-from helpers.clock import moment_of, ms_of, utc_now
-from helpers.database import claim
+from helpers.course.database import claim
+from helpers.streams.clock import moment_of, ms_of, utc_now
 from helpers.wiki import Change, Counters, Feed, Publisher, Replay, Subscriber, change_of
 from helpers.wiki.names import KEPT
 from helpers.wiki.synthetic import synthetic_event

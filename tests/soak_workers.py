@@ -25,13 +25,14 @@ from helpers.averages import (
     AveragesConsumer,
 )
 from helpers.averages.aggregating import GRACE_S
-from helpers.clock import moment_of
-from helpers.connect import connect, settings
-from helpers.entry import Entry
-from helpers.errors import CheckpointError, NotConfirmedError, ServerError
+from helpers.course.connect import connect, settings
+from helpers.course.errors import ServerError
 from helpers.partitions import DEMO_START, fill, partition_day, partition_key, start_of
 from helpers.partitions.readings import SECONDS_A_DAY
-from helpers.patience import Patience
+from helpers.streams.clock import moment_of
+from helpers.streams.entry import Entry
+from helpers.streams.errors import CheckpointError, NotConfirmedError
+from helpers.streams.patience import Patience
 from tests.soaking import REPLACED
 
 PRODUCER, AGGREGATING, SHOWING = "producer", "aggregating", "averages"

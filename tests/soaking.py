@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from helpers.chaos import Returned, start
-from helpers.server import OwnServer
+from helpers.course.server import OwnServer
 from tests.servers import SERVERS, program
 
 KILLED, REPLACED = -signal.SIGKILL, 7  # how a worker ends; 7: another one took its place

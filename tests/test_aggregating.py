@@ -24,10 +24,10 @@ from helpers.averages import (
     begin_anew,
 )
 from helpers.averages.hours import LATE
+from helpers.averages.state import StateError
 from helpers.averages.work import FIELDS, Counts
 from helpers.chaos import Fault, Proxy
-from helpers.clock import moment_of, utc_now
-from helpers.errors import CheckpointError, CourseError, PartitionError, StateError
+from helpers.course.server import find_server
 from helpers.partitions import (
     DEMO_START,
     PartitionProducer,
@@ -36,7 +36,9 @@ from helpers.partitions import (
     partition_key,
     readings_of,
 )
-from helpers.server import find_server
+from helpers.partitions.days import PartitionError
+from helpers.streams.clock import moment_of, utc_now
+from helpers.streams.errors import CheckpointError, StreamsError
 from tests.averages import (
     GRACE,
     HOUR,
@@ -437,7 +439,7 @@ def test_a_partition_of_another_type_is_told_and_nothing_is_lost(redis):
     readings = write(redis, [*hour_of(0, 1), *hour_of(2, 1)])
     redis.set(key(1), "mine")
     for _ in range(2):
-        with pytest.raises(CourseError, match=f"The key '{key(1)}' holds no stream"):
+        with pytest.raises(StreamsError, match=f"The key '{key(1)}' holds no stream"):
             aggregate(redis, LATER)
         assert redis.get(key(1)) == "mine"
     redis.delete(key(1))
@@ -450,7 +452,7 @@ def test_averages_of_another_type_are_told_and_nothing_is_lost(redis, name):
     readings = write(redis, [*hour_of(0, 1), Reading(at(0, 2), "warm"), *hour_of(0, 5)])
     redis.hset(name, "a", "b")
     for _ in range(2):
-        with pytest.raises(CourseError, match=f"^{name} is a hash, and no stream: rename it, or"):
+        with pytest.raises(StreamsError, match=f"^{name} is a hash, and no stream: rename it, or"):
             aggregate(redis, LATER)
     assert redis.type(name) == "hash"
     redis.delete(name)
@@ -508,10 +510,10 @@ def test_a_start_that_is_no_partition_is_refused(redis, start):
 
 
 def test_what_cannot_work_is_refused_before_it_begins(redis):
-    with pytest.raises(CourseError, match="shorter than an hour"):
+    with pytest.raises(StreamsError, match="shorter than an hour"):
         consumer(redis, LATER, grace_s=3600)
     hasty = redis_py.Redis.from_url(find_server().url, decode_responses=True, socket_timeout=0.5)
-    with hasty, pytest.raises(CourseError, match="BLOCK 1000 ms may end after this client"):
+    with hasty, pytest.raises(StreamsError, match="BLOCK 1000 ms may end after this client"):
         AggregatingConsumer(hasty, start=key(0))
 
 
@@ -546,7 +548,7 @@ def test_to_begin_anew_fences_the_one_at_work(redis, impatient):
     def work():
         try:
             one.run()
-        except CourseError as error:
+        except StreamsError as error:
             told.append(error)
 
     with connect() as client:

@@ -12,9 +12,9 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from helpers.authoring.labs import LABS, SOLUTIONS, blanked, render
-from helpers.authoring.rerun import rerun, same, sanitized
-from helpers.errors import CourseError
+from helpers.course.authoring.labs import LABS, SOLUTIONS, blanked, render
+from helpers.course.authoring.rerun import rerun, same, sanitized
+from helpers.course.errors import CourseError
 
 pytestmark = pytest.mark.once
 
@@ -192,7 +192,7 @@ def test_a_notebook_that_fails_stays_as_it_was(tmp_path, capsys, source, reason)
 def test_a_run_uses_neither_the_authors_database_nor_their_server(tmp_path):
     notebook = save(tmp_path / "n.ipynb", new_code_cell("from helpers import connect\nconnect()"))
     done = subprocess.run(
-        [sys.executable, "-m", "helpers.authoring.rerun", str(notebook)],
+        [sys.executable, "-m", "helpers.course.authoring.rerun", str(notebook)],
         env=os.environ | {"REDIS_URL": "redis://127.0.0.1:1/0", "COURSE_SERVER": "missing"},
         capture_output=True, text=True, check=False,
     )  # fmt: skip

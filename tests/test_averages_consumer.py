@@ -11,9 +11,10 @@ import pytest
 
 from helpers import Entry, EntryId, connect
 from helpers.averages import AVERAGES, AVERAGES_STATE, KEPT, AveragesConsumer, display, sentence
+from helpers.averages.state import StateError
 from helpers.chaos import LOSSES, Fault, Proxy
-from helpers.errors import CheckpointError, CourseError, StateError
-from helpers.server import find_server
+from helpers.course.server import find_server
+from helpers.streams.errors import CheckpointError, StreamsError
 from tests.averages import every_command, show_until_drained, show_until_told, silent, standing
 from tests.consumers import blocked, until
 from tests.lives import Life
@@ -266,7 +267,7 @@ def test_an_incomplete_state_is_told(redis, missing):
 
 def test_keys_of_another_type_are_told(redis):
     redis.set(AVERAGES, "mine")
-    with pytest.raises(CourseError, match=f"The key '{AVERAGES}' holds no stream"):
+    with pytest.raises(StreamsError, match=f"The key '{AVERAGES}' holds no stream"):
         show_all(redis)
     redis.delete(AVERAGES, AVERAGES_STATE)
     redis.set(AVERAGES_STATE, "mine")
@@ -279,7 +280,7 @@ def test_an_entry_that_is_no_text_is_told_and_skipped_by_deleting_it(redis):
     publish(redis, 1)
     redis.xadd(AVERAGES, {"date": b"\xff"}, id="2-0")
     publish(redis, 3)
-    with pytest.raises(CourseError, match="holds an entry after 0-0 that is no text: delete it"):
+    with pytest.raises(StreamsError, match="holds an entry after 0-0 that is no text: delete it"):
         show_all(redis)
     redis.xdel(AVERAGES, "2-0")
     assert show_all(redis) == [1, 3]

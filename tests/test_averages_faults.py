@@ -16,9 +16,9 @@ from helpers import connect
 from helpers.averages import AGGREGATING_STATE, AVERAGES, SET_ASIDE, aggregating
 from helpers.averages.state import COMMIT
 from helpers.chaos import LOSSES, Fault, Proxy
-from helpers.errors import CheckpointError
+from helpers.course.server import OwnServer, find_server
 from helpers.partitions import Reading, ReadingsClock
-from helpers.server import OwnServer, find_server
+from helpers.streams.errors import CheckpointError
 from tests.averages import (
     REPLACED,
     aggregate,

@@ -13,9 +13,9 @@ from helpers.bench.rounds import Figure, Part, Rounds
 from helpers.bench.scale import Scale
 from helpers.chaos import Distance
 from helpers.cli import bench as command
-from helpers.database import MARK
-from helpers.errors import CourseError
-from helpers.scan import scan
+from helpers.course.database import MARK
+from helpers.course.errors import CourseError
+from helpers.streams.scan import scan
 from helpers.views.climb import Climb
 
 TINY = Scale(
@@ -118,7 +118,7 @@ class TestLadder:
         redis.set("bench:chennai", "no stream")
         with pytest.raises(CourseError, match="has failed"):
             crowd.append_in_processes("bench:chennai", ENTRIES, 2)
-        assert "CourseError" in capfd.readouterr().err
+        assert "StreamsError" in capfd.readouterr().err
 
     def test_a_lesson_climbs_it_rung_by_rung(self, redis, monkeypatch, capsys):
         monkeypatch.setattr(limit, "REQUESTS", 2000)

@@ -11,11 +11,11 @@ import pytest
 from helpers import Group, scan
 from helpers.bench import memory, reading, setget, waking
 from helpers.bench.scale import Scale
-from helpers.database import MARK
-from helpers.entry import EntryId
-from helpers.errors import CourseError
-from helpers.server import find_server
-from helpers.weather import readings
+from helpers.course.database import MARK
+from helpers.course.errors import CourseError
+from helpers.course.server import find_server
+from helpers.course.weather import readings
+from helpers.streams.entry import EntryId
 
 TINY = Scale(
     rounds=2,

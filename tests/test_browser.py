@@ -14,7 +14,7 @@ import nbformat
 import pytest
 from playwright.sync_api import Page, expect
 
-from helpers.home import CHECKOUT
+from helpers.course.home import CHECKOUT
 from helpers.views.theatre.stage import IDLE_MS
 from tests.browser import (
     LIMIT_MS,
@@ -37,7 +37,7 @@ THEATRE = [
     "from helpers.views.theatre import Theatre\n"
     "redis = connect()",
     'theatre = Theatre(redis, "chennai", "averages")\ntheatre',
-    "theatre.snapshot()",
+    "theatre.still()",
     "theatre.close()",
 ]
 DASHBOARD = [

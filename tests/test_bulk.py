@@ -10,10 +10,10 @@ import pytest
 from helpers import BulkProducer, Producer, connect, scan
 from helpers.chaos import LOSSES, Fault, Proxy
 from helpers.chaos.link import HungUpError
-from helpers.entry import FIRST
-from helpers.errors import CourseError, NotConfirmedError
-from helpers.patience import Patience
-from helpers.producer import Added, Fields
+from helpers.streams.entry import FIRST
+from helpers.streams.errors import NotConfirmedError, StreamsError
+from helpers.streams.patience import Patience
+from helpers.streams.producer import Added, Fields
 from tests.test_producer import numbers, readings
 
 MEMORY = "{s}:producers"
@@ -113,7 +113,7 @@ def test_nothing_to_add_adds_nothing_and_nothing_stays_of_a_closed_producer(redi
 )
 def test_what_is_no_entry_is_refused_and_what_came_before_it_is_there(redis, wrong):
     with BulkProducer(redis, "s") as producer:
-        with pytest.raises(CourseError, match=r"no entry|text or numbers"):
+        with pytest.raises(StreamsError, match=r"no entry|text or numbers"):
             producer.add_many(chain(readings(6), [wrong]), batch=3)
         assert producer.added.count == 6
         producer.add_many(readings(1, 6))
@@ -122,14 +122,14 @@ def test_what_is_no_entry_is_refused_and_what_came_before_it_is_there(redis, wro
 
 @pytest.mark.parametrize(("entries", "batch"), [(5, 10), (None, 10), ([], 0), ([], -1)])
 def test_what_is_no_list_or_no_batch_is_refused(redis, entries, batch):
-    with BulkProducer(redis, "s") as producer, pytest.raises(CourseError, match="Give a list"):
+    with BulkProducer(redis, "s") as producer, pytest.raises(StreamsError, match="Give a list"):
         producer.add_many(entries, batch=batch)
 
 
 def test_a_refusal_names_the_entry_and_nothing_behind_it_is_appended(redis):
     redis.set("s", "no stream")
     with BulkProducer(redis, "s") as producer:
-        with pytest.raises(CourseError, match=r"holds no stream.*Entry 1 of this call"):
+        with pytest.raises(StreamsError, match=r"holds no stream.*Entry 1 of this call"):
             producer.add_many(readings(9), batch=3)
         redis.delete("s")
         producer.add_many(readings(2))
@@ -145,7 +145,7 @@ def test_a_full_server_refuses_a_whole_batch(home):
             client.config_set("maxmemory", 1)
             yield from readings(6, 6)
 
-        with pytest.raises(CourseError, match=r"maxmemory.*Entry 4 of this call.*3 were"):
+        with pytest.raises(StreamsError, match=r"maxmemory.*Entry 4 of this call.*3 were"):
             producer.add_many(filling(), batch=3)
         client.config_set("maxmemory", 0)
         assert numbers(client) == list(range(6))

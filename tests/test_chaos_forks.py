@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from helpers.chaos import CLIENT, Failure, Outcome, Returned, Running, orders
-from helpers.server.own import has_ended
+from helpers.course.server.own import has_ended
 from tests.test_chaos_process import parent
 
 LIMIT_S = 15.0

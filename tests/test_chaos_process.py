@@ -28,8 +28,8 @@ from helpers.chaos import (
     process,
     start,
 )
-from helpers.errors import CourseError
-from helpers.server.own import has_ended
+from helpers.course.errors import CourseError
+from helpers.course.server.own import has_ended
 
 SLEEP = ["sleep", "600"]
 PYTHON = [sys.executable, "-c"]

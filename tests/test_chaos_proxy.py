@@ -23,8 +23,8 @@ from redis.exceptions import ConnectionError as LostError
 from helpers import connect
 from helpers.chaos import CLIENT, LOSSES, Fault, Proxy, Returned, start
 from helpers.chaos.front import _leading_to
-from helpers.errors import CourseError
-from helpers.server import OwnServer, find_server
+from helpers.course.errors import CourseError
+from helpers.course.server import OwnServer, find_server
 from tests.test_connect import strange_server
 from tests.test_server import taken_port
 

@@ -27,11 +27,12 @@ from urllib.request import urlopen
 import pytest
 import redis as redis_py
 
-from helpers import Producer, cli, entry
+from helpers import Producer, cli
 from helpers.checks import progress
-from helpers.database import MARK
-from helpers.server import OwnServer, find_server
-from helpers.server.identity import probe
+from helpers.course.database import MARK
+from helpers.course.server import OwnServer, find_server
+from helpers.course.server.identity import probe
+from helpers.streams import entry
 
 pytestmark = pytest.mark.once
 

@@ -20,6 +20,7 @@ import redis as redis_py
 
 from helpers import cli
 from helpers.averages import AGGREGATING_STATE, AVERAGES, AVERAGES_STATE, SET_ASIDE
+from helpers.course.server.own import has_ended
 from helpers.partitions import (
     PartitionProducer,
     Reading,
@@ -29,7 +30,6 @@ from helpers.partitions import (
     readings,
     start_of,
 )
-from helpers.server.own import has_ended
 from tests.test_cli import COURSE, INTERRUPTED, environment, started, until
 
 DAY, KEY = date(2100, 1, 1), "temps:21000101"

@@ -26,8 +26,8 @@ from helpers.averages import (
     begin_anew,
 )
 from helpers.chaos import Proxy, SpareServer
-from helpers.database import MARK, claim, clean
-from helpers.errors import ServerError
+from helpers.course.database import MARK, claim, clean
+from helpers.course.errors import ServerError
 from helpers.partitions import (
     PartitionProducer,
     Reading,

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from helpers import commit, delivery
 from helpers.chaos import CLIENT, Crew, Proxy, Returned, Running
-from helpers.commit import PORTION, effect_of, encode
-from helpers.delivery import MOST_RETRIES
-from helpers.entry import EntryId
-from helpers.errors import CourseError
+from helpers.streams.consumer import effects, loop, scripts
+from helpers.streams.consumer.effects import PORTION, effect_of, encode
+from helpers.streams.consumer.loop import MOST_RETRIES
+from helpers.streams.entry import EntryId
+from helpers.streams.errors import StreamsError
 from tests.consumers import (
     AGES,
     FAILURES,
@@ -66,7 +66,7 @@ def test_a_long_batch_is_settled_in_portions(redis):
     with Proxy() as proxy:
         assert work(ignore, proxy=proxy, batch=2500).acked == 2500
     sizes = [len(words) for words in proxy.commands if words[0] == "EVALSHA"]
-    assert max(sizes) < commit.PORTION + 20
+    assert max(sizes) < effects.PORTION + 20
 
 
 @both
@@ -190,7 +190,7 @@ def test_every_effect_of_a_large_batch_may_be_refused(redis):
 def deleting(request, monkeypatch):
     """XACKDEL where the server has it, and on the same server the way of those that do not."""
     if request.param == "portably":
-        monkeypatch.setattr(delivery, "JOIN", delivery.JOIN.replace("'xackdel'", "'no-such'"))
+        monkeypatch.setattr(loop, "JOIN", scripts.JOIN.replace("'xackdel'", "'no-such'"))
     return request.param
 
 
@@ -289,7 +289,7 @@ def test_what_a_handler_may_return():
     assert effect_of(command) == effect_of([command]) == (command,)
     assert effect_of([command, ("SET", "a", 2.5)]) == (command, ("SET", "a", 2.5))
     for odd in (True, 3, (), ("SET",), (5, 0), EntryId(5), ["SET", "a"], ("SET", "a", b"bytes")):
-        with pytest.raises(CourseError, match="A handler returned"):
+        with pytest.raises(StreamsError, match="A handler returned"):
             effect_of(odd)
 
 

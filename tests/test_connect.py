@@ -16,9 +16,9 @@ import pytest
 import redis as redis_py
 
 from helpers import connect, connect_async
-from helpers.connect import connect_raw
-from helpers.errors import ServerError
-from helpers.server import OwnServer, find_server, identity
+from helpers.course.connect import connect_raw
+from helpers.course.errors import ServerError
+from helpers.course.server import OwnServer, find_server, identity
 from tests.test_server import crash, saved, serving, taken_port
 
 # ------------------------------------------------------------------ small tools

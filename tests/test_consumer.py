@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 import redis as redis_py
 
-from helpers import AsyncConsumer, Consumer, connect, connect_async, delivery
+from helpers import AsyncConsumer, Consumer, connect, connect_async
 from helpers.chaos import Fault, Proxy
-from helpers.errors import ConsumerError, CourseError, GroupError
-from helpers.server import find_server
+from helpers.course.server import find_server
+from helpers.streams.consumer import loop
+from helpers.streams.errors import ConsumerError, GroupError, StreamsError
 from tests.consumers import (
     AGES,
     FAILURES,
@@ -103,7 +104,7 @@ def test_new_entries_come_in_batches_and_are_acknowledged_together(redis, work):
 def test_an_entry_waits_no_longer_for_the_others_of_its_batch_than_a_moment(
     redis, work, monkeypatch
 ):
-    monkeypatch.setattr(delivery, "SETTLE_S", 0.0)
+    monkeypatch.setattr(loop, "SETTLE_S", 0.0)
     fill(redis, 3)
     left = []
     work(lambda entry: left.append(list(pending(redis))))
@@ -221,7 +222,7 @@ def test_after_its_last_delivery_an_entry_is_a_dead_letter(redis, work):
 
 @both
 def test_retries_wait_longer_each_time_and_shorten_the_block(redis, work, monkeypatch):
-    monkeypatch.setattr(delivery, "FIRST_RETRY_S", 0.04)
+    monkeypatch.setattr(loop, "FIRST_RETRY_S", 0.04)
     fill(redis, 1)
     failing_at_1, seen = failing(1)
 
@@ -241,7 +242,7 @@ def test_retries_wait_longer_each_time_and_shorten_the_block(redis, work, monkey
 
 @both
 def test_a_lost_connection_does_not_bring_a_retry_forward(redis, work, monkeypatch):
-    monkeypatch.setattr(delivery, "FIRST_RETRY_S", 1000.0)
+    monkeypatch.setattr(loop, "FIRST_RETRY_S", 1000.0)
     fill(redis, 3)
     failing_at_1, seen = failing(1)
 
@@ -260,7 +261,7 @@ def test_a_lost_connection_does_not_bring_a_retry_forward(redis, work, monkeypat
 
 @both
 def test_so_many_may_wait_to_be_retried_and_then_nothing_new_is_read(redis, work, monkeypatch):
-    monkeypatch.setattr(delivery, "MOST_RETRIES", 3)
+    monkeypatch.setattr(loop, "MOST_RETRIES", 3)
     fill(redis, 9)
     most = 0
 
@@ -300,7 +301,7 @@ def odd_answers():
 @pytest.mark.parametrize("answer", odd_answers(), ids=lambda answer: repr(answer)[:20])
 def test_an_odd_answer_of_a_handler_ends_it_with_one_sentence_and_loses_nothing(redis, answer):
     fill(redis, 3)
-    with pytest.raises(CourseError, match=r"A handler returned .*: return None, or commands"):
+    with pytest.raises(StreamsError, match=r"A handler returned .*: return None, or commands"):
         work(lambda entry: answer if number(entry) == 2 else None)
     assert list(pending(redis)) == [2, 3]  # the one before it has done nothing wrong
     assert work(ignore).acked == 2
@@ -308,7 +309,7 @@ def test_an_odd_answer_of_a_handler_ends_it_with_one_sentence_and_loses_nothing(
 
 def test_the_same_under_asyncio(redis):
     fill(redis, 2)
-    with pytest.raises(CourseError, match="A handler returned 'ok'"):
+    with pytest.raises(StreamsError, match="A handler returned 'ok'"):
         work_async(lambda entry: "ok")
     assert list(pending(redis)) == [1, 2]
 
@@ -341,7 +342,7 @@ def test_an_entry_that_is_no_text_ends_it_with_one_sentence(redis, work):
     redis.xadd(STREAM, {"n": b"\xff\xfe"}, id="3-0")
     fill(redis, 1, start=4)
     seen = []
-    with pytest.raises(CourseError, match=r"The entry 3-0 of 's' holds bytes .* XDEL s 3-0"):
+    with pytest.raises(StreamsError, match=r"The entry 3-0 of 's' holds bytes .* XDEL s 3-0"):
         work(lambda entry: seen.append(number(entry)))
     assert list(pending(redis)) == [3, 4]
     redis.xdel(STREAM, "3-0")
@@ -407,7 +408,7 @@ def test_stop_just_before_a_run_ends_it(redis):
 
 
 def test_stop_is_heard_while_retries_wait(redis, monkeypatch):
-    monkeypatch.setattr(delivery, "FIRST_RETRY_S", 1000.0)
+    monkeypatch.setattr(loop, "FIRST_RETRY_S", 1000.0)
     fill(redis, 1)
     with connect() as client:
         consumer = Consumer(client, STREAM, GROUP, failing(1)[0], name="alice", block_ms=20)
@@ -537,14 +538,14 @@ def test_a_stream_or_group_that_does_not_exist_is_named(redis, work):
         work(ignore)
     redis.delete(STREAM)
     redis.set(STREAM, "text")
-    with pytest.raises(CourseError, match="'s' holds no stream"):
+    with pytest.raises(StreamsError, match="'s' holds no stream"):
         work(ignore)
 
 
 ENDS = {
     "group destroyed": (lambda r: r.xgroup_destroy(STREAM, GROUP), GroupError, "'s'"),
     "stream deleted": (lambda r: r.delete(STREAM), GroupError, "'s'"),
-    "key replaced": (lambda r: r.set(STREAM, "text"), CourseError, "'s'"),
+    "key replaced": (lambda r: r.set(STREAM, "text"), StreamsError, "'s'"),
     "key replaced by another stream": (
         lambda r: r.pipeline().delete(STREAM).xadd(STREAM, {"n": 1}).execute(),
         GroupError,
@@ -589,17 +590,17 @@ def test_a_stream_of_dead_letters_is_no_source(redis, work):
     fill(redis, 1)
     work(failing(1)[0], max_deliveries=2)
     redis.xgroup_create("{s}:g:dead", GROUP, "0")
-    with connect() as client, pytest.raises(CourseError, match="are not consumed but replayed"):
+    with connect() as client, pytest.raises(StreamsError, match="are not consumed but replayed"):
         Consumer(client, "{s}:g:dead", GROUP, ignore).run(drain=True)
 
 
 @both
 def test_dead_letters_need_a_key_of_their_own_that_holds_a_stream(redis, work):
     fill(redis, 1)
-    with pytest.raises(CourseError, match="'s' cannot hold its own dead letters"):
+    with pytest.raises(StreamsError, match="'s' cannot hold its own dead letters"):
         work(ignore, dead_letters="s")
     redis.set("mine", "text")
-    with pytest.raises(CourseError, match="would go to 'mine', but that is a string"):
+    with pytest.raises(StreamsError, match="would go to 'mine', but that is a string"):
         work(ignore, dead_letters="mine")
 
 
@@ -609,7 +610,7 @@ LIMITS = ["batch", "block_ms", "min_idle_ms", "max_deliveries"]
 @pytest.mark.parametrize("limit", LIMITS)
 @pytest.mark.parametrize("value", [0, -1, 1.5, "10", None, True])
 def test_limits_that_are_no_positive_whole_number_are_refused(redis, limit, value):
-    with pytest.raises(CourseError, match=f"{limit} must be a whole number above 0"):
+    with pytest.raises(StreamsError, match=f"{limit} must be a whole number above 0"):
         Consumer(redis, STREAM, GROUP, ignore, **{limit: value})
 
 
@@ -617,13 +618,13 @@ def test_limits_that_are_no_positive_whole_number_are_refused(redis, limit, valu
 @pytest.mark.parametrize("limit", [0, -1, "3"])
 def test_so_is_such_a_limit_of_a_run(redis, work, limit):
     fill(redis, 1)
-    with pytest.raises(CourseError, match="limit must be a whole number above 0"):
+    with pytest.raises(StreamsError, match="limit must be a whole number above 0"):
         work(ignore, limit=limit)
 
 
 def test_one_delivery_only_goes_with_batches_of_one(redis):
     """Else a crash would make dead letters of entries that nobody began to handle."""
-    with pytest.raises(CourseError, match="or read with batch=1"):
+    with pytest.raises(StreamsError, match="or read with batch=1"):
         Consumer(redis, STREAM, GROUP, ignore, max_deliveries=1)
     fill(redis, 2)
     counts = work(failing(1)[0], max_deliveries=1, batch=1)
@@ -633,7 +634,7 @@ def test_one_delivery_only_goes_with_batches_of_one(redis):
 @pytest.mark.parametrize("kind", [Consumer, AsyncConsumer])
 @pytest.mark.parametrize("handler", [None, 3, lambda: None, lambda one, two: None])
 def test_a_handler_that_cannot_take_an_entry_is_refused(redis, kind, handler):
-    with pytest.raises(CourseError, match="must be a function that takes one entry"):
+    with pytest.raises(StreamsError, match="must be a function that takes one entry"):
         kind(redis, STREAM, GROUP, handler)
 
 
@@ -641,7 +642,7 @@ def test_a_coroutine_function_belongs_to_the_asyncio_consumer(redis):
     async def handle(entry):
         pass
 
-    with pytest.raises(CourseError, match="give it to AsyncConsumer"):
+    with pytest.raises(StreamsError, match="give it to AsyncConsumer"):
         Consumer(redis, STREAM, GROUP, handle)  # type: ignore[arg-type]
 
 
@@ -658,7 +659,7 @@ def test_so_is_a_built_in_function_that_does_not_say_what_it_takes(redis):
 @pytest.mark.parametrize("names", [("", "g", "a"), ("s", "", "a"), ("s", "g", ""), (3, "g", "a")])
 def test_names_are_needed(redis, names):
     stream, group, name = names
-    with pytest.raises(CourseError, match="needs a name"):
+    with pytest.raises(StreamsError, match="needs a name"):
         Consumer(redis, stream, group, ignore, name=name)
 
 
@@ -691,11 +692,11 @@ def test_a_client_that_gives_bytes_or_gives_up_before_block_ends_is_refused(redi
     url = find_server().url
     with (
         redis_py.Redis.from_url(url) as client,
-        pytest.raises(CourseError, match="replies with bytes"),
+        pytest.raises(StreamsError, match="replies with bytes"),
     ):
         Consumer(client, STREAM, GROUP, ignore)
     with redis_py.Redis.from_url(url, decode_responses=True, socket_timeout=1) as client:
-        with pytest.raises(CourseError, match="BLOCK 1000 ms may end after"):
+        with pytest.raises(StreamsError, match="BLOCK 1000 ms may end after"):
             Consumer(client, STREAM, GROUP, ignore)
         fill(redis, 2)
         consumer = Consumer(client, STREAM, GROUP, ignore, block_ms=500)

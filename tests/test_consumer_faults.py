@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 import redis as redis_py
 
-from helpers import Consumer, connect, delivery
+from helpers import Consumer, connect
 from helpers.chaos import CLIENT, LOSSES, Crew, Failure, Fault, Proxy, start
-from helpers.server import OwnServer, find_server
+from helpers.course.server import OwnServer, find_server
+from helpers.streams.consumer import loop
 from tests.consumers import (
     AGES,
     FAILURES,
@@ -143,7 +144,7 @@ def test_it_gives_up_when_the_server_stays_away(redis, work):
 
 
 def test_it_stops_soon_although_the_server_stays_away(redis, monkeypatch):
-    monkeypatch.setattr(delivery, "STOP_S", 0.0)
+    monkeypatch.setattr(loop, "STOP_S", 0.0)
     fill(redis, 2)
     with Proxy() as proxy, proxy.connect() as client:
 

@@ -9,10 +9,11 @@ from contextlib import ExitStack
 
 import pytest
 
-from helpers import Consumer, connect, delivery
+from helpers import Consumer, connect
 from helpers.chaos import Fault, Proxy
-from helpers.errors import ConsumerError
-from helpers.server import find_server
+from helpers.course.server import find_server
+from helpers.streams.consumer import loop
+from helpers.streams.errors import ConsumerError
 from tests.consumers import (
     AGES,
     FAILURES,
@@ -51,7 +52,7 @@ def obey(entry, client):
 
 def live(name, terms):
     """A life: work until nothing is left for this name, or another one has taken it."""
-    delivery.FIRST_RETRY_S = 0.0005
+    loop.FIRST_RETRY_S = 0.0005
     client = connect()
     consumer = Consumer(
         client, STREAM, GROUP, lambda entry: obey(entry, client), name=name, **terms

@@ -15,10 +15,11 @@ from redis.crc import key_slot
 
 import helpers
 from helpers import Producer, clean, connect
-from helpers.database import MARK, beside, claim, reset
-from helpers.errors import ForeignDatabaseError, ServerError
-from helpers.server import find_server
-from helpers.server.identity import probe
+from helpers.course.database import MARK, claim, reset
+from helpers.course.errors import ForeignDatabaseError, ServerError
+from helpers.course.server import find_server
+from helpers.course.server.identity import probe
+from helpers.streams.keys import sibling_key
 from tests.test_connect import strange_server
 from tests.test_server import taken_port
 
@@ -240,7 +241,7 @@ def words(tree: ast.Module) -> Iterator[str]:
 def test_a_key_and_what_is_beside_it_live_in_one_slot(key, name):
     tag = key.partition("{")[2].partition("}")[0]
     assume("}" not in key or (tag and "}" in key.partition("{")[2]))  # no name can do it then
-    assert key_slot(key.encode()) == key_slot(beside(key, name).encode())
+    assert key_slot(key.encode()) == key_slot(sibling_key(key, name).encode())
 
 
 @settings(deadline=None)
@@ -249,4 +250,4 @@ def test_a_key_and_what_is_beside_it_live_in_one_slot(key, name):
 def test_different_keys_have_different_names_beside(key, other, name, second):
     assume(":" not in name + second)
     if (key, name) != (other, second):
-        assert beside(key, name) != beside(other, second)
+        assert sibling_key(key, name) != sibling_key(other, second)

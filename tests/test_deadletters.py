@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from helpers import DeadLetters, EntryId, Group
-from helpers.errors import CourseError, GroupError
+from helpers.streams.errors import GroupError, StreamsError
 from tests.consumers import (
     AGES,
     FAILURES,
@@ -160,13 +160,13 @@ def test_without_its_group_a_letter_stays(redis, stream_too):
 def test_what_is_no_dead_letter_says_so(redis):
     fill(redis, 1)
     strangers = DeadLetters(redis, STREAM, GROUP, key=STREAM)
-    with pytest.raises(CourseError, match="1-0 is no dead letter"):
+    with pytest.raises(StreamsError, match="1-0 is no dead letter"):
         list(strangers)
-    with pytest.raises(CourseError, match="1-0 is no dead letter"):
+    with pytest.raises(StreamsError, match="1-0 is no dead letter"):
         strangers.replay("1-0")
     assert redis.xlen(STREAM) == 1
     redis.set("text", "text")
-    with pytest.raises(CourseError, match="'text' holds no stream"):
+    with pytest.raises(StreamsError, match="'text' holds no stream"):
         list(DeadLetters(redis, STREAM, GROUP, key="text"))
 
 
@@ -177,7 +177,7 @@ def test_a_letter_that_is_no_text_can_be_replayed(redis):
     redis.xclaim(STREAM, GROUP, "bob", 0, ["1-0"], idle=AGES, retrycount=5, force=True, justid=True)
     assert work(ignore).dead == 1
     dead = DeadLetters(redis, STREAM, GROUP)
-    with pytest.raises(CourseError, match="no UTF-8 text"):
+    with pytest.raises(StreamsError, match="no UTF-8 text"):
         list(dead)
     assert len(dead) == 1
     assert not redis.exists(FAILURES)

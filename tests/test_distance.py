@@ -18,8 +18,8 @@ from redis import Redis
 from redis.exceptions import ConnectionError as LostError
 
 from helpers.chaos.distance import Distance
-from helpers.errors import CourseError
-from helpers.server import OwnServer
+from helpers.course.errors import CourseError
+from helpers.course.server import OwnServer
 from tests.test_chaos_proxy import blocked, free_port, in_background, until
 
 pytestmark = pytest.mark.once

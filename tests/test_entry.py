@@ -8,8 +8,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from helpers.entry import FIRST, LAST, Entry, EntryId, entries
-from helpers.errors import EntryIdError
+from helpers.streams.entry import FIRST, LAST, Entry, EntryId, entries
+from helpers.streams.errors import EntryIdError
 
 once = pytest.mark.once
 halves = st.integers(0, 2**64 - 1) | st.sampled_from([0, 1, 9, 10, 2**63, 2**64 - 1])

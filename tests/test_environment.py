@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from helpers.home import CHECKOUT
+from helpers.course.home import CHECKOUT
 
 pytestmark = pytest.mark.once
 

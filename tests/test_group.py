@@ -12,10 +12,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from helpers import EntryId, connect, connect_async
-from helpers.entry import LAST
-from helpers.errors import CourseError, EntryIdError, GroupError, explain
-from helpers.group import COUNTED, AsyncGroup, Group, PendingSummary, lag_of
-from helpers.server import find_server
+from helpers.course.server import find_server
+from helpers.streams.entry import LAST
+from helpers.streams.errors import EntryIdError, GroupError, StreamsError, explain
+from helpers.streams.group import COUNTED, AsyncGroup, Group, PendingSummary, lag_of
 from tests.points import times
 
 
@@ -101,7 +101,7 @@ def test_a_group_with_nothing_pending_is_destroyed(redis, group):
 
 def test_a_group_with_pending_entries_is_destroyed_only_if_asked_for(redis, group):
     read(redis, count=2)
-    with pytest.raises(CourseError, match="'g' still has 2 pending entries"):
+    with pytest.raises(StreamsError, match="'g' still has 2 pending entries"):
         group.destroy()
     assert group.info().pending == 2
     assert group.destroy(even_if_pending=True) is True
@@ -202,7 +202,7 @@ def test_entries_acknowledged_meanwhile_are_skipped(redis, group):
 
 def test_a_page_must_hold_something(group):
     for page in (0, -1):
-        with pytest.raises(CourseError, match="page"):
+        with pytest.raises(StreamsError, match="page"):
             list(group.pending(page=page))
 
 
@@ -221,12 +221,12 @@ def test_a_consumer_with_pending_entries_stays(redis, group):
     read(redis, "alice", 3)
     read(redis, "bob", 1)
     redis.xack("s", "g", "4-0")
-    with pytest.raises(CourseError, match=r"'alice' still has 3 pending entries, .*claim them"):
+    with pytest.raises(StreamsError, match=r"'alice' still has 3 pending entries, .*claim them"):
         group.remove_consumer("alice")
     assert group.pending_summary().by_consumer == {"alice": 3}
     assert group.remove_consumer("bob") is True
     redis.xack("s", "g", "1-0", "2-0")
-    with pytest.raises(CourseError, match="'alice' still has 1 pending entry,"):
+    with pytest.raises(StreamsError, match="'alice' still has 1 pending entry,"):
         group.remove_consumer("alice")
     redis.xclaim("s", "g", "carol", 0, ["3-0"])
     assert group.remove_consumer("alice") is True
@@ -371,7 +371,7 @@ def test_a_group_that_is_not_there_is_named_with_its_stream(redis, name):
 def test_a_key_of_another_type_says_so(redis, name):
     redis.set("s", "text")
     group = Group(redis, "s", "g")
-    with pytest.raises(CourseError, match="'s' holds no stream"):
+    with pytest.raises(StreamsError, match="'s' holds no stream"):
         READS.get(name, lambda group: getattr(group, name)())(group)
 
 
@@ -413,7 +413,7 @@ def test_a_group_that_goes_while_a_consumer_blocks_is_named(redis, group, change
                 errors.append(explain(error, "s", "g"))
 
     read(redis)
-    errors: list[CourseError] = []
+    errors: list[StreamsError] = []
     waiting = threading.Thread(target=wait)
     waiting.start()
     while not int(redis.info("clients")["blocked_clients"]):
@@ -454,9 +454,9 @@ def test_asyncio_gives_the_same(redis, group):
 
     async def every(group):
         created = await group.create()
-        with pytest.raises(CourseError, match="'alice' still has 2"):
+        with pytest.raises(StreamsError, match="'alice' still has 2"):
             await group.remove_consumer("alice")
-        with pytest.raises(CourseError, match="'g' still has 2"):
+        with pytest.raises(StreamsError, match="'g' still has 2"):
             await group.destroy()
         info = await group.info()
         pending = [entry async for entry in group.pending(page=1)]

@@ -12,9 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from helpers.averages.hours import LATE, Hours, Mean, Open, mean, moment, temperature
+from helpers.averages.state import StateError
 from helpers.averages.work import BEGINNING, FIELDS, Work
-from helpers.errors import CourseError, StateError
 from helpers.partitions import DAY_MS, DEMO_START
+from helpers.streams.errors import StreamsError
 from tests import averages
 from tests.averages import GRACE, HOUR, MINUTE, SECOND, at, in_order, key, mean_of, rounded
 
@@ -95,7 +96,7 @@ def test_an_average_has_the_fields_of_the_chapter():
 
 @pytest.mark.parametrize("grace_ms", [-1, HOUR, HOUR + 1])
 def test_a_grace_period_is_shorter_than_an_hour(grace_ms):
-    with pytest.raises(CourseError, match="shorter than an hour"):
+    with pytest.raises(StreamsError, match="shorter than an hour"):
         Hours(grace_ms)
 
 

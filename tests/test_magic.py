@@ -15,9 +15,10 @@ import pytest
 from IPython.core.interactiveshell import InteractiveShell
 from traitlets.config import Config
 
-from helpers import EntryId, Producer, entry, reader
-from helpers.magic import as_cli
-from helpers.show import show
+from helpers import EntryId, Producer
+from helpers.course.magic import as_cli
+from helpers.course.show import show
+from helpers.streams import entry, reader
 
 once = pytest.mark.once
 
@@ -200,8 +201,8 @@ def _shown(output):
 @once
 def test_show_names_the_file_and_cuts_docstrings_short():
     shown = show(Producer.add, entry.entries).data
-    assert shown.startswith("From `helpers/producer.py`:\n\n```python\ndef add(self")
-    assert "```\n\nFrom `helpers/entry.py`:\n\n```python\ndef entries(reply" in shown
+    assert shown.startswith("From `helpers/streams/producer.py`:\n\n```python\ndef add(self")
+    assert "```\n\nFrom `helpers/streams/entry.py`:\n\n```python\ndef entries(reply" in shown
     assert '    """Append one entry and return its ID."""\n    return' in shown
 
 

@@ -11,7 +11,7 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
-from helpers.home import CHECKOUT
+from helpers.course.home import CHECKOUT
 
 pytestmark = pytest.mark.once
 

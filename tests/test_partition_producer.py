@@ -17,10 +17,8 @@ from hypothesis import strategies as st
 from helpers import connect
 from helpers.chaos import CLIENT, LOSSES, Fault, Proxy, Returned, start
 from helpers.checks.lab import Scene
-from helpers.checks.lives import Nursery
-from helpers.clock import ms_of
-from helpers.entry import LAST, entries
-from helpers.errors import CourseError, EntryIdError, NotConfirmedError, PartitionError
+from helpers.checks.lives import Supervisor
+from helpers.course.server import OwnServer
 from helpers.partitions import (
     RETENTION_S,
     PartitionProducer,
@@ -34,10 +32,12 @@ from helpers.partitions import (
     start_of,
 )
 from helpers.partitions import readings as demo
-from helpers.partitions.days import day_of_ms
+from helpers.partitions.days import PartitionError, day_of_ms
 from helpers.partitions.producer import batches
-from helpers.patience import Patience
-from helpers.server import OwnServer
+from helpers.streams.clock import ms_of
+from helpers.streams.entry import LAST, entries
+from helpers.streams.errors import EntryIdError, NotConfirmedError, StreamsError
+from helpers.streams.patience import Patience
 from tests.points import points, times
 
 DAY = date(2100, 1, 1)
@@ -58,10 +58,10 @@ def proxy(redis, monkeypatch):
 
 
 @pytest.fixture(scope="module")
-def nursery():
+def supervisor():
     """Gives a function one life after another."""
-    with Scene("99") as scene, Nursery(scene) as nursery:
-        yield nursery
+    with Scene("99") as scene, Supervisor(scene) as supervisor:
+        yield supervisor
 
 
 def some(count, first=0, every=10 * MINUTE):
@@ -315,7 +315,7 @@ FREEZES = pytest.mark.parametrize(
 
 
 @FREEZES
-def test_a_producer_that_is_killed_at_any_command_leaves_nothing_for_ever(redis, nursery, fault):
+def test_a_producer_that_is_killed_at_any_command_leaves_nothing_for_ever(redis, supervisor, fault):
     given = some(60, every=48 * MINUTE)
 
     def write(client):
@@ -331,7 +331,7 @@ def test_a_producer_that_is_killed_at_any_command_leaves_nothing_for_ever(redis,
             redis.script_flush()
             proxy.reset()
             proxy.arm(fault, at)
-            life = nursery.begin(write, CLIENT, through=proxy)
+            life = supervisor.begin(write, CLIENT, through=proxy)
             if not life.stands(proxy, PATIENCE_S):
                 assert isinstance(life.outcome(PATIENCE_S), Returned)
                 break
@@ -511,7 +511,7 @@ def test_a_partition_of_another_type_is_left_alone(redis, other):
         redis.hset(KEY, mapping={"no": "stream"})
     before = redis.dump(KEY)
     with PartitionProducer(redis) as producer:
-        with pytest.raises(CourseError, match="'temps:21000101' holds no stream"):
+        with pytest.raises(StreamsError, match="'temps:21000101' holds no stream"):
             producer.add_many(some(1))
         producer.add_many(some(1, 150))
     assert redis.dump(KEY) == before
@@ -520,7 +520,7 @@ def test_a_partition_of_another_type_is_left_alone(redis, other):
 
 def test_a_stream_on_which_no_id_is_left_is_told_and_nothing_is_written(redis):
     redis.xadd(KEY, {"temp_f": 1}, id=str(LAST))
-    with PartitionProducer(redis) as producer, pytest.raises(CourseError, match="temps:21000101"):
+    with PartitionProducer(redis) as producer, pytest.raises(StreamsError, match="temps:21000101"):
         producer.add_many(some(2))
     assert redis.xlen(KEY) == 1
 
@@ -728,7 +728,7 @@ def test_a_fill_that_fails_in_the_middle_is_resumed(redis):
 
 @FREEZES
 @pytest.mark.usefixtures("short_days")
-def test_a_fill_that_is_killed_is_resumed(redis, nursery, fault):
+def test_a_fill_that_is_killed_is_resumed(redis, supervisor, fault):
     seconds = SHORT
 
     def work(client):
@@ -741,7 +741,7 @@ def test_a_fill_that_is_killed_is_resumed(redis, nursery, fault):
             redis.delete(KEY, "temps:21000102")
             proxy.reset()
             proxy.arm(fault, at)
-            life = nursery.begin(work, CLIENT, through=proxy)
+            life = supervisor.begin(work, CLIENT, through=proxy)
             assert life.stands(proxy, PATIENCE_S)
             assert_all_expire(redis)
             life.kill()

@@ -10,8 +10,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from helpers.clock import utc_now
-from helpers.errors import CourseError, EntryIdError, PartitionError
 from helpers.partitions import (
     DAY_MS,
     DEMO_START,
@@ -28,7 +26,9 @@ from helpers.partitions import (
     start_of,
     temperatures,
 )
-from helpers.partitions.days import day_of_ms
+from helpers.partitions.days import PartitionError, day_of_ms
+from helpers.streams.clock import utc_now
+from helpers.streams.errors import EntryIdError, StreamsError
 
 days = st.dates(min_value=date(1970, 1, 1))
 zones = st.integers(-14 * 60, 14 * 60).map(lambda minutes: timezone(timedelta(minutes=minutes)))
@@ -224,7 +224,7 @@ def test_a_partition_is_described(redis):
 
 def test_a_partition_of_another_type_is_told(redis):
     redis.set("temps:21000101", "no stream")
-    with pytest.raises(CourseError, match="'temps:21000101' holds no stream"):
+    with pytest.raises(StreamsError, match="'temps:21000101' holds no stream"):
         inspect(redis, "temps:21000101")
 
 

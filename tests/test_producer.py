@@ -28,11 +28,11 @@ from helpers import (
     scan,
 )
 from helpers.chaos import LOSSES, Fault, Proxy
-from helpers.entry import FIRST
-from helpers.errors import CourseError, EntryIdError, NotConfirmedError
-from helpers.patience import Patience
-from helpers.producer import Added, sends_again
-from helpers.server import OwnServer
+from helpers.course.server import OwnServer
+from helpers.streams.entry import FIRST
+from helpers.streams.errors import EntryIdError, NotConfirmedError, StreamsError
+from helpers.streams.patience import Patience
+from helpers.streams.producer import Added, sends_again
 from tests.points import points, times
 
 MEMORY = "{s}:producers"
@@ -146,7 +146,7 @@ def test_a_refused_entry_is_not_added_by_a_late_copy(redis, proxy):
         producer.flush()
         client.ping()
         proxy.arm(Fault.HOLD)
-        with pytest.raises(CourseError, match="holds no stream"):
+        with pytest.raises(StreamsError, match="holds no stream"):
             producer.add({"n": 0})
     redis.delete("s")
     proxy.deliver()
@@ -242,7 +242,7 @@ def test_a_call_after_an_unsettled_one_takes_nothing_until_that_is_settled(redis
             with pytest.raises(NotConfirmedError) as caught:
                 await producer.add({"n": 1})
             assert caught.value.confirmed == 0
-            with pytest.raises(CourseError, match="Nothing was sent") as refused:
+            with pytest.raises(StreamsError, match="Nothing was sent") as refused:
                 await producer.add({"n": 2})
             assert not isinstance(refused.value, NotConfirmedError)
             await producer.add({"n": 3})
@@ -431,7 +431,7 @@ def test_what_is_no_id_is_refused(redis, id):
 )  # fmt: skip
 def test_what_is_no_entry_is_refused_and_nothing_written(redis, fields, id):
     with Producer(redis, "s") as producer:
-        with pytest.raises(CourseError, match=r"takes a dict of 1 to 1000 fields|text or numbers"):
+        with pytest.raises(StreamsError, match=r"takes a dict of 1 to 1000 fields|text or numbers"):
             producer.add(fields, id=id)
         producer.add({"n": 0}, id=id)  # and the producer is as good as before
     assert numbers(redis) == [0]
@@ -447,7 +447,7 @@ def test_as_many_fields_as_promised_arrive(redis):
 def test_a_key_that_holds_no_stream_is_left_alone(redis):
     redis.set("s", "no stream")
     with (
-        pytest.raises(CourseError, match="'s' holds no stream"),
+        pytest.raises(StreamsError, match="'s' holds no stream"),
         Producer(redis, "s") as producer,
     ):
         producer.add({"n": 0})
@@ -498,7 +498,7 @@ def test_a_rate_changes_neither_count_nor_order(redis, rate):
     ids=str,
 )  # fmt: skip
 def test_a_pace_that_is_none_is_refused(redis, pace):
-    with Producer(redis, "s") as producer, pytest.raises(CourseError, match="above zero"):
+    with Producer(redis, "s") as producer, pytest.raises(StreamsError, match="above zero"):
         producer.add_many(readings(1), **pace)
     assert not redis.exists("s")
 

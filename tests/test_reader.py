@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 
 from helpers import AsyncReader, Entry, EntryId, Reader, clean, connect, connect_async
 from helpers.chaos import LOSSES, Fault, Proxy
-from helpers.errors import CheckpointError, CourseError, EntryIdError
-from helpers.patience import Patience
-from helpers.server import OwnServer, find_server
+from helpers.course.server import OwnServer, find_server
+from helpers.streams.errors import CheckpointError, EntryIdError, StreamsError
+from helpers.streams.patience import Patience
 from tests.points import points
 
 FAST = {"block_ms": 20}
@@ -118,9 +118,9 @@ def test_a_start_that_is_no_id_is_refused(redis, start):
 
 
 def test_a_reader_needs_a_stream_and_to_be_opened(redis):
-    with pytest.raises(CourseError, match="at least one"):
+    with pytest.raises(StreamsError, match="at least one"):
         Reader(redis, [])
-    with pytest.raises(CourseError, match="Open the reader first"):
+    with pytest.raises(StreamsError, match="Open the reader first"):
         Reader(redis, "s").read()
 
 
@@ -219,18 +219,18 @@ def test_what_cannot_be_read_says_so(redis):
     redis.set("text", "no stream")
     for start in ("0", "$"):
         with (
-            pytest.raises(CourseError, match="'text' holds no stream"),
+            pytest.raises(StreamsError, match="'text' holds no stream"),
             Reader(redis, "text", start=start) as reader,
         ):
             reader.read(**FAST)
     redis.set("reader:text", "no checkpoint")
-    with pytest.raises(CourseError, match="'reader:text'"), Reader(redis, "s", name="text"):
+    with pytest.raises(StreamsError, match="'reader:text'"), Reader(redis, "s", name="text"):
         pass
 
 
 @pytest.mark.parametrize("limits", [{"block_ms": 0}, {"block_ms": -1}, {"count": 0}, {"count": -1}])
 def test_limits_that_never_end_are_refused(redis, limits):
-    with Reader(redis, "s") as reader, pytest.raises(CourseError, match="above 0"):
+    with Reader(redis, "s") as reader, pytest.raises(StreamsError, match="above 0"):
         reader.read(**limits)
 
 
@@ -239,13 +239,13 @@ def test_a_client_that_would_give_up_before_block_ends_is_refused(redis):
     for timeout, block in ((1, 1000), (1, 900), (5, 5000), (0.3, 200)):
         client = redis_py.Redis.from_url(url, decode_responses=True, socket_timeout=timeout)
         with client, Reader(client, "s") as reader:
-            with pytest.raises(CourseError, match=f"BLOCK {block} ms may end after"):
+            with pytest.raises(StreamsError, match=f"BLOCK {block} ms may end after"):
                 reader.read(block_ms=block)
             assert reader.read(block_ms=20) == []
     with (
         redis_py.Redis(connection_pool=redis_py.ConnectionPool.from_url(url)) as client,
         Reader(client, "s") as reader,
-        pytest.raises(CourseError, match="5 s"),  # redis-py's default
+        pytest.raises(StreamsError, match="5 s"),  # redis-py's default
     ):
         reader.read(block_ms=5000)
 

@@ -10,9 +10,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from helpers import connect_async
-from helpers.entry import LAST, EntryId, entries
-from helpers.errors import CourseError, EntryIdError
-from helpers.scan import scan, scan_async
+from helpers.streams.entry import LAST, EntryId, entries
+from helpers.streams.errors import EntryIdError, StreamsError
+from helpers.streams.scan import scan, scan_async
 
 # Few milliseconds, so that many IDs share one; and the largest ID there is.
 ids = st.builds(EntryId, st.integers(1, 4), st.integers(0, 6)) | st.just(LAST)
@@ -82,12 +82,12 @@ def test_a_missing_stream_has_no_entries(redis):
 def test_what_cannot_be_scanned_says_so(redis):
     redis.set("text", "no stream")
     for reverse in (False, True):
-        with pytest.raises(CourseError, match="'text' holds no stream"):
+        with pytest.raises(StreamsError, match="'text' holds no stream"):
             list(scan(redis, "text", reverse=reverse))
-    with pytest.raises(CourseError, match="'text' holds no stream"):
+    with pytest.raises(StreamsError, match="'text' holds no stream"):
         asyncio.run(collect_async("text"))
-    with pytest.raises(CourseError, match="Invalid stream ID"):
+    with pytest.raises(StreamsError, match="Invalid stream ID"):
         list(scan(redis, "s", "yesterday"))
     for page in (0, -1):
-        with pytest.raises(CourseError, match="page"):
+        with pytest.raises(StreamsError, match="page"):
             list(scan(redis, "s", page=page))

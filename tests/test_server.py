@@ -28,13 +28,14 @@ from filelock import FileLock
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from helpers import connect, home
-from helpers.errors import CourseError, ServerError
-from helpers.server import OwnServer, find_server, identity
-from helpers.server import own as own_server
-from helpers.server.identity import hide_password, probe
-from helpers.server.own import State, has_ended
-from helpers.server.program import choose_program, program_version
+from helpers import connect
+from helpers.course import home as homes
+from helpers.course.errors import CourseError, ServerError
+from helpers.course.server import OwnServer, find_server, identity
+from helpers.course.server import own as own_server
+from helpers.course.server.identity import hide_password, probe
+from helpers.course.server.own import State, has_ended
+from helpers.course.server.program import choose_program, program_version
 
 # ------------------------------------------------------------------ small tools
 
@@ -424,7 +425,7 @@ def test_the_server_outlives_the_kernel_that_started_it(own):
 
 def test_only_its_owner_reaches_the_server(tmp_path, monkeypatch):
     monkeypatch.setenv("COURSE_HOME", str(tmp_path / "new"))
-    own = OwnServer(home.hidden_folder())
+    own = OwnServer(homes.hidden_folder())
     try:
         own.ensure()
         running = saved(own.folder)
@@ -612,8 +613,8 @@ def test_a_hidden_folder_that_cannot_be_written_is_told(tmp_path, monkeypatch):
 @pytest.mark.once
 def test_the_hidden_folder_is_in_the_checkout_by_default(monkeypatch, tmp_path):
     monkeypatch.delenv("COURSE_HOME")
-    monkeypatch.setattr(home, "CHECKOUT", tmp_path)
-    assert home.hidden_folder() == tmp_path / ".course"
+    monkeypatch.setattr(homes, "CHECKOUT", tmp_path)
+    assert homes.hidden_folder() == tmp_path / ".course"
     assert mode(tmp_path / ".course") == 0o700
 
 

@@ -6,10 +6,10 @@ import pytest
 import redis as redis_py
 
 from helpers.averages import AGGREGATING_STATE, AVERAGES, AVERAGES_STATE, KEPT, SET_ASIDE
-from helpers.averages.state import Behind, Publish, State
+from helpers.averages.state import Behind, Publish, State, StateError
 from helpers.chaos import Fault, Proxy
-from helpers.errors import CheckpointError, CourseError, StateError
-from helpers.patience import Patience
+from helpers.streams.errors import CheckpointError, StreamsError
+from helpers.streams.patience import Patience
 
 STATE, STREAM, OTHER = "{s}:state", "s", "{s}:other"
 FIELDS = ("place", "sum")
@@ -305,7 +305,7 @@ def test_a_stream_of_another_type_stops_the_whole_change(redis, stream):
     state = begun(redis)
     redis.set(stream, "mine")
     before = redis.hgetall(STATE)
-    with pytest.raises(CourseError, match=f"^{stream} is a string, and no stream: rename it"):
+    with pytest.raises(StreamsError, match=f"^{stream} is a string, and no stream: rename it"):
         commit(state, 1, Publish(OTHER, {"a": "b"}))
     assert redis.hgetall(STATE) == before
     assert sum(map(redis.exists, (STREAM, OTHER))) == 1

@@ -17,8 +17,9 @@ import redis as redis_py
 
 from helpers import EntryId, connect_async
 from helpers.chaos import Process
-from helpers.errors import CourseError
-from helpers.server import OwnServer, find_server
+from helpers.course.errors import CourseError
+from helpers.course.server import OwnServer, find_server
+from helpers.streams.errors import GroupError, WrongTypeError
 from helpers.views.theatre import Theatre, draw, moved, snapshot, snapshot_async, text
 from helpers.views.theatre.layout import EDGE, WIDTH, Area, fit, sheet
 from helpers.views.theatre.snapshot import Box, GroupLook, Member, Pending, Snapshot
@@ -276,14 +277,14 @@ def test_nothing_stands_outside_the_picture(look):
 
 def test_the_still_picture_is_the_same_each_time_and_its_text_has_no_times():
     data, about = Still(SCENES["full"], STATES)._repr_mimebundle_()
-    again, _ = SCENES["full"]._repr_mimebundle_()
+    again, _ = Still(SCENES["full"])._repr_mimebundle_()
     assert data["image/png"] == Still(SCENES["full"], STATES).png()
     assert data["image/png"].startswith(b"\x89PNG")
     assert about["image/png"]["width"] == WIDTH
     for words in (data["text/plain"], again["text/plain"]):
         assert not re.search(r"\d{13}| s, |min", words)
     assert "alice1, killed" in data["text/plain"]
-    assert "1767225600000-0 (0 s, ×1)" in repr(SCENES["full"])
+    assert "1767225600000-0 (0 s, ×1)" in text(SCENES["full"])
 
 
 def test_letters_that_the_font_lacks_make_no_noise(recwarn):
@@ -426,12 +427,12 @@ def test_what_cannot_be_done_is_said_in_a_sentence(redis, stage):
     with pytest.raises(CourseError, match="at work already"):
         stage.start("alice")
     redis.delete("chennai")
-    with pytest.raises(CourseError, match="no consumer group"):
+    with pytest.raises(GroupError, match="no consumer group"):
         stage.claim("alice")
     redis.set("chennai", "x")
-    with pytest.raises(CourseError, match="holds no stream"):
+    with pytest.raises(WrongTypeError, match="holds no stream"):
         stage.produce()
-    with pytest.raises(CourseError, match="holds no stream"):
+    with pytest.raises(WrongTypeError, match="holds no stream"):
         Stage(redis, "chennai", "averages")
 
 

@@ -11,9 +11,9 @@ import pytest
 from redis import BlockingConnectionPool, ConnectionPool, Redis, ResponseError
 
 from helpers import BulkProducer, connect, connect_async
+from helpers.bench.trips import Trips, counted, counted_async
 from helpers.chaos import Fault, Proxy
-from helpers.connect import connect_raw
-from helpers.trips import Trips, counted, counted_async
+from helpers.course.connect import connect_raw
 
 
 @pytest.fixture

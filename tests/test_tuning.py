@@ -9,7 +9,7 @@ import pytest
 
 from helpers.bench.trial import STREAM, Trial, milliseconds, trial
 from helpers.chaos import SpareServer
-from helpers.errors import CourseError
+from helpers.course.errors import CourseError
 from helpers.views.changes import png
 from helpers.views.tuning import AWAY, BUSY, CLOSED, SHOWN, START, Tuning, describe, trials
 

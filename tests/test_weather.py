@@ -8,9 +8,10 @@ from itertools import islice
 
 import pytest
 
-from helpers.entry import EntryId
-from helpers.errors import CourseError, EntryIdError
-from helpers.weather import CITIES, DAY, SECONDS_A_DAY, measurements, readings
+from helpers.course.errors import CourseError
+from helpers.course.weather import CITIES, DAY, SECONDS_A_DAY, measurements, readings
+from helpers.streams.entry import EntryId
+from helpers.streams.errors import EntryIdError
 
 pytestmark = pytest.mark.once
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from redis.crc import key_slot
 
-from helpers.errors import CourseError
+from helpers.course.errors import CourseError
 from helpers.wiki import Change, Counters, NotAChangeError
 from helpers.wiki.counters import AHEAD_S, BUCKETS_A_SWEEP, SWEEP
 from tests.wiki import TEN_AM_MS, change, counted, everlasting, tally

@@ -11,7 +11,7 @@ import pytest
 
 from helpers import connect_async
 from helpers.chaos import SpareServer
-from helpers.errors import CourseError
+from helpers.course.errors import CourseError
 from helpers.views.changes import Chart, axis_label, changes, describe, png, ticks
 from helpers.wiki import Change, Counters, Dashboard
 from helpers.wiki.dashboard import ALL_WIKIS, AWAY, MOST_LINES, QUIET_S

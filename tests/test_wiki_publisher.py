@@ -10,7 +10,7 @@ import redis as redis_py
 
 from helpers import connect_async
 from helpers.chaos import LOSSES, Fault, Proxy
-from helpers.errors import CourseError
+from helpers.streams.errors import StreamsError
 from helpers.wiki import Change, Faults, Feed, Publisher, PublisherError, Replay, Subscriber
 from helpers.wiki import publisher as publishing
 from helpers.wiki.change import CANARY, change_from, change_in
@@ -310,12 +310,12 @@ def test_a_key_that_holds_something_else_is_named(redis, replay):
         asyncio.run(Publisher(connect_async(), feed_of(replay), through=through).run())
 
     redis.set("wiki", "x")
-    with pytest.raises(CourseError, match="The key 'wiki' holds no stream: use another name, or"):
+    with pytest.raises(StreamsError, match="The key 'wiki' holds no stream: use another name, or"):
         run("stream")
     redis.unlink(PLACE)
     redis.set(PLACE, "x")
     for through in WAYS:
-        with pytest.raises(CourseError, match=r"The key '{wiki}:place' holds something else than"):
+        with pytest.raises(StreamsError, match=r"The key '{wiki}:place' holds something else than"):
             run(through)
 
 
@@ -334,7 +334,7 @@ def test_a_key_that_holds_something_else_is_named(redis, replay):
     ],
 )
 def test_a_target_or_a_way_that_cannot_be_is_refused(target, more, why):
-    with pytest.raises(CourseError, match=why):
+    with pytest.raises(StreamsError, match=why):
         Publisher(connect_async(), Feed("http://127.0.0.1/"), target, **more)
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import httpx
 import pytest
 
-from helpers.errors import CourseError
+from helpers.course.errors import CourseError
 from helpers.wiki import Faults, NotAChangeError, Replay, change_of
 from helpers.wiki.synthetic import LATEST_S, SHARES, TYPES
 from tests.wiki import TEN_AM, TEN_AM_MS, feed_of, take

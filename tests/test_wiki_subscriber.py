@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 import redis as redis_py
 
-from helpers import connect_async, delivery
+from helpers import connect_async
 from helpers.chaos import LOSSES, Fault, Proxy
-from helpers.deadletters import DeadLetters
-from helpers.errors import ConsumerError, CourseError
+from helpers.streams.consumer import loop
+from helpers.streams.consumer.dead_letters import DeadLetters
+from helpers.streams.errors import ConsumerError, StreamsError
 from helpers.wiki import Change, Counters, Faults, Publisher, Replay, Subscriber
 from helpers.wiki import subscriber as subscribing
 from tests.averages import every_command, standing
@@ -271,7 +272,7 @@ def test_a_key_that_holds_something_else_is_named_and_nothing_is_lost(redis, thr
     if through == "stream":
         send(redis, through, CHANGES)
     sentence = f"The counters need a {wanted} at '{key}', where there is a string: delete it, or"
-    with pytest.raises(CourseError, match=sentence.replace("{", r"\{")):
+    with pytest.raises(StreamsError, match=sentence.replace("{", r"\{")):
         count(redis, through, feed, None, **({"name": "ann"} if through == "stream" else {}))
     redis.unlink(key)
     if through == "stream":
@@ -289,7 +290,9 @@ def test_a_key_that_is_overwritten_meanwhile_ends_it_too(redis):
             send(redis, "stream", CHANGES[30:])
             await until(task.done)
 
-    with pytest.raises(CourseError, match="The counters need a hash at 'ev', where there is a str"):
+    with pytest.raises(
+        StreamsError, match="The counters need a hash at 'ev', where there is a str"
+    ):
         asyncio.run(main())
     letters = list(DeadLetters(redis, "wiki", "counters"))
     left = redis.xpending("wiki", "counters")["pending"] + (
@@ -303,7 +306,7 @@ def test_a_key_that_is_overwritten_meanwhile_ends_it_too(redis):
 def test_a_counter_that_is_no_number_is_named_by_what_redis_said(redis):
     redis.hset("ev:a.org", str(CHANGES[2].at_ms // 10_000 * 10), "many")
     send(redis, "stream", CHANGES)
-    with pytest.raises(CourseError, match=r"The counters cannot be written: .*not an integer"):
+    with pytest.raises(StreamsError, match=r"The counters cannot be written: .*not an integer"):
         count(redis, "stream", lambda: None, None)
 
 
@@ -402,7 +405,7 @@ def test_kill_9_between_any_two_commands_costs_nothing_on_a_stream(redis, proxy)
 
 
 def test_a_paused_one_whose_work_was_claimed_counts_nothing_twice(redis, proxy, monkeypatch):
-    monkeypatch.setattr(delivery, "SWEEP_S", 0.02)
+    monkeypatch.setattr(loop, "SWEEP_S", 0.02)
     for number in (1, 2, 3):
         clean(redis)
         proxy.reset()
@@ -455,11 +458,11 @@ def test_of_two_of_one_name_the_one_that_began_later_goes_on(redis):
     ],
 )
 def test_a_source_or_a_way_that_cannot_be_is_refused(source, more, why):
-    with pytest.raises(CourseError, match=why):
+    with pytest.raises(StreamsError, match=why):
         Subscriber(connect_async(), source, **more)
 
 
 def test_a_source_that_is_no_stream_is_named(redis):
     redis.set("wiki", "x")
-    with pytest.raises(CourseError, match="The key 'wiki' holds no stream"):
+    with pytest.raises(StreamsError, match="The key 'wiki' holds no stream"):
         count(redis, "stream", lambda: None, 1)

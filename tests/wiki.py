@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from helpers import connect_async
-from helpers.clock import moment_of
+from helpers.streams.clock import moment_of
 from helpers.wiki import Change, Counters, Feed, Publisher, Replay, Subscriber, change_of
 from helpers.wiki import publisher as publishing
 from helpers.wiki.counters import Bucket

@@ -17,15 +17,14 @@ from helpers.averages.names import (
     KEPT,
     SET_ASIDE,
 )
-from helpers.averages.state import Behind, Publish, State
+from helpers.averages.state import Behind, Publish, State, StateError
 from helpers.averages.work import BEGINNING, FIELDS, Counts, Page, Work
-from helpers.clock import Clock, moment_of, ms_of, utc_now
-from helpers.consumer import expect_client
-from helpers.entry import EntryId
-from helpers.errors import StateError, explain
 from helpers.partitions.days import PREFIX, partition_day
-from helpers.reader import pairs
-from helpers.signals import stopping
+from helpers.streams.clock import Clock, moment_of, ms_of, utc_now
+from helpers.streams.consumer.consumer import expect_client
+from helpers.streams.entry import EntryId, pairs
+from helpers.streams.errors import explain
+from helpers.streams.signals import stopping
 
 PAGE = 2000  # readings a reply, and a commit
 BLOCK_MS = 1000  # how long one XREAD waits, and so how soon stop() is heard
@@ -72,7 +71,8 @@ class AggregatingConsumer:
 
         Raises:
             PartitionError: the start is no partition.
-            CourseError: the grace period is too long, or the client would not wait for a reply.
+            ArgumentError: the client would not wait for a reply.
+            CourseError: the grace period is too long.
         """
         if start is not None:
             partition_day(start)
@@ -108,7 +108,7 @@ class AggregatingConsumer:
         Raises:
             StateError: the stored state cannot be used, or there is none and no start.
             CheckpointError: another consumer took over, or the state was deleted.
-            CourseError: one of the keys is of another type.
+            StreamsError: one of the keys is of another type.
             redis.ConnectionError: the server was out of reach for 10 s.
         """
         with stopping(self.stop, wanted=signals):

@@ -10,11 +10,11 @@ import redis
 from helpers.averages.aggregating import BLOCK_MS, Say
 from helpers.averages.names import AVERAGES, AVERAGES_STATE
 from helpers.averages.state import Behind, State, unusable
-from helpers.consumer import expect_client
-from helpers.entry import FIRST, Entry, EntryId, entries
-from helpers.errors import CourseError, EntryIdError, explain
-from helpers.reader import pairs
-from helpers.signals import stopping
+from helpers.course.errors import CourseError
+from helpers.streams.consumer.consumer import expect_client
+from helpers.streams.entry import FIRST, Entry, EntryId, entries, pairs
+from helpers.streams.errors import EntryIdError, explain
+from helpers.streams.signals import stopping
 
 PAGE = 100
 FIELDS = ("last_message_id",)
@@ -56,7 +56,7 @@ class AveragesConsumer:
         Raises:
             StateError: the stored state cannot be used.
             CheckpointError: another consumer took over, or the state was deleted.
-            CourseError: the key holds no stream.
+            WrongTypeError: the key holds no stream.
             redis.ConnectionError: the server was out of reach for 10 s.
         """
         with stopping(self.stop, wanted=signals):

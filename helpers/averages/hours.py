@@ -13,8 +13,8 @@ from decimal import ROUND_HALF_EVEN, Decimal, localcontext
 from functools import lru_cache
 from typing import NamedTuple
 
-from helpers.clock import moment_of
-from helpers.errors import CourseError
+from helpers.course.errors import CourseError
+from helpers.streams.clock import moment_of
 
 HOUR_MS = 3_600_000
 LATE = "it came late: its hour was over"

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from helpers.database import beside
 from helpers.partitions.days import PREFIX
+from helpers.streams.keys import sibling_key
 
 AVERAGES = f"{PREFIX}:averages"
 KEPT = 120  # averages: five days of hours
-AGGREGATING_STATE = beside(AVERAGES, "aggregating_consumer_state")
-AVERAGES_STATE = beside(AVERAGES, "averages_consumer_state")
-SET_ASIDE = beside(AVERAGES, "set_aside")  # readings that count for no hour
+AGGREGATING_STATE = sibling_key(AVERAGES, "aggregating_consumer_state")
+AVERAGES_STATE = sibling_key(AVERAGES, "averages_consumer_state")
+SET_ASIDE = sibling_key(AVERAGES, "set_aside")  # readings that count for no hour

@@ -16,10 +16,16 @@ from typing import Any, NamedTuple
 
 import redis
 
-from helpers.errors import CheckpointError, CourseError, StateError
-from helpers.patience import Patience, out_of_reach
+from helpers.course.errors import CourseError
+from helpers.streams.errors import CheckpointError, StreamsError
+from helpers.streams.patience import Patience, out_of_reach
 
 VERSION = "1"
+
+
+class StateError(StreamsError):
+    """A stored state cannot be used: it is corrupt, incomplete, or of another kind."""
+
 
 TAKE_OVER = """
 -- Make the state the caller's. KEYS: the state. ARGV: the caller's token, the epoch that it saw.
@@ -167,7 +173,7 @@ class State:
         Raises:
             CheckpointError: another consumer took over, or the state was deleted.
             Behind: the server has lost earlier changes, so nothing was changed.
-            CourseError: one of the streams is something else.
+            StreamsError: one of the streams is something else.
         """
         call = self._call(fields, published)
         script = self._client.register_script(COMMIT)
@@ -184,7 +190,7 @@ class State:
         """Ask what can be asked twice, until the answer comes.
 
         Raises:
-            CourseError: the server refused it.
+            StreamsError: the server refused it.
             redis.ConnectionError: the server was out of reach for 10 s.
         """
         while True:

@@ -10,10 +10,10 @@ from decimal import Decimal, InvalidOperation
 from helpers.averages.hours import Hours, Mean, Number, Open, SetAside
 from helpers.averages.names import AGGREGATING_STATE
 from helpers.averages.state import unusable
-from helpers.clock import moment_of
-from helpers.entry import FIRST, EntryId
-from helpers.errors import EntryIdError, PartitionError
-from helpers.partitions.days import DAY_MS, partition_day, partition_key, start_of
+from helpers.partitions.days import DAY_MS, PartitionError, partition_day, partition_key, start_of
+from helpers.streams.clock import moment_of
+from helpers.streams.entry import FIRST, EntryId
+from helpers.streams.errors import EntryIdError
 
 BEGINNING = str(FIRST)
 _DIGITS = 18  # of a count; more is none that this program has written

@@ -12,9 +12,9 @@ import sys
 from collections.abc import Mapping, Sequence
 
 from helpers.bench.rounds import stopwatch
-from helpers.bulk import BulkProducer
-from helpers.connect import connect
-from helpers.errors import CourseError
+from helpers.course.connect import connect
+from helpers.course.errors import CourseError
+from helpers.streams.bulk import BulkProducer
 
 READY, GO, DONE = "ready", "go", "done"
 FAILED = "A process that was to append has failed: nothing is measured."

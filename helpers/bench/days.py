@@ -7,7 +7,6 @@ from itertools import islice
 
 import redis
 
-from helpers import ru202
 from helpers.averages import (
     AGGREGATING_STATE,
     AVERAGES,
@@ -18,9 +17,9 @@ from helpers.averages import (
 from helpers.bench.reading import pages
 from helpers.bench.rounds import Part, Rounds, Tick, silent, stopwatch
 from helpers.bench.scale import Scale
-from helpers.database import clean
-from helpers.errors import CourseError
-from helpers.partitions import PartitionProducer, fill, partition_key, readings_of
+from helpers.course.database import clean
+from helpers.course.errors import CourseError
+from helpers.partitions import PartitionProducer, fill, partition_key, readings_of, ru202
 
 START = date(2190, 1, 1)  # later than the days that anybody else fills
 RU202_DAY = date(2189, 1, 1)

@@ -21,11 +21,11 @@ from helpers.bench.limit import limit_of
 from helpers.bench.loops import Loop, run_on
 from helpers.bench.rounds import Part, Path, Rounds, Tick, silent, stopwatch
 from helpers.bench.scale import Scale
-from helpers.bulk import BulkProducer
-from helpers.connect import connect, connect_async
-from helpers.database import clean
-from helpers.producer import Producer
-from helpers.weather import measurements
+from helpers.course.connect import connect, connect_async
+from helpers.course.database import clean
+from helpers.course.weather import measurements
+from helpers.streams.bulk import BulkProducer
+from helpers.streams.producer import Producer
 
 T = TypeVar("T")
 Share = Literal["all", "some", "slow"]
@@ -83,7 +83,7 @@ def produced(redis: redis.Redis, stream: str, entries: Entries) -> None:
 
 
 def bulk(redis: redis.Redis, stream: str, entries: Entries) -> None:
-    """The same promise without the script: see `helpers.bulk`."""
+    """The same promise without the script: see `helpers.streams.bulk`."""
     with BulkProducer(redis, stream) as producer:
         producer.add_many(entries)
 

@@ -19,7 +19,7 @@ import hiredis
 import redis
 
 from helpers.bench.rounds import stopwatch
-from helpers.errors import CourseError
+from helpers.course.errors import CourseError
 
 PIPELINE = 1000  # commands on their way at once
 REQUESTS = 100_000

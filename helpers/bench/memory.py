@@ -20,13 +20,13 @@ import redis
 from helpers.bench.ladder import chunks
 from helpers.bench.rounds import Part, Path, Rounds, Tick, silent
 from helpers.bench.scale import Scale
-from helpers.bulk import BulkProducer
-from helpers.database import clean
-from helpers.entry import Entry
-from helpers.errors import CourseError
-from helpers.producer import Producer
-from helpers.server import find_server
-from helpers.weather import readings
+from helpers.course.database import clean
+from helpers.course.errors import CourseError
+from helpers.course.server import find_server
+from helpers.course.weather import readings
+from helpers.streams.bulk import BulkProducer
+from helpers.streams.entry import Entry
+from helpers.streams.producer import Producer
 
 Entries = Sequence[Entry]
 Fields = Callable[[Entry], Mapping[str, str]]

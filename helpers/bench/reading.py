@@ -12,12 +12,12 @@ import redis
 from helpers.bench.ladder import weather
 from helpers.bench.rounds import Part, Path, Rounds, Tick, silent, stopwatch
 from helpers.bench.scale import Scale
-from helpers.bulk import BulkProducer
-from helpers.consumer import Consumer, Handler
-from helpers.database import clean
-from helpers.entry import Entry
-from helpers.group import Group
-from helpers.scan import scan
+from helpers.course.database import clean
+from helpers.streams.bulk import BulkProducer
+from helpers.streams.consumer.consumer import Consumer, Handler
+from helpers.streams.entry import Entry
+from helpers.streams.group import Group
+from helpers.streams.scan import scan
 
 Found = Sequence[Any]  # entries
 Way = Callable[[redis.Redis, str], Found]

@@ -15,8 +15,9 @@ import redis
 from helpers.bench import PARTS, days, ladder, memory, reading, setget, waking
 from helpers.bench.rounds import Figure, Part, Tick
 from helpers.bench.scale import Scale
-from helpers.errors import CourseError
-from helpers.server import find_server
+from helpers.course.errors import CourseError
+from helpers.course.server import find_server
+from helpers.streams.errors import StreamsError
 
 Measure = Callable[[redis.Redis, Scale, Tick], Part | tuple[Part, ...]]
 
@@ -114,7 +115,7 @@ def run(
             continue
         try:
             found = measure(client, scale, partial(tick, " and ".join(names)))
-        except (CourseError, redis.ResponseError) as error:  # the other parts go on
+        except (StreamsError, redis.ResponseError) as error:  # the other parts go on
             yield from dict.fromkeys(names, str(error)).items()
         else:
             several = found if isinstance(found, tuple) else (found,)

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from helpers.errors import CourseError
+from helpers.course.errors import CourseError
 
 Path = Callable[[], float]  # goes once, and says its rate or its size
 Tick = Callable[[str], object]  # is told of each path before it goes

@@ -19,9 +19,9 @@ import redis.asyncio
 from helpers.bench.loops import Loop, runner_on
 from helpers.bench.rounds import Part, Path, Rounds, Tick, silent, stopwatch
 from helpers.bench.scale import Scale
-from helpers.connect import connect_async
-from helpers.database import clean
-from helpers.errors import CourseError
+from helpers.course.connect import connect_async
+from helpers.course.database import clean
+from helpers.course.errors import CourseError
 
 Keys = Sequence[str]
 AsyncWay = Callable[[redis.asyncio.Redis, Keys], Awaitable[None]]

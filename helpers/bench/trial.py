@@ -16,8 +16,8 @@ from typing import Any
 import redis.asyncio
 
 from helpers.bench.waking import percentile
-from helpers.connect import connect_async
-from helpers.errors import CourseError
+from helpers.course.connect import connect_async
+from helpers.course.errors import CourseError
 
 STREAM = "lesson08:trial"
 SENT, END = "sent_ns", "end"  # the fields of an entry, and of the last one

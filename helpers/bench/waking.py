@@ -21,8 +21,8 @@ import redis
 
 from helpers.bench.rounds import Part, Rounds, Tick, silent, stopwatch
 from helpers.bench.scale import Scale
-from helpers.database import clean
-from helpers.errors import CourseError
+from helpers.course.database import clean
+from helpers.course.errors import CourseError
 
 PREFIX = "bench:waking:"
 READ, IN_GROUP, UNREAD = (f"{PREFIX}{name}" for name in ("read", "in_group", "unread"))

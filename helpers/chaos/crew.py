@@ -10,7 +10,7 @@ from typing import Any, Self, overload
 
 from helpers.chaos.process import STOP_LIMIT_S, Process, program_words
 from helpers.chaos.running import Running
-from helpers.errors import CourseError
+from helpers.course.errors import CourseError
 
 Program = Callable[..., Any] | Sequence[str]
 

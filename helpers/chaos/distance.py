@@ -15,7 +15,7 @@ from collections.abc import Callable
 
 from helpers.chaos.front import Front
 from helpers.chaos.link import CHUNK, Stream, _write
-from helpers.errors import CourseError
+from helpers.course.errors import CourseError
 
 LONGEST_MS = 10_000
 

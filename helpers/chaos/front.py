@@ -23,11 +23,11 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from helpers.chaos.link import HungUpError, Stream
-from helpers.connect import _Packer, settings
-from helpers.database import claim
-from helpers.errors import CourseError
-from helpers.home import hidden_folder
-from helpers.server import OwnServer, find_server
+from helpers.course.connect import _Packer, settings
+from helpers.course.database import claim
+from helpers.course.errors import CourseError
+from helpers.course.home import hidden_folder
+from helpers.course.server import OwnServer, find_server
 
 
 class Front(ABC):

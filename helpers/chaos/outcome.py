@@ -10,8 +10,8 @@ import cloudpickle
 import redis
 import redis.asyncio
 
-from helpers.connect import connect, connect_async
-from helpers.errors import CourseError
+from helpers.course.connect import connect, connect_async
+from helpers.course.errors import CourseError
 
 
 class Client(NamedTuple):

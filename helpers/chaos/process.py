@@ -19,7 +19,7 @@ from typing import IO, Any, Protocol, Self
 import psutil
 
 from helpers.chaos import launcher
-from helpers.errors import CourseError
+from helpers.course.errors import CourseError
 
 STOP_LIMIT_S = 5.0
 PAUSE_LIMIT_S = 1.0

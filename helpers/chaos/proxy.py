@@ -16,8 +16,8 @@ from typing import Any
 
 from helpers.chaos.front import Front
 from helpers.chaos.link import Link, Stream, exchange
-from helpers.database import MARK
-from helpers.errors import CourseError
+from helpers.course.database import MARK
+from helpers.course.errors import CourseError
 
 FREEZE_LIMIT_S = 10.0
 

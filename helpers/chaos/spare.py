@@ -14,9 +14,9 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from helpers.chaos.process import Process
-from helpers.connect import settings
-from helpers.errors import ServerError
-from helpers.server.program import choose_program
+from helpers.course.connect import settings
+from helpers.course.errors import ServerError
+from helpers.course.server.program import choose_program
 
 START_LIMIT_S = 15.0
 

@@ -19,7 +19,7 @@ from collections.abc import Mapping, Sequence
 
 from helpers.chaos.orders import ALIVE, REFUSED, End, Life, Order, give
 from helpers.chaos.process import Process
-from helpers.errors import CourseError
+from helpers.course.errors import CourseError
 
 LIMIT_S = 15.0  # for a fresh Python with its imports, on a slow and busy machine
 LOOK_S = 0.002

@@ -19,7 +19,7 @@ from typing import Any
 import cloudpickle
 
 from helpers.chaos.outcome import Client, Failure, Returned
-from helpers.connect import connect, connect_async
+from helpers.course.connect import connect, connect_async
 
 
 def main() -> None:

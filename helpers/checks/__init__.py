@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 
 from helpers.checks.lab import Lab
-from helpers.errors import CourseError
+from helpers.course.errors import CourseError
 
 __all__ = ["Lab", "open_lab"]
 

@@ -16,7 +16,7 @@ from helpers.chaos import Fault, Proxy
 from helpers.checks.lab import LIMIT_S, Scene, result
 from helpers.checks.standing import group_of
 from helpers.checks.verdict import Wrong
-from helpers.connect import settings
+from helpers.course.connect import settings
 
 GROUP = "mygroup"
 ALICE, BOB, CAROL = "alice", "bob", "carol"

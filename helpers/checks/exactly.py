@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, cast
 from helpers.chaos import CLIENT, Failure, Fault, Proxy, Unfinished
 from helpers.checks.crashes import ALICE, BOB, GROUP, grouped, last_delivered, pending
 from helpers.checks.lab import LIMIT_S, Scene, result
-from helpers.checks.lives import Life, Nursery
+from helpers.checks.lives import Life, Supervisor
 from helpers.checks.verdict import Wrong
 
 CITIES = ("coimbatore", "madurai", "ooty", "salem", "erode", "karur", "vellore", "tiruppur")
@@ -40,11 +40,11 @@ class Stage(NamedTuple):
 class Course:
     """The faults one after the other, on one stream."""
 
-    def __init__(self, scene: Scene, nursery: Nursery, proxy: Proxy, count: Any) -> None:
+    def __init__(self, scene: Scene, supervisor: Supervisor, proxy: Proxy, count: Any) -> None:
         self.scene, self.proxy = scene, proxy
         self.stream, self.totals = grouped(scene, "rain"), scene.key("totals")
         self.stages: list[Stage] = []
-        self._begin = partial(nursery.begin, count, CLIENT, self.stream, GROUP)
+        self._begin = partial(supervisor.begin, count, CLIENT, self.stream, GROUP)
         self._cities = iter(CITIES)
 
     def alice(self) -> Life:
@@ -125,8 +125,8 @@ def expect_exact(scene: Scene, count: Any) -> None:
     Raises:
         Wrong: its totals are not exact at the end, or it left something undone.
     """
-    with Nursery(scene) as nursery, scene.proxied() as proxy:
-        course = Course(scene, nursery, proxy, count)
+    with Supervisor(scene) as supervisor, scene.proxied() as proxy:
+        course = Course(scene, supervisor, proxy, count)
         commands = course.plain()
         _expect_plain(course)
         if not commands:

@@ -11,7 +11,6 @@ from typing import Any
 
 import redis
 
-from helpers.blank import BLANK, Blank
 from helpers.chaos import (
     CannotTravel,
     Failure,
@@ -24,10 +23,12 @@ from helpers.chaos import (
 from helpers.checks import progress
 from helpers.checks.slips import advice
 from helpers.checks.verdict import StillBlank, Trouble, Verdict, Wrong
-from helpers.connect import connect
-from helpers.database import clean
-from helpers.errors import CourseError
-from helpers.server import find_server
+from helpers.course.blank import BLANK, Blank
+from helpers.course.connect import connect
+from helpers.course.database import clean
+from helpers.course.errors import CourseError
+from helpers.course.server import find_server
+from helpers.streams.errors import StreamsError
 
 LIMIT_S = 2.0  # how long a learner's function may run
 
@@ -85,7 +86,7 @@ class Lab:
             return Verdict("blank", heading, lines, self._more(number))
         except Wrong as wrong:
             return Verdict("wrong", heading, _lines(wrong), self._more(number))
-        except (redis.RedisError, CourseError, Trouble) as error:
+        except (redis.RedisError, StreamsError, Trouble) as error:
             sentence = f"The check could not do its work, so check again. {error}"
             return Verdict("trouble", heading, (("", sentence),))
         progress.mark_done(self.number, number)

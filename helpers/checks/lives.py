@@ -12,7 +12,7 @@ LOOK_S = 0.003
 
 
 class Life(Running):
-    """A function at work in a process of its own. Made by `Nursery.begin`."""
+    """A function at work in a process of its own. Made by `Supervisor.begin`."""
 
     def stands(self, proxy: Proxy, limit_s: float = LIMIT_S) -> bool:
         """Wait until its command stands still in the proxy; False if it ends before, or never."""
@@ -33,11 +33,11 @@ class Life(Running):
         return outcome
 
 
-class Nursery:
+class Supervisor:
     """Gives a learner's function as many lives as a check wants; all end with its `with` block.
 
-    with Nursery(scene) as nursery:
-        life = nursery.begin(function, CLIENT, stream, through=proxy)
+    with Supervisor(scene) as supervisor:
+        life = supervisor.begin(function, CLIENT, stream, through=proxy)
     """
 
     def __init__(self, scene: Scene) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from helpers.home import hidden_folder
+from helpers.course.home import hidden_folder
 
 
 def done(lab: str) -> set[int]:

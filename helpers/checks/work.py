@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from helpers.chaos import Outcome, Running, Unfinished
 from helpers.checks.lab import LIMIT_S, Scene
-from helpers.connect import connect, connect_async
+from helpers.course.connect import connect, connect_async
 
 WORK_S = 0.08  # how long the handler takes for an entry
 STUCK_S = 60.0  # until it is killed

@@ -13,7 +13,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from helpers.bench import PARTS
 from helpers.cli.console import err, out, table
-from helpers.connect import connect
+from helpers.course.connect import connect
 
 if TYPE_CHECKING:
     from helpers.bench.report import Found

@@ -8,13 +8,13 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from helpers.entry import Entry
-from helpers.errors import CourseError
+from helpers.streams.entry import Entry
+from helpers.streams.errors import StreamsError
 
 out = Console(highlight=False, soft_wrap=True, emoji=False)  # `:sun:` may be part of a key
 err = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
 
-EXPECTED = (CourseError, redis.RedisError, OSError)  # what may go wrong with no fault of ours
+EXPECTED = (StreamsError, redis.RedisError, OSError)  # what may go wrong with no fault of ours
 
 
 def commands(help: str) -> typer.Typer:

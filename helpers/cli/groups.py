@@ -8,10 +8,10 @@ import typer
 from rich.markup import escape
 
 from helpers.cli.console import commands, fields_of, many, out, table
-from helpers.connect import connect
-from helpers.deadletters import DeadLetters
-from helpers.errors import CourseError
-from helpers.group import Group
+from helpers.course.connect import connect
+from helpers.course.errors import CourseError
+from helpers.streams.consumer.dead_letters import DeadLetters
+from helpers.streams.group import Group
 
 group_commands = commands("A consumer group: how far it is, and what is pending.")
 dead_letter_commands = commands("Entries that a consumer group gave up on.")

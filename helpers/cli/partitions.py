@@ -28,10 +28,8 @@ from helpers.averages import (
 )
 from helpers.averages.aggregating import GRACE_S
 from helpers.cli.console import commands, err, many, out, table
-from helpers.clock import Clock, utc_now
-from helpers.connect import connect
-from helpers.database import clean
-from helpers.errors import PartitionError
+from helpers.course.connect import connect
+from helpers.course.database import clean
 from helpers.partitions import (
     DAYS,
     DEMO_START,
@@ -43,8 +41,10 @@ from helpers.partitions import (
     partition_day,
     partitions,
 )
+from helpers.partitions.days import PartitionError
 from helpers.partitions.readings import SECONDS_A_DAY
-from helpers.signals import stopping
+from helpers.streams.clock import Clock, utc_now
+from helpers.streams.signals import stopping
 
 partition_commands = commands("Daily partitions of readings, and their hourly averages.")
 

@@ -15,10 +15,10 @@ from rich.table import Table
 
 from helpers.checks import progress
 from helpers.cli.console import EXPECTED, commands, many, out
-from helpers.connect import connect
-from helpers.database import reset as reset_database
-from helpers.home import CHECKOUT, hidden_folder
-from helpers.server import OwnServer, Server, find_server
+from helpers.course.connect import connect
+from helpers.course.database import reset as reset_database
+from helpers.course.home import CHECKOUT, hidden_folder
+from helpers.course.server import OwnServer, Server, find_server
 
 server_commands = commands("The course's own Redis server.")
 
@@ -38,7 +38,7 @@ def lab(
     out.print(f"[green]✓[/] {_sentence(server)}")
     os.chdir(CHECKOUT)
     # Settings for the course's JupyterLab alone: no pop-ups about Jupyter's news.
-    settings = str(CHECKOUT / "helpers" / "jupyter")
+    settings = str(CHECKOUT / "helpers" / "course" / "jupyter")
     before = os.environ.get("JUPYTER_CONFIG_PATH")
     os.environ["JUPYTER_CONFIG_PATH"] = os.pathsep.join(filter(None, (settings, before)))
     command = [sys.executable, "-m", "jupyterlab", f"--port={port}"]

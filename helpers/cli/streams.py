@@ -11,15 +11,15 @@ from rich.markup import escape
 from rich.progress import Progress
 
 from helpers.cli.console import err, fields_of, many, out
-from helpers.connect import connect
-from helpers.consumer import Consumer
-from helpers.delivery import BATCH, MAX_DELIVERIES, MIN_IDLE_MS
-from helpers.entry import Entry
-from helpers.errors import CourseError
-from helpers.group import Group
-from helpers.producer import Producer
-from helpers.reader import Reader
-from helpers.weather import CITIES, measurements
+from helpers.course.connect import connect
+from helpers.course.errors import CourseError
+from helpers.course.weather import CITIES, measurements
+from helpers.streams.consumer.consumer import Consumer
+from helpers.streams.consumer.loop import BATCH, MAX_DELIVERIES, MIN_IDLE_MS
+from helpers.streams.entry import Entry
+from helpers.streams.group import Group
+from helpers.streams.producer import Producer
+from helpers.streams.reader import Reader
 
 MINUTES_A_READING = 10  # of the stations' day, so that a few readings show how it goes
 

@@ -22,11 +22,11 @@ from rich.markup import escape
 
 from helpers.chaos import Crew, course
 from helpers.cli.console import commands, err, many, out
-from helpers.clock import ms_of, utc_now
-from helpers.connect import connect, connect_async
-from helpers.database import clean
-from helpers.errors import CourseError
-from helpers.signals import stopping
+from helpers.course.connect import connect, connect_async
+from helpers.course.database import clean
+from helpers.course.errors import CourseError
+from helpers.streams.clock import ms_of, utc_now
+from helpers.streams.signals import stopping
 from helpers.wiki.counters import HISTORY_S, INTERVAL_S, Counters
 from helpers.wiki.names import KEPT, RATE, WIKI, WIKIMEDIA
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 import re
 from datetime import date, datetime
 
-from helpers.clock import ms_of
-from helpers.errors import PartitionError
+from helpers.streams.clock import ms_of
+from helpers.streams.errors import StreamsError
 
 PREFIX = "temps"
 DAY_MS = 86_400_000
@@ -18,6 +18,10 @@ RETENTION_S = 2 * 86_400  # from the newest reading of a partition to the end of
 
 _KEY = re.compile(rf"{PREFIX}:([0-9]{{4}})([0-9]{{2}})([0-9]{{2}})")
 _FIRST_DAY = date(1970, 1, 1).toordinal()
+
+
+class PartitionError(StreamsError, ValueError):
+    """A partition that has no such name, or that would be gone as soon as it is written."""
 
 
 def partition_key(day: date) -> str:

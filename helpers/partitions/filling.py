@@ -16,12 +16,11 @@ from itertools import islice
 
 import redis
 
-from helpers.clock import Clock, ms_of, utc_now
-from helpers.errors import PartitionError
-from helpers.partitions.days import RETENTION_S, day_of, partition_key, start_of
+from helpers.partitions.days import RETENTION_S, PartitionError, day_of, partition_key, start_of
 from helpers.partitions.overview import Partition, inspect
 from helpers.partitions.producer import PartitionProducer, batches, would_be_gone
 from helpers.partitions.readings import DEMO_START, SECONDS_A_DAY, readings_of
+from helpers.streams.clock import Clock, ms_of, utc_now
 
 DAYS = 10
 MOST_SENSORS = 100

@@ -8,10 +8,10 @@ from typing import Any, NamedTuple, cast
 
 import redis
 
-from helpers.clock import moment_of, utc_now
-from helpers.entry import EntryId
-from helpers.errors import PartitionError, explain
-from helpers.partitions.days import PREFIX, partition_day
+from helpers.partitions.days import PREFIX, PartitionError, partition_day
+from helpers.streams.clock import moment_of, utc_now
+from helpers.streams.entry import EntryId
+from helpers.streams.errors import explain
 
 GROWING_S = 3.0  # a partition that has not grown for so long is not being written
 
@@ -36,7 +36,7 @@ def inspect(client: redis.Redis, key: str) -> Partition:
     """How a partition is: XLEN, TTL and MEMORY USAGE.
 
     Raises:
-        CourseError: the key holds no stream.
+        WrongTypeError: the key holds no stream.
     """
     try:
         memory = client.memory_usage(key, samples=0)

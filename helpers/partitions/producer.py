@@ -20,13 +20,13 @@ from typing import Any, Self
 
 import redis
 
-from helpers.clock import Clock, ms_of, utc_now
-from helpers.database import beside
-from helpers.errors import NotConfirmedError, PartitionError, explain
-from helpers.partitions.days import DAY_MS, RETENTION_S, day_of_ms, partition_key
+from helpers.partitions.days import DAY_MS, RETENTION_S, PartitionError, day_of_ms, partition_key
 from helpers.partitions.readings import Reading
-from helpers.patience import LIMIT_S, Patience, out_of_reach
-from helpers.producer import refusal
+from helpers.streams.clock import Clock, ms_of, utc_now
+from helpers.streams.errors import NotConfirmedError, explain
+from helpers.streams.keys import sibling_key
+from helpers.streams.patience import LIMIT_S, Patience, out_of_reach
+from helpers.streams.producer import refusal
 
 BATCH = 1000  # readings a round trip
 LATE = "at"  # the field with a reading's own time, where its ID cannot be that
@@ -131,7 +131,8 @@ class PartitionProducer:
         Raises:
             PartitionError: its partition would have expired already.
             NotConfirmedError: the server could not be reached for 10 s; `flush()` goes on.
-            CourseError: the value is no text or number, or the key holds no stream.
+            ArgumentError: the value is no text or number.
+            WrongTypeError: the key holds no stream.
         """
         moment = at or (self._clock or utc_now)()
         self.add_many([Reading(ms_of(moment), temp_f, sensor)])
@@ -140,7 +141,7 @@ class PartitionProducer:
         """Write many readings, and say how many. Each batch is written whole or not at all.
 
         Raises:
-            PartitionError, NotConfirmedError, CourseError: as for `add`.
+            PartitionError, NotConfirmedError, StreamsError: as for `add`.
         """
         self.flush()
         return sum(self.send(one) for one in batches(readings, batch))
@@ -151,7 +152,7 @@ class PartitionProducer:
         Raises:
             PartitionError: it would have expired already, or another producer of this name
                 writes to this partition too; `written()` says how far that one came.
-            NotConfirmedError, CourseError: as for `add`.
+            NotConfirmedError, StreamsError: as for `add`.
         """
         self.flush()
         self._open = batch
@@ -183,7 +184,7 @@ class PartitionProducer:
 
         Raises:
             NotConfirmedError: the server could not be reached for 10 s.
-            CourseError: it refused to answer.
+            StreamsError: it refused to answer.
         """
         while True:
             try:
@@ -320,4 +321,4 @@ def _expect(values: Sequence[Any], *kinds: type) -> None:
 
 
 def _notes(key: str) -> str:
-    return beside(key, "written")
+    return sibling_key(key, "written")

@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from helpers.errors import CourseError
+from helpers.course.errors import CourseError
 
 WIDTH, HEIGHT = 720, 360  # pixels; a page shows it somewhat larger or smaller
 DPI = 100

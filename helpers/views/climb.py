@@ -10,8 +10,8 @@ from matplotlib.figure import Figure as Picture
 from helpers.bench.ladder import LADDER, LIMIT, Entries, Rung, rate
 from helpers.bench.limit import limit_of
 from helpers.bench.rounds import Figure, Path, Rounds
-from helpers.database import clean
-from helpers.errors import CourseError
+from helpers.course.database import clean
+from helpers.course.errors import CourseError
 from helpers.views.figures import ladder
 
 ROUNDS = 3

@@ -22,7 +22,8 @@ from ipywidgets import (  # type: ignore[import-untyped]
 from matplotlib.figure import Figure
 
 from helpers.bench.trial import Trial, milliseconds, trial
-from helpers.errors import CourseError
+from helpers.course.errors import CourseError
+from helpers.streams.errors import StreamsError
 from helpers.views.changes import DPI, png
 from helpers.views.figures import BLUE, ORANGE
 
@@ -173,7 +174,7 @@ class Tuning:
             self._wanted = False
             try:
                 await self.measure()
-            except CourseError as error:
+            except StreamsError as error:
                 self._say(str(error))
             except EXPECTED:
                 self._say(AWAY)

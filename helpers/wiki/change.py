@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from helpers.errors import CourseError
+from helpers.course.errors import CourseError
 
 _DOMAIN = re.compile(r"([a-z0-9][a-z0-9-]{0,62}\.)+[a-z][a-z0-9-]{0,62}")
 _LONGEST_DOMAIN = 253

@@ -21,9 +21,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from helpers.commit import Command
-from helpers.database import beside
-from helpers.errors import CourseError
+from helpers.course.errors import CourseError
+from helpers.streams.consumer.effects import Command
+from helpers.streams.keys import sibling_key
 from helpers.wiki.change import Change, NotAChangeError
 
 INTERVAL_S = 10
@@ -100,7 +100,7 @@ class Counters:
     @property
     def counted(self) -> str:
         """The key of the hash that says when somebody last counted."""
-        return beside(self.all_domains, "counted")
+        return sibling_key(self.all_domains, "counted")
 
     def of(self, domain: str) -> str:
         """The key of a domain's hash."""

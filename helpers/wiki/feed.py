@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 import httpx
 from httpx_sse import EventSource, ServerSentEvent, SSEError
 
-from helpers.errors import CourseError
+from helpers.course.errors import CourseError
 from helpers.wiki.bounded import CUT_OFF, Bounded
 from helpers.wiki.names import WIKIMEDIA
 

@@ -10,8 +10,8 @@ from typing import Any
 import redis
 import redis.asyncio
 
-from helpers.clock import Clock, moment_of, ms_of, utc_now
-from helpers.errors import CourseError
+from helpers.course.errors import CourseError
+from helpers.streams.clock import Clock, moment_of, ms_of, utc_now
 from helpers.wiki.counters import Counters
 from helpers.wiki.names import WIKI, place_key
 

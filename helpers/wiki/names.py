@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from helpers.database import beside
+from helpers.streams.keys import sibling_key
 
 WIKI = "wiki"  # the channel, or the stream
 GROUP = "counters"  # the consumer group on the stream
@@ -17,4 +17,4 @@ def place_key(target: str) -> str:
     >>> place_key("wiki")
     '{wiki}:place'
     """
-    return beside(target, "place")
+    return sibling_key(target, "place")

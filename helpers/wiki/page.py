@@ -17,8 +17,8 @@ from urllib.request import urlopen
 import nbformat
 
 from helpers.chaos import Process, start
-from helpers.errors import CourseError
-from helpers.home import hidden_folder
+from helpers.course.errors import CourseError
+from helpers.course.home import hidden_folder
 from helpers.views.changes import zone
 from helpers.wiki.counters import Counters
 from helpers.wiki.names import WIKI

@@ -19,9 +19,10 @@ from typing import Any, Literal, get_args
 import redis
 import redis.asyncio
 
-from helpers.clock import Clock, ms_of, utc_now
-from helpers.errors import CourseError, explain
-from helpers.patience import Patience, out_of_reach
+from helpers.course.errors import CourseError
+from helpers.streams.clock import Clock, ms_of, utc_now
+from helpers.streams.errors import StreamsError, explain
+from helpers.streams.patience import Patience, out_of_reach
 from helpers.wiki.change import CANARY, Change, NotAChangeError, change_of
 from helpers.wiki.feed import Event, Feed, Say
 from helpers.wiki.names import GROUP, KEPT, WIKI, place_key
@@ -186,7 +187,7 @@ class Publisher:
 
         Raises:
             PublisherError: another publisher of this target began.
-            CourseError: the target holds no stream.
+            StreamsError: the target holds no stream.
             redis.ConnectionError: the server was out of reach for too long.
         """
         self._token, self._batch = secrets.token_hex(8), 0
@@ -321,7 +322,7 @@ class Publisher:
                 return reply
 
 
-def _explained(error: redis.RedisError, key: str) -> CourseError:
+def _explained(error: redis.RedisError, key: str) -> StreamsError:
     """What the server has against a script, in one sentence."""
     if "WRONGTYPE" in str(error) and key.endswith(":place"):
         return CourseError(

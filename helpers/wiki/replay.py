@@ -24,8 +24,8 @@ from tornado.iostream import StreamClosedError
 from tornado.netutil import bind_sockets
 from tornado.web import Application, RequestHandler
 
-from helpers.clock import ms_of, utc_now
-from helpers.errors import CourseError
+from helpers.course.errors import CourseError
+from helpers.streams.clock import ms_of, utc_now
 from helpers.wiki.names import RATE
 from helpers.wiki.synthetic import TOPIC, synthetic_event
 

@@ -19,15 +19,15 @@ from typing import Any
 import redis
 import redis.asyncio
 
-from helpers.clock import Clock, ms_of, utc_now
-from helpers.commit import Command
-from helpers.consumer import AsyncConsumer
-from helpers.database import beside
-from helpers.entry import Entry
-from helpers.errors import CourseError
-from helpers.group import AsyncGroup
-from helpers.patience import Patience, out_of_reach
-from helpers.signals import stopping
+from helpers.course.errors import CourseError
+from helpers.streams.clock import Clock, ms_of, utc_now
+from helpers.streams.consumer.consumer import AsyncConsumer
+from helpers.streams.consumer.effects import Command
+from helpers.streams.entry import Entry
+from helpers.streams.group import AsyncGroup
+from helpers.streams.keys import sibling_key
+from helpers.streams.patience import Patience, out_of_reach
+from helpers.streams.signals import stopping
 from helpers.wiki.change import Change, NotAChangeError, change_from, change_in
 from helpers.wiki.counters import SWEEP, Counters
 from helpers.wiki.feed import Say
@@ -119,7 +119,7 @@ class Subscriber:
             signals: take SIGINT (Ctrl-C) and SIGTERM for `stop()`; a second one ends it at once.
 
         Raises:
-            CourseError: one of the keys holds something else.
+            StreamsError: one of the keys holds something else.
             ConsumerError: on a stream, another consumer of this name began.
             redis.ConnectionError: the server was out of reach for too long.
         """
@@ -178,7 +178,7 @@ class Subscriber:
 
     async def _refusal(self) -> str:
         """What Redis said of an effect that it refused."""
-        failures: Any = await self._client.hvals(beside(self.source, f"{GROUP}:failures"))
+        failures: Any = await self._client.hvals(sibling_key(self.source, f"{GROUP}:failures"))
         said = [text.strip().partition("refused: ")[2] for text in failures]
         return next(filter(None, said), f"see the dead letters of {self.source!r}")
 
@@ -249,7 +249,7 @@ class Subscriber:
         """Make sure that the keys are those of counters, or not there.
 
         Raises:
-            CourseError: one of them holds something else.
+            StreamsError: one of them holds something else.
         """
         counters = self.counters
         wanted = {counters.all_domains: "hash", counters.counted: "hash",

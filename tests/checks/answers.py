@@ -9,7 +9,7 @@ from itertools import count
 from textwrap import dedent
 from typing import Any, NamedTuple
 
-from helpers.blank import BLANK
+from helpers.course.blank import BLANK
 
 _numbers = count()
 

@@ -12,7 +12,7 @@ from helpers.chaos import CLIENT, Failure, Fault, Returned, Unfinished
 from helpers.checks import open_lab, progress
 from helpers.checks.lab import Lab, Scene
 from helpers.checks.verdict import Verdict, Wrong
-from helpers.errors import CourseError
+from helpers.course.errors import CourseError
 from tests.checks.answers import answer, function
 
 pytestmark = pytest.mark.once

@@ -276,10 +276,10 @@ redis.call('XACK', KEYS[1], ARGV[1], ARGV[2])
                             continue
     """)),
     Case(8, "", REMOVE_SCRIPT + function(REMOVE, "return redis.eval(SCRIPT, 1, stream, group, name) == 1")),
-    Case(8, "", "from helpers import Group\nfrom helpers.errors import CourseError\n" + function(REMOVE, """
+    Case(8, "", "from helpers import Group\nfrom helpers.streams.errors import StreamsError\n" + function(REMOVE, """
         try:
             return Group(redis, stream, group).remove_consumer(name)
-        except CourseError:
+        except StreamsError:
             return False
     """)),
     Case(8, "", REMOVE_SCRIPT + "async " + function(REMOVE, "return await redis.eval(SCRIPT, 1, stream, group, name) == 1")),

@@ -8,7 +8,7 @@ import pytest
 from redis import ResponseError
 
 from helpers.checks import open_lab
-from helpers.checks.lab05 import CHOICES, WHY_NOT
+from helpers.checks.lab05.exercises import CHOICES, WHY_NOT
 from helpers.checks.stepping import MOST_GAPS, far_from_utc, gaps
 from tests.checks.answers import Case, answer, function
 
@@ -139,7 +139,7 @@ RIGHT = [
     Case(2, "", "import time\n" + function(NAME, 'return prefix + ":" + time.strftime("%Y%m%d", time.gmtime(ms // 1000))')),
     Case(2, "", named('return f"{prefix}:{datetime(1970, 1, 1) + timedelta(milliseconds=ms):%Y%m%d}"')),
     Case(2, "", named('return f"{prefix}:{datetime.utcfromtimestamp(ms / 1000):%Y%m%d}"')),
-    Case(2, "", "from helpers.clock import moment_of\nfrom helpers.partitions import partition_key\n" + function(NAME, 'return prefix + partition_key(moment_of(ms)).removeprefix("temps")')),
+    Case(2, "", "from helpers.streams.clock import moment_of\nfrom helpers.partitions import partition_key\n" + function(NAME, 'return prefix + partition_key(moment_of(ms)).removeprefix("temps")')),
     Case(3, "", capped("redis.xadd(stream, average, maxlen=120, approximate=False)")),
     Case(3, "", awaited(capped("redis.xadd(stream, average, maxlen=120, approximate=False)"))),
     Case(3, "", capped("redis.execute_command('XADD', stream, 'MAXLEN', 120, '*', *sum(average.items(), ()))")),

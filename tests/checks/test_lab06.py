@@ -266,7 +266,7 @@ from helpers.averages.state import Publish, State
 
 RIGHT = [
     Case(1, "", hour_of()),
-    Case(1, "", "from helpers import EntryId\nfrom helpers.clock import moment_of\n" + function(HOUR, """
+    Case(1, "", "from helpers import EntryId\nfrom helpers.streams.clock import moment_of\n" + function(HOUR, """
         moment = moment_of(int(fields["at"])) if "at" in fields else EntryId.parse(entry_id).time
         return moment.strftime("%Y/%m/%d"), moment.hour
     """)),

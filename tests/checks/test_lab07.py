@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from helpers.checks import open_lab
-from helpers.checks.lab07 import CHOICES, RIGHT, WHY_NOT
+from helpers.checks.lab07.exercises import CHOICES, RIGHT, WHY_NOT
 from tests.checks.answers import Case, answer, function
 
 pytestmark = (

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from helpers.blank import BLANK
 from helpers.checks import open_lab
-from helpers.checks.lab08 import DEMANDS, WHY_TRIPS
+from helpers.checks.lab08.exercises import DEMANDS, WHY_TRIPS
+from helpers.course.blank import BLANK
 from tests.checks.answers import Case, answer, function
 
 pytestmark = (

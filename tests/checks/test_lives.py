@@ -11,7 +11,7 @@ import pytest
 
 from helpers.chaos import CLIENT, Failure, Fault, Returned, Unfinished
 from helpers.checks.lab import Scene
-from helpers.checks.lives import Nursery
+from helpers.checks.lives import Supervisor
 
 
 @pytest.fixture
@@ -21,10 +21,10 @@ def scene(redis):
 
 
 def test_each_life_tells_what_came_of_it(scene):
-    with Nursery(scene) as nursery:
-        first = nursery.call(lambda redis, word: redis.echo(word), CLIENT, "alice")
-        second = nursery.call(lambda: 1 / 0)
-        third = nursery.call(lambda: os.kill(os.getpid(), signal.SIGKILL))
+    with Supervisor(scene) as supervisor:
+        first = supervisor.call(lambda redis, word: redis.echo(word), CLIENT, "alice")
+        second = supervisor.call(lambda: 1 / 0)
+        third = supervisor.call(lambda: os.kill(os.getpid(), signal.SIGKILL))
         assert first == Returned("alice")
         assert isinstance(second, Failure)
         assert second.kind == "ZeroDivisionError"
@@ -35,13 +35,13 @@ def test_an_asyncio_function_gets_an_asyncio_client(scene):
     async def ask(redis):
         return await redis.ping()
 
-    with Nursery(scene) as nursery:
-        assert nursery.call(ask, CLIENT) == Returned(True)
+    with Supervisor(scene) as supervisor:
+        assert supervisor.call(ask, CLIENT) == Returned(True)
 
 
 def test_lives_are_processes_of_their_own(scene):
-    with Nursery(scene) as nursery:
-        outcomes = [nursery.call(os.getpid) for _ in range(3)]
+    with Supervisor(scene) as supervisor:
+        outcomes = [supervisor.call(os.getpid) for _ in range(3)]
     pids = {one.value for one in outcomes if isinstance(one, Returned)}
     assert len(pids) == 3
     assert os.getpid() not in pids
@@ -54,9 +54,9 @@ def test_a_life_that_is_killed_before_a_command_never_sends_it(scene):
         redis.get(key)
         redis.set(key, "sent")
 
-    with Nursery(scene) as nursery, scene.proxied() as proxy:
+    with Supervisor(scene) as supervisor, scene.proxied() as proxy:
         proxy.arm(Fault.FREEZE_BEFORE, "SET")
-        life = nursery.begin(work, CLIENT, through=proxy)
+        life = supervisor.begin(work, CLIENT, through=proxy)
         assert life.stands(proxy)
         life.kill()
         proxy.thaw()
@@ -72,8 +72,8 @@ def test_no_life_outlives_its_nursery(scene):
         redis.rpush(key, os.getpid())
         time.sleep(60)
 
-    with Nursery(scene) as nursery:
-        nursery.begin(stay, CLIENT)
+    with Supervisor(scene) as supervisor:
+        supervisor.begin(stay, CLIENT)
         _, pid = scene.redis.blpop([key], 15)
         alive = psutil.Process(int(pid))
     alive.wait(15)

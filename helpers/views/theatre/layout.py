@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from helpers.entry import EntryId
+from helpers.streams.entry import EntryId
 from helpers.views.theatre.snapshot import Box, GroupLook, Member, Pending, Snapshot
 from helpers.views.theatre.text import (
     DONE,

@@ -10,8 +10,8 @@ from typing import Any
 import redis
 import redis.asyncio
 
-from helpers.entry import EntryId
-from helpers.errors import CourseError
+from helpers.course.errors import CourseError
+from helpers.streams.entry import EntryId
 
 NEWEST = 12  # as many boxes as fit side by side
 GROUPS, CONSUMERS, PENDING = 6, 8, 7  # the most that are looked at, whatever there is
@@ -145,9 +145,9 @@ class GroupLook:
         return listed | dict(self.held)
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True)
 class Snapshot:
-    """A stream at one moment. As the last line of a cell it shows itself as a picture.
+    """A stream at one moment, as plain data: `text`, `draw` and `Still` show it.
 
     Attributes:
         stream: its key.
@@ -168,16 +168,6 @@ class Snapshot:
     groups: tuple[GroupLook, ...] = ()
     more: int = 0
     dead_letters: int | None = None
-
-    def __repr__(self) -> str:
-        from helpers.views.theatre.text import text
-
-        return text(self)
-
-    def _repr_mimebundle_(self, **_: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-        from helpers.views.theatre.still import Still  # matplotlib takes half a second to import
-
-        return Still(self)._repr_mimebundle_()
 
 
 def snapshot(

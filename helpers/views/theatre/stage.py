@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any, Self
 import redis
 
 from helpers.chaos import Crew, course
-from helpers.database import clean
-from helpers.deadletters import dead_letters_of
-from helpers.errors import CourseError, explain
-from helpers.group import Group
+from helpers.course.database import clean
+from helpers.course.errors import CourseError
+from helpers.streams.consumer.dead_letters import dead_letters_of
+from helpers.streams.errors import explain
+from helpers.streams.group import Group
 from helpers.views.theatre.snapshot import NEWEST, Snapshot, snapshot
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ class Stage:
             dead_letters: their key, if not at `{stream}:group:dead`.
 
         Raises:
-            CourseError: the key holds no stream.
+            WrongTypeError: the key holds no stream.
         """
         self.stream, self.group, self.consumers = stream, group, tuple(consumers)
         self.newest, self.dead_letters = newest, dead_letters or dead_letters_of(stream, group)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 
-from helpers.entry import EntryId
+from helpers.streams.entry import EntryId
 from helpers.views.theatre.snapshot import Box, GroupLook, Member, Pending, Snapshot
 
 # What is known of the processes behind the consumers: for a group, each consumer's state.

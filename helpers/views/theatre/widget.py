@@ -14,9 +14,9 @@ import redis
 import redis.asyncio
 from ipywidgets import HTML, Box, Button, HBox, Layout, VBox  # type: ignore[import-untyped]
 
-from helpers.connect import connect_async
-from helpers.entry import EntryId
-from helpers.errors import CourseError
+from helpers.course.connect import connect_async
+from helpers.streams.entry import EntryId
+from helpers.streams.errors import StreamsError
 from helpers.views.theatre.draw import draw
 from helpers.views.theatre.snapshot import Snapshot, moved, snapshot_async
 from helpers.views.theatre.stage import IDLE_MS, Stage
@@ -26,7 +26,7 @@ TICK_S = 0.25
 PATIENCE_S = 2.0  # so long a look may take
 HIGHLIGHT_S = 3.0
 AWAY = "The server does not answer. The picture goes on when it is back."
-EXPECTED = (redis.RedisError, CourseError, OSError)  # what may go wrong with no fault of ours
+EXPECTED = (redis.RedisError, StreamsError, OSError)  # what may go wrong with no fault of ours
 
 _playing: dict[tuple[str, str], Theatre] = {}
 

@@ -1,0 +1,649 @@
+"""The checks of lab 03: consumer groups."""
+
+from __future__ import annotations
+
+import inspect
+from functools import partial
+from typing import Any
+
+from helpers.chaos import CLIENT, Failure, Fault, Returned, Unfinished
+from helpers.checks.lab import LIMIT_S, Lab, Scene, ids_of, result
+from helpers.checks.lab03.spread import (
+    STATIONS,
+    TOWNS,
+    expect_names,
+    expect_same,
+    expect_spread,
+    hash_seed,
+)
+from helpers.checks.predictions import expect_predicted
+from helpers.checks.standing import GROUP, consumers_of, group_of, numbered, pending_of, unread_of
+from helpers.checks.verdict import StillBlank, Wrong
+from helpers.checks.work import (
+    Began,
+    handled,
+    handler,
+    have_met,
+    in_turn,
+    meeting_handler,
+    until_begun,
+    until_still,
+    who_began,
+)
+from helpers.course.blank import Blank
+
+lab = Lab("03", "`solutions/03_consumer_groups.ipynb`")
+
+
+@lab.exercise(
+    1,
+    "How many entries does each get?",
+    "A group moves on with what it delivers, whichever of its consumers asked.",
+    "`$` is the last ID at the moment when the group is made. What is added later comes after it.",
+)
+def who_gets_what(scene: Scene, delivered: Any) -> str:
+    """Each prediction is compared with what the server delivers."""
+    why = {
+        "a": "the group begins before all entries, and COUNT 2 lets no more than two come",
+        "b": "the group goes on where it was: the three that nobody in it was given yet",
+        "c": "bob is in the same group, and alice was given all there is",
+        "d": "`3-0` is the ID after which the group begins, so the entry with this ID is left out",
+        "e": "another group has a place of its own; but `$` is “from now on”, and nothing has come",
+        "f": "this entry was added after the group was made, and that is when `$` was looked up",
+        "g": "the new entry is for every group, and in this one nobody was given it yet",
+        "h": "bob, of the same group, was given the new entry, so it does not go to alice as well",
+    }
+    stream = numbered(scene, "five", 5)
+    create, told = partial(scene.redis.xgroup_create, stream), {}
+
+    def read(group: str, name: str, count: int | None = None) -> int:
+        reply: Any = scene.redis.xreadgroup(group, name, {stream: ">"}, count=count)
+        return len(reply.get(stream, []))
+
+    create("display", "0")
+    told["a"], told["b"] = read("display", "alice", 2), read("display", "alice")
+    told["c"] = read("display", "bob")
+    create("archive", "3-0")
+    told["d"] = read("archive", "alice")
+    create("alarm", "$")
+    told["e"] = read("alarm", "alice")
+    scene.redis.xadd(stream, {"n": "6"}, id="6-0")
+    told["f"], told["g"] = read("alarm", "alice"), read("display", "bob")
+    told["h"] = read("display", "alice")
+    expect_predicted(delivered, told, why, "the letters `a` to `h`, each with a number")
+    return "The server agrees with all eight."
+
+
+@lab.exercise(
+    2,
+    "See to it that the group exists",
+    "Where must a group begin, so that it is given what is on the stream already?",
+    "`redis.xgroup_create(stream, group, '0', mkstream=True)` makes the stream too if need be.",
+    "It raises a `redis.ResponseError` if the group exists. What is in the text of this error, "
+    "and not in that of others? Let every other error go on, with `raise`.",
+    calls=("redis", "stream", "group"),
+)
+def see_to_it(scene: Scene, ensure: Any) -> str:
+    """A stream alone, neither, both; a key of another type; and somebody else is faster."""
+    alone, neither, both = numbered(scene, "alone", 3), scene.key("neither"), _begun(scene)
+    ensured = in_turn(ensure, [(stream, GROUP) for stream in (alone, neither, both)])
+    with scene.running(ensured, CLIENT) as process:
+        outcome = process.outcome(LIMIT_S)
+    if isinstance(outcome, Failure) and "BUSYGROUP" in outcome.message:
+        raise Wrong(
+            "`BUSYGROUP` means that the group exists already, and that is all that you want: "
+            "catch this error, and only this one.",
+            expected="no error",
+            found=str(outcome),
+        )
+    if Blank in map(type, result(outcome, "", LIMIT_S)):
+        raise StillBlank
+    _expect_made(scene, alone)
+    _expect_stream_made(scene, neither)
+    _expect_kept(scene, both)
+    _expect_raised(scene, ensure)
+    _expect_no_race(scene, ensure)
+    return "With a stream or without, made by you or by others: now there is a group."
+
+
+def _expect_made(scene: Scene, stream: str) -> None:
+    """The stream existed, the group did not."""
+    about = group_of(scene, stream)
+    if not about:
+        raise Wrong(
+            "A stream may well exist without this group: make the group in any case.",
+            expected=f"a group `{GROUP}`",
+            found="a stream with three entries, and no such group",
+        )
+    given = unread_of(scene, stream)
+    if given != ["1", "2", "3"]:
+        raise Wrong(
+            "The group shall be given what is on the stream already: let it begin at `0`. `$`, "
+            "which redis-py takes if you say nothing, is “from now on”.",
+            expected="a group that is given the entries 1, 2, 3",
+            found=f"it begins at {about['last-delivered-id']}, and is given {given or 'none'}",
+        )
+
+
+def _expect_stream_made(scene: Scene, stream: str) -> None:
+    """Neither the stream nor the group existed."""
+    if not group_of(scene, stream):
+        raise Wrong(
+            "There was no stream yet, and so no group was made. MKSTREAM makes an empty stream: "
+            "`mkstream=True`.",
+            expected=f"an empty stream with a group `{GROUP}`",
+            found="no such group",
+        )
+    about: Any = scene.redis.xinfo_stream(stream)
+    if about["length"] or about["last-generated-id"] != "0-0":
+        raise Wrong(
+            "An entry that measures nothing, only to have a stream, reaches every consumer. "
+            "MKSTREAM makes an empty stream: `mkstream=True`.",
+            expected="a stream to which nothing was ever added",
+            found=f"one whose last ID is {about['last-generated-id']}",
+        )
+
+
+def _begun(scene: Scene) -> str:
+    """A stream with a group that was given two of its three entries."""
+    stream = numbered(scene, "begun", 3)
+    scene.redis.xgroup_create(stream, GROUP, "0")
+    scene.redis.xreadgroup(GROUP, "alice", {stream: ">"}, count=2)
+    return stream
+
+
+def _expect_kept(scene: Scene, stream: str) -> None:
+    """The group existed, and had come some way."""
+    pending, unread = set(pending_of(scene, stream)), unread_of(scene, stream)
+    if (pending, unread) != ({"1", "2"}, ["3"]):
+        raise Wrong(
+            "A group that exists must keep its place and its pending entries: leave it alone, "
+            "and neither make it anew nor move it.",
+            expected="2 entries pending, and entry 3 to come",
+            found=f"{len(pending)} pending, and {', '.join(unread) or 'none'} to come",
+        )
+
+
+def _expect_raised(scene: Scene, ensure: Any) -> None:
+    """The key is no stream."""
+    key = scene.key("typo")
+    scene.redis.set(key, "no stream")
+    with scene.running(ensure, CLIENT, key, GROUP) as process:
+        outcome = process.outcome(LIMIT_S)
+    kind = str(scene.redis.type(key))
+    if kind != "string":
+        raise Wrong(
+            "This key held something of somebody else, and it is gone. Leave it, and let the "
+            "error go on.",
+            expected="the text that was there",
+            found=f"a {kind}" if kind != "none" else "no key",
+        )
+    if isinstance(outcome, Returned):
+        result(outcome, "", LIMIT_S)
+        raise Wrong(
+            "The key holds a text, so there is no group, and nobody is told. Let pass only the "
+            "error with `BUSYGROUP` in its text, and `raise` any other.",
+            expected="the error WRONGTYPE",
+            found="no error",
+        )
+    if not isinstance(outcome, Failure) or outcome.kind in ("NameError", "UnboundLocalError"):
+        result(outcome, "", LIMIT_S)
+
+
+def _expect_no_race(scene: Scene, ensure: Any) -> None:
+    """Somebody else makes the group just before the function's own XGROUP CREATE arrives."""
+    stream = numbered(scene, "race", 2)
+    with scene.proxied() as proxy:
+        proxy.arm(Fault.FREEZE_BEFORE, at="XGROUP CREATE")
+        with scene.running(ensure, CLIENT, stream, GROUP, through=proxy) as process:
+            process.begun()
+            proxy.frozen(LIMIT_S)
+            if not group_of(scene, stream):
+                scene.redis.xgroup_create(stream, GROUP, "0")
+            proxy.thaw()
+            outcome = process.outcome(LIMIT_S)
+    if isinstance(outcome, Failure) and "BUSYGROUP" in outcome.message:
+        raise Wrong(
+            "You looked, there was no group, and before yours arrived another consumer had made "
+            "it. Do not look first: make it, and take `BUSYGROUP` for good news.",
+            expected="no error",
+            found=str(outcome),
+        )
+    result(outcome, "", LIMIT_S)
+
+
+@lab.exercise(
+    3,
+    "What nobody was given yet",
+    "What stands in place of a last ID with XREADGROUP?",
+    "`redis.xreadgroup(group, name, {stream: '>'}, count=count)` gives a dict.",
+    "As with `xread`: a stream without news is missing in that dict.",
+    calls=("redis", "stream", "group", "name", "count"),
+)
+def not_given_yet(scene: Scene, next_entries: Any) -> str:
+    """Two consumers of a group, one after the other; then nothing is left for a third."""
+    stream = numbered(scene, "five", 5)
+    scene.redis.xgroup_create(stream, GROUP, "0")
+    wanted = {"alice": ["1-0", "2-0"], "bob": ["3-0", "4-0", "5-0"], "carol": []}
+    asked = [(stream, GROUP, name, 2 if name == "alice" else 10) for name in wanted]
+    with scene.watching(stream) as commands:
+        slow = "Nothing is left, and it waits: leave out BLOCK."
+        answers = scene.call(in_turn(next_entries, asked), CLIENT, slow=slow)
+    holders = pending_of(scene, stream)
+    for (name, ids), got in zip(wanted.items(), answers, strict=True):
+        _expect_list(got, commands)
+        found = ids_of(got)
+        if found != ids:
+            raise Wrong(_next_hint(commands, found, ids), expected=ids, instead=found)
+        held = [f"{number}-0" for number, holder in holders.items() if holder == name]
+        if held != ids:
+            raise Wrong(
+                _held_hint(commands),
+                expected=f"{len(ids)} entries pending for {name}",
+                found=f"{len(held)}",
+            )
+    return "Each entry went to one of them, and an empty list says that none is left."
+
+
+def _expect_list(got: Any, commands: list[list[str]]) -> None:
+    if isinstance(got, Blank):
+        raise StillBlank
+    if any("BLOCK" in map(str.upper, command) for command in commands):
+        raise Wrong("Do not wait: leave out BLOCK.", found=f"{commands[0][0]} with BLOCK")
+    if isinstance(got, dict):
+        raise Wrong(
+            "That is the whole reply of `xreadgroup`: take this stream's entries out of it.",
+            expected="a list of entries",
+            instead=got,
+        )
+    if got is None:
+        raise Wrong(
+            "If nothing is left, give an empty list, so that callers can loop over it.",
+            expected=[],
+            instead=None,
+        )
+    if not any(command[0] == "XREADGROUP" for command in commands):
+        raise Wrong(
+            "A group hands out entries to those who ask with XREADGROUP. XREAD and XRANGE know "
+            "nothing of groups, so bob would get once more what alice has got.",
+            expected="XREADGROUP",
+            found=commands[0][0] if commands else "no command",
+        )
+
+
+def _next_hint(commands: list[list[str]], found: list[str], ids: list[str]) -> str:
+    asked = [command for command in commands if command[0] == "XREADGROUP"]
+    if asked and asked[0][-1] != ">":
+        return (
+            f"With an ID, such as `{asked[0][-1]}`, a consumer asks for what *it* was given "
+            "before. What nobody in the group was given yet is `>`."
+        )
+    if found[: len(ids)] == ids:
+        return "`count` is the most that it may bring: COUNT."
+    return "Return all that the reply holds for this stream, in its order."
+
+
+def _held_hint(commands: list[list[str]]) -> str:
+    if any("NOACK" in map(str.upper, command) for command in commands):
+        return (
+            "With NOACK the group takes the entries for done at once, and whoever crashes has "
+            "lost them: leave it out."
+        )
+    if any(command[0] == "XACK" for command in commands):
+        return "Do not acknowledge them here: the caller has not begun to work on them."
+    return "Read in the name that you are given: `name` is the consumer."
+
+
+@lab.exercise(
+    4,
+    "Work, and say that it is done",
+    "Which comes first, the work or XACK? Think of a crash between the two.",
+    "`redis.xack(stream, group, entry_id)` after `handle(fields)`, for every single entry.",
+    "When `xreadgroup` with `>` brings nothing more, the function ends.",
+    calls=("redis", "stream", "group", "name", "handle"),
+)
+def work_and_ack(scene: Scene, work: Any) -> str:
+    """Killed in the middle of its work; then started again, to do what is left."""
+    stream = numbered(scene, "work", 3)
+    scene.redis.xgroup_create(stream, GROUP, "0")
+    with scene.watching(stream) as commands:
+        arguments = (CLIENT, stream, GROUP, "alice")
+        with scene.running(work, *arguments, handler(scene, stuck=2)) as process:
+            if until_begun(scene, process, 2):
+                process.kill()  # in the middle of its work on the second entry
+            else:
+                slow = "There are entries, and none is handled: does it wait for others?"
+                result(process.outcome(LIMIT_S), slow, LIMIT_S)
+        _expect_fields(handled(scene, "begun"), "handle(fields)")
+        _expect_nothing_lost(scene, stream)
+        before = len(handled(scene))
+        numbered(scene, "work", 3, first=4)
+        begun = len(handled(scene, "begun"))
+        with scene.running(work, *arguments, handler(scene)) as process:
+            if until_begun(scene, process, begun + 1):
+                numbered(scene, "work", 1, first=7)  # while it is at work
+            outcome = until_still(scene, process, most=50)
+    if not isinstance(outcome, Unfinished):
+        result(outcome, "", LIMIT_S)
+    _expect_all_handled(scene, stream, commands)
+    slow = "Nothing is left, and it has not ended: end when `xreadgroup` brings nothing more."
+    result(outcome, slow, LIMIT_S)
+    _expect_all_acked(scene, stream, handled(scene)[before:], commands)
+    return "What was done is acknowledged, and what a crash interrupted is still pending."
+
+
+def _expect_fields(begun: list[str], call: str) -> None:
+    if any("(" in one for one in begun):
+        raise Wrong(f"`handle` takes the fields alone: `{call}`.", found=begun[0])
+
+
+def _expect_nothing_lost(scene: Scene, stream: str) -> None:
+    """After the crash each entry is done, or pending, or still to come."""
+    if scene.redis.xlen(stream) < 3:
+        raise Wrong(
+            "Leave the entries on the stream: other groups read them too. XACK says that this "
+            "group is done with an entry, and removes nothing from the stream.",
+            expected="3 entries on the stream",
+            found=f"{scene.redis.xlen(stream)}",
+        )
+    known = {*handled(scene), *pending_of(scene, stream), *unread_of(scene, stream)}
+    lost = [number for number in ("1", "2", "3") if number not in known]
+    if lost:
+        raise Wrong(
+            "It was killed in the middle of its work, and the group took the entry for done: "
+            "nobody will ever finish it. First `handle`, then XACK, for each entry.",
+            expected="what is not finished is still pending",
+            found=f"{', '.join(lost)} neither finished nor pending",
+        )
+
+
+def _expect_all_handled(scene: Scene, stream: str, commands: list[list[str]]) -> None:
+    """All has been given out, in the right name, and handled as it should be."""
+    begun, names = handled(scene, "begun"), consumers_of(scene, stream)
+    asked = [command for command in commands if command[0] == "XREADGROUP"]
+    if not asked:
+        raise Wrong(
+            "Read with XREADGROUP: XREAD and XRANGE know nothing of groups.",
+            expected="XREADGROUP",
+            found=", ".join(dict.fromkeys(command[0] for command in commands)) or "no command",
+        )
+    if names != ["alice"]:
+        raise Wrong(
+            "Read in the name that you are given: `name`, without quotes.",
+            expected="a consumer `alice`",
+            found=", ".join(f"`{name}`" for name in names) or "no consumer",
+        )
+    if not begun:
+        hint = "Nothing was handled: call `handle(fields)` for each entry of the reply."
+        if asked[0][-1] != ">":
+            hint = f"`{asked[0][-1]}` asks for what alice was given before. What is new is `>`."
+        raise Wrong(hint, expected="every entry handled", found="none")
+    unread = unread_of(scene, stream)
+    if unread:
+        raise Wrong(
+            "It ended before the group had given out everything: read again until there is "
+            "nothing more.",
+            expected="nothing left",
+            found=f"{', '.join(unread)} never read",
+        )
+    left = {"4", "5", "6", "7"} - set(begun)
+    if left:
+        raise Wrong(
+            "These were read and not handled: a reply may hold more than one entry.",
+            expected="each entry of a reply handled",
+            found=f"{', '.join(sorted(left))} not handled",
+        )
+
+
+def _expect_all_acked(
+    scene: Scene, stream: str, done: list[str], commands: list[list[str]]
+) -> None:
+    """What was done without a crash is not pending any more."""
+    forgotten = [number for number in done if number in pending_of(scene, stream)]
+    if not forgotten:
+        return
+    acks = [command for command in commands if command[0] == "XACK"]
+    hint = "Acknowledge each: an XACK says nothing of the entries before, unlike a last ID."
+    if not acks:
+        hint = "It is done, and nobody has told the group: XACK, after `handle`."
+    elif any(command[2] != GROUP for command in acks):
+        hint = (
+            "XACK takes the stream, the group and the ID, in this order. In a group that does "
+            "not exist it acknowledges nothing, and says so only by its reply, 0."
+        )
+    raise Wrong(
+        hint, expected="nothing pending that is done", found=f"{', '.join(forgotten)} still pending"
+    )
+
+
+@lab.exercise(
+    5,
+    "Many hands",
+    "Write a coroutine for one worker first: it is exercise 4 with `await`, and with COUNT 1.",
+    "`await worker('alice')` waits until alice is done. How do all begin before one is waited for?",
+    "`await asyncio.gather(*(worker(name) for name in names))`",
+    calls=("redis", "stream", "group", "names", "handle"),
+)
+def many_hands(scene: Scene, share: Any) -> str:
+    """Three workers, whose handler waits until all three are at work at the same moment."""
+    if not inspect.iscoroutinefunction(share):
+        raise Wrong(
+            "Keep the `async def`: workers that wait share one thread, by asyncio.",
+            expected="a coroutine function",
+            found="a plain function",
+        )
+    names, count = ["alice", "bob", "carol"], 7
+    stream = numbered(scene, "share", count)
+    scene.redis.xgroup_create(stream, GROUP, "0")
+    handle = meeting_handler(scene, stream, GROUP, len(names))
+    with (
+        scene.watching(stream) as commands,
+        scene.running(share, CLIENT, stream, GROUP, names, handle) as process,
+    ):
+        outcome = until_still(scene, process, most=50)
+    if not isinstance(outcome, Unfinished):
+        result(outcome, "", LIMIT_S)
+    _expect_each_once(scene, stream, [str(n) for n in range(1, count + 1)], outcome)
+    _expect_held(who_began(scene), commands)
+    if not have_met(scene):
+        raise Wrong(
+            "One worker waits for the other: `await` in a loop starts the next one only when this "
+            "one has ended. `asyncio.gather` lets all of them begin.",
+            expected=f"{len(names)} at work at the same moment",
+            found="never that many",
+        )
+    holders = sorted({one.holder for one in who_began(scene)})
+    if holders != names:
+        raise Wrong(
+            "Each worker reads in its own name: that is how the group knows who holds what.",
+            expected=", ".join(names),
+            found=", ".join(holders),
+        )
+    slow = "All is done, and it has not ended: a worker ends when `>` brings nothing more."
+    result(outcome, slow, LIMIT_S)
+    left = pending_of(scene, stream)
+    if left:
+        raise Wrong(
+            "Each worker acknowledges what it has handled: XACK, after `await handle(fields)`.",
+            expected="nothing pending",
+            found=f"{len(left)} entries pending",
+        )
+    return "All three were at work at the same moment, and each entry was handled once."
+
+
+def _expect_each_once(scene: Scene, stream: str, wanted: list[str], outcome: Any) -> None:
+    begun, done = [one.number for one in who_began(scene)], handled(scene)
+    _expect_fields(begun, "await handle(fields)")
+    if len(set(begun)) < len(begun):
+        hint = "Some were handled more than once: all workers read in the one group, with `>`."
+        if len(scene.redis.xinfo_groups(stream)) > 1:
+            hint = "With a group for each worker, each is given everything. They share one group."
+        raise Wrong(hint, expected=f"{len(wanted)} times work", found=f"{len(begun)} times")
+    if len(begun) > len(done) and isinstance(outcome, Returned):
+        raise Wrong(
+            "It returned while its workers were at work, and they ended with it: await them all.",
+            expected="every entry handled",
+            found=f"{len(begun) - len(done)} begun and not finished",
+        )
+    if sorted(done, key=int) != wanted:
+        hint = "A worker reads again and again, and ends when `>` brings nothing more."
+        if not begun:
+            hint = (
+                "Nothing was handled. Start the workers and await them all; each reads with `>`, "
+                "and calls `await handle(fields)`."
+            )
+        raise Wrong(hint, expected=wanted, instead=done)
+
+
+def _expect_held(began: list[Began], commands: list[list[str]]) -> None:
+    """Each entry was pending while it was handled, and nobody took more than one."""
+    if not any(one.holder for one in began):
+        raise Wrong(
+            "During the work an entry must be pending for its worker: read in the group, without "
+            "NOACK, and acknowledge after the work.",
+            expected="each entry pending while it is handled",
+            found="none of them",
+        )
+    most = max(began, key=lambda one: one.held)
+    reads = [" ".join(command) for command in commands if command[0] == "XREADGROUP"]
+    if most.held > 1 and not all(" COUNT 1 " in read.upper() for read in reads):
+        raise Wrong(
+            "Who reads without COUNT takes all there is, and leaves nothing to the others. Let "
+            "each worker read for itself, with `count=1`.",
+            expected="one entry at a time in the hands of a worker",
+            found=f"{most.held} pending for {most.holder}",
+        )
+
+
+@lab.exercise(
+    6,
+    "How many are still to come?",
+    "The server does not always know the lag. What does it always know of a group?",
+    "`last-delivered-id` in `redis.xinfo_groups(stream)`, at the group with the right name.",
+    "What comes after that ID can be counted: XRANGE from `(` and this ID to `+`.",
+    calls=("redis", "stream", "group"),
+)
+def to_come(scene: Scene, unread: Any) -> str:
+    """Fresh, half read, with holes, trimmed, all read, and long; with another group beside it."""
+    cases = {
+        "fresh": "nothing read",
+        "half": "3 of 8 read, 1 of them acknowledged",
+        "holes": "3 of 8 read, then one of these and one unread deleted",
+        "trimmed": "3 of 8 read, then trimmed to 3",
+        "done": "all read, then the last one deleted",
+        "long": "2 of 2,500 read, then one unread deleted",
+    }
+    streams = {name: _prepared(scene, name) for name in cases}
+    before = {name: _standing(scene, stream) for name, stream in streams.items()}
+    calls = [(stream, GROUP) for stream in streams.values()]
+    answers: list[Any] = scene.call(in_turn(unread, calls), CLIENT)
+    if any(isinstance(one, Blank) for one in answers):
+        raise StillBlank
+    for (name, stream), got in zip(streams.items(), answers, strict=True):
+        if _standing(scene, stream) != before[name]:
+            raise Wrong(
+                "Who counts must not change what is counted: XREADGROUP gives the entries out.",
+                expected="a group that stands where it stood",
+                found="it has moved on, or is gone",
+            )
+        wanted = len(unread_of(scene, stream))
+        if got != wanted or isinstance(got, bool):
+            raise Wrong(
+                _unread_hint(scene, name, got, wanted),
+                expected=f"{wanted} ({cases[name]})",
+                instead=got,
+            )
+    return "Exact, also where the server says nothing or a wrong number."
+
+
+def _prepared(scene: Scene, name: str) -> str:
+    stream = numbered(scene, name, 2500 if name == "long" else 8)
+    scene.redis.xgroup_create(stream, GROUP, "0")
+    scene.redis.xgroup_create(stream, "archive", "5-0")  # of the two groups it is named first
+    read = {"fresh": 0, "done": 8, "long": 2}.get(name, 3)
+    if read:
+        scene.redis.xreadgroup(GROUP, "alice", {stream: ">"}, count=read)
+        scene.redis.xack(stream, GROUP, "1-0")
+    match name:
+        case "holes":
+            scene.redis.xdel(stream, "2-0", "6-0")
+        case "trimmed":
+            scene.redis.xtrim(stream, maxlen=3, approximate=False)
+        case "done":
+            scene.redis.xdel(stream, "8-0")
+        case "long":
+            scene.redis.xdel(stream, "2000-0")
+    return stream
+
+
+def _standing(scene: Scene, stream: str) -> tuple[Any, ...]:
+    about = group_of(scene, stream) or {}
+    return about.get("last-delivered-id"), about.get("pending"), scene.redis.xlen(stream)
+
+
+def _unread_hint(scene: Scene, name: str, got: Any, wanted: int) -> str:
+    """The sentence for a wrong number; the cases come in the order of `cases`."""
+    if not isinstance(got, int | None) or isinstance(got, bool):
+        return "Return a number: `len(…)` of a list of entries."
+    stream = scene.key(name)
+    about = group_of(scene, stream) or {}
+    if got is None and name == "long":
+        return "`Group.info()` counts up to 1,000 and no further: count yourself."
+    if name == "long" and isinstance(got, int) and 0 < got < wanted and got % 100 == 0:
+        return "That is one page of them: go on after its last ID, or leave out COUNT."
+    if name in ("holes", "trimmed") and got in (about.get("lag"), 0, None):
+        return (
+            "After an XDEL the server knows no lag, and after an XTRIM it may say a wrong one. "
+            "Count what comes after the group's `last-delivered-id`."
+        )
+    if got == len(unread_of(scene, stream, "archive")):
+        return "That is another group of this stream: take the one with the right name."
+    if got == about.get("pending"):
+        return "Pending are those that were given and not acknowledged: that is another number."
+    if got == scene.redis.xlen(stream):
+        return "XLEN counts all that is on the stream, also what the group was given already."
+    if got == wanted + 1 and name == "half":
+        return "One too many: the last one delivered is not to come. `(` leaves it out."
+    return (
+        "Numbers that the server keeps do not know of entries that are gone. Count what comes "
+        "after the group's `last-delivered-id`."
+    )
+
+
+@lab.exercise(
+    7,
+    "Each city in its order",
+    "All that the choice may depend on are the city and `n`. Try `hash('chennai')` in two "
+    "processes: is it the same?",
+    "A checksum turns a text into the same number everywhere: `zlib.crc32(city.encode())`.",
+    "What remains of a number after division by `n` is one of 0 to `n - 1`: `number % n`.",
+    calls=("city", "n"),
+)
+def each_city(scene: Scene, stream_of: Any) -> str:
+    """The same choice twice over and in two processes, one of the n, and well spread."""
+    asked = [(city, n) for n in (3, 2, 5, 1) for city in (*TOWNS, *STATIONS)]
+    with hash_seed(1):
+        here = scene.call(in_turn(stream_of, [*asked, *asked[::-1]]), fresh=True)
+    with hash_seed(2):
+        there = scene.call(in_turn(stream_of, asked[::-1]), fresh=True)
+    if any(isinstance(one, Blank) for one in here):
+        raise StillBlank
+    chosen = dict(zip(asked, here, strict=False))
+    expect_names(chosen)
+    again = dict(zip(asked[::-1], here[len(asked) :], strict=True))
+    expect_same(
+        chosen,
+        again,
+        "Asked for the same city again, your function says something else. It may depend on the "
+        "city and `n` alone: on no counter, and on no chance.",
+    )
+    expect_same(
+        chosen,
+        dict(zip(asked[::-1], there, strict=True)),
+        "Another process says something else. Python's `hash()` of a text differs from process to "
+        "process, and so does what a process remembers: take a checksum, such as `zlib.crc32`.",
+    )
+    for n in (3, 2, 5, 1):
+        expect_spread(TOWNS, chosen, n)
+        expect_spread(STATIONS, chosen, n)
+    return "One city, one stream, in every process: its readings stay in order."

@@ -1,0 +1,722 @@
+"""The checks of lab 04: pending entries, acknowledgement, and who does a dead neighbour's work."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from functools import partial
+from typing import Any, cast
+
+from helpers.chaos import CLIENT, Failure, Fault, Outcome, Unfinished
+from helpers.checks import exactly
+from helpers.checks.crashes import (
+    ALICE,
+    BOB,
+    CAROL,
+    GROUP,
+    NOTHING,
+    Unbearable,
+    add,
+    give,
+    grouped,
+    handler,
+    kill_at,
+    last_delivered,
+    pending,
+)
+from helpers.checks.lab import LIMIT_S, Lab, Scene, result
+from helpers.checks.lives import Supervisor
+from helpers.checks.predictions import expect_predicted
+from helpers.checks.standing import consumers_of
+from helpers.checks.verdict import Wrong
+from helpers.checks.work import handled
+
+lab = Lab("04", "`solutions/04_pending_and_ack.ipynb`")
+
+MANY = 1100  # more than one page, also for those who read a thousand at once
+HANDLES = ("redis", "stream", "group", "name", "handle")
+
+
+def listed(numbers: Iterable[str]) -> str:
+    """Numbers of entries, as a sentence has them."""
+    return ", ".join(numbers) or "none"
+
+
+# ------------------------------------------------------------------ 1 to 2: look
+
+
+@lab.exercise(
+    1,
+    "What does the group remember?",
+    "XACK strikes an entry off the list of its group. Reading one's history with `0` counts as a "
+    "delivery, and so does XCLAIM.",
+    "XDEL removes an entry from the stream, and not from the list of what is pending. XACK asks "
+    "for the group, not for the consumer.",
+)
+def predict(scene: Scene, predicted: Any) -> str:
+    """Each prediction is compared with what the server does."""
+    why = {
+        "XACK 1-0 once more": "the second XACK finds nothing to strike off, and replies 0",
+        "XLEN": "an acknowledgement deletes nothing; XDEL does",
+        "entries for alice with 0": "`0` brings what is pending for her, and 1-0 no longer is",
+        "deliveries of 2-0": "alice got it first with `>`, and once more with `0`: both count",
+        "deliveries of 3-0": "bob got it with `>`, and carol by XCLAIM: a claim is a delivery",
+        "pending for bob": "carol has 3-0 now; 4-0 was deleted, but is still in bob's list",
+        "entries for bob with >": "`>` is what nobody in the group was given yet: only 5-0",
+        "XACK 3-0, sent by bob": "XACK does not ask whose entry it is: it strikes off carol's",
+    }
+    told = dict(zip(why, _what_happens(scene), strict=True))
+    expect_predicted(predicted, told, why, "eight questions, each with a number")
+    return "The server agrees with all eight."
+
+
+def _what_happens(scene: Scene) -> Iterator[int]:
+    """The scene of exercise 1, and its answers in their order."""
+    client, stream = cast("Any", scene.redis), grouped(scene, "temps", range(1, 6))
+    for name in (ALICE, BOB):
+        client.xreadgroup(GROUP, name, {stream: ">"}, count=2)
+    client.xack(stream, GROUP, "1-0")
+    mine = client.xreadgroup(GROUP, ALICE, {stream: "0"})
+    client.xclaim(stream, GROUP, CAROL, 0, ["3-0"])
+    client.xdel(stream, "4-0")
+    yield client.xack(stream, GROUP, "1-0")
+    yield client.xlen(stream)
+    yield len(mine[stream])
+    notes = pending(scene, stream)
+    yield notes["2"][1]
+    yield notes["3"][1]
+    yield len(pending(scene, stream, BOB))
+    yield len(client.xreadgroup(GROUP, BOB, {stream: ">"})[stream])
+    yield client.xack(stream, GROUP, "3-0")
+
+
+@lab.exercise(
+    2,
+    "What is stuck?",
+    "XPENDING with a range lists entries; it wants to know how many at most. And then?",
+    "`redis.xpending_range(stream, group, '-', '+', 100, idle=idle_ms)` is the first page. The "
+    "next one begins after its last ID: `'(' + last_id`.",
+    calls=("redis", "stream", "group", "idle_ms"),
+)
+def what_is_stuck(scene: Scene, stuck: Any) -> str:
+    """All entries that are idle for long enough, of all consumers, and nothing is changed."""
+    stream = grouped(scene, "stuck", range(1, MANY + 101))
+    give(scene, stream, ALICE, MANY)
+    give(scene, stream, BOB, 100)
+    old = [f"{n}-0" for n in (*range(1, MANY + 1), *range(MANY + 51, MANY + 101))]
+    young = [f"{n}-0" for n in range(MANY + 1, MANY + 51)]
+    wanted = {(one, ALICE) for one in old[:MANY]} | {(one, BOB) for one in old[MANY:]}
+    _make_idle(scene, stream, ALICE, old[:MANY], 90_000)
+    _make_idle(scene, stream, BOB, old[MANY:], 70_000)
+    _make_idle(scene, stream, BOB, young, 40_000)
+    before = pending(scene, stream)
+    got = scene.call(stuck, CLIENT, stream, GROUP, 60_000)
+    if pending(scene, stream) != before:
+        raise Wrong(
+            "Only look: XPENDING changes nothing. Reading one's history counts as a delivery, "
+            "and XCLAIM and XAUTOCLAIM take the entries away from their consumers.",
+            expected="the pending entries list as it was",
+            found="other consumers or more deliveries in it",
+        )
+    found = _pairs(got)
+    if sorted(found) == sorted(wanted):
+        return f"All {len(wanted):,} of them, and none that somebody may still be working on."
+    raise Wrong(
+        _stuck_hint(found, wanted, {(one, BOB) for one in young}),
+        expected=f"{len(wanted):,} pairs such as ('1-0', 'alice')",
+        found=f"{len(found):,} pairs" + (f" such as {found[0]}" if found else ""),
+    )
+
+
+def _make_idle(scene: Scene, stream: str, owner: str, ids: list[str], idle_ms: int) -> None:
+    """As if the entries had been delivered so long ago. JUSTID: it does not count as a delivery."""
+    scene.redis.xclaim(
+        stream, GROUP, owner, 0, cast("Any", ids), idle=idle_ms, justid=True
+    )  # fmt: skip
+
+
+def _pairs(answer: Any) -> list[tuple[str, str]]:
+    try:
+        return [(str(entry_id), str(consumer)) for entry_id, consumer in answer]
+    except (TypeError, ValueError):
+        raise Wrong(
+            "Return a list of pairs: the ID of the entry and the name of its consumer.",
+            expected="[('1-0', 'alice'), …]",
+            instead=answer,
+        ) from None
+
+
+def _stuck_hint(
+    found: list[tuple[str, str]], wanted: set[tuple[str, str]], young: set[tuple[str, str]]
+) -> str:
+    seen = set(found)
+    if seen - wanted - young:
+        return "A pair is the ID of the entry, then the name of the consumer that has it."
+    if len(seen) < len(found):
+        return (
+            "Some came twice: each page begins after the last ID of the one before, and `(` before "
+            "the ID leaves it out."
+        )
+    if seen & young:
+        return (
+            "Some were delivered only 40 seconds ago. XPENDING takes an idle time in "
+            "milliseconds, as `idle_ms` is, and it is the entry's, not the consumer's."
+        )
+    if not found:
+        return "There is nothing idle for so long: `idle_ms` is in milliseconds, as XPENDING's is."
+    if {name for _, name in seen} != {ALICE, BOB}:
+        return "Entries of all consumers: leave out the consumer, and read page after page."
+    return "There are more: XPENDING lists as many as you ask for. Read page after page."
+
+
+# ------------------------------------------------------------------ 3: ack after the work
+
+
+@lab.exercise(
+    3,
+    "Acknowledge after the work",
+    "What has been acknowledged when the process dies in the middle of `handle`?",
+    "For each entry: first `handle(fields)`, then `redis.xack(stream, group, entry_id)`.",
+    "If `handle` raises, the XACK must not be reached: no `finally`, and no `except` that goes on "
+    "to it.",
+    calls=HANDLES,
+)
+def after_the_work(scene: Scene, work: Any) -> str:
+    """Killed before each of its commands in turn: what it was given is done, or still pending."""
+    stream = grouped(scene, "work")
+    with Supervisor(scene) as supervisor, scene.proxied() as proxy:
+        start = partial(supervisor.begin, work, CLIENT, stream, GROUP, ALICE, through=proxy)
+        slow = "Nothing new is left, and it still waits: end when `xreadgroup` brings nothing."
+        added = add(scene, stream, (1, 2, 3))
+        result(start(handler(scene)).outcome(), slow, LIMIT_S)
+        _expect_worked(scene, stream, added, proxy.commands)
+        for place in range(2, 8):
+            added += add(scene, stream, range(10 * place, 10 * place + 3))
+            unsaid = _done_and_pending(scene, stream)
+            if kill_at(start, proxy, place, handler(scene), slow=slow):
+                _expect_safe(scene, stream, added, unsaid)
+        proxy.reset()
+        add(scene, stream, (200, 201, 202))
+        outcome = start(handler(scene, n201="raises")).outcome()
+    if not (isinstance(outcome, Failure) and outcome.kind == Unbearable.__name__):
+        result(outcome, "When `handle` raises, leave the entry pending, and go on or end.", LIMIT_S)
+    if "201" not in pending(scene, stream):
+        raise Wrong(
+            "`handle` raised, so the work is not done, and still the entry was acknowledged. Let "
+            "XACK follow only where `handle` has returned.",
+            expected="the entry is pending",
+            found="it is not: nobody will try it again",
+        )
+    return "Killed before its commands, one after the other, and what it had is done or pending."
+
+
+def _expect_worked(scene: Scene, stream: str, wanted: list[str], commands: list[list[str]]) -> None:
+    """Without any fault: all are handled, and acknowledged after that."""
+    _expect_fields(scene)
+    names = [command[0] for command in commands]
+    reads = [command for command in commands if command[0] == "XREADGROUP"]
+    if any("NOACK" in map(str.upper, command) for command in reads):
+        raise Wrong(
+            "With NOACK nothing is ever pending, and a crash loses what is under way.",
+            found="XREADGROUP with NOACK",
+        )
+    missing = [n for n in wanted if n not in handled(scene)]
+    if missing:
+        raise Wrong(
+            "Read what is new with `>`, and call `handle(fields)` for each entry of the reply.",
+            expected=f"the entries {listed(wanted)} handled",
+            found=f"{listed(missing)} not",
+        )
+    places = (n for n, command in enumerate(commands) if command[1:2] == [_done(scene)])
+    done = next(places, len(commands))
+    if "XACK" in names and names.index("XACK") < done:
+        raise Wrong(
+            "Acknowledged before the work: a crash in between, and nobody does it. First "
+            "`handle`, then XACK.",
+            expected="XACK after the work",
+            found="XACK before the first entry was handled",
+        )
+    _expect_acked(scene, stream)
+
+
+def _done(scene: Scene) -> str:
+    return f"{scene.key('work')}:done"
+
+
+def _expect_fields(scene: Scene) -> None:
+    """The handler was given fields, and nothing else."""
+    for one in handled(scene, "begun"):
+        if not one.isdigit() and one != NOTHING:
+            raise Wrong(
+                "`handle` takes the fields alone: `handle(fields)`.",
+                expected="a dict such as {'n': '1'}",
+                found=one,
+            )
+
+
+def _expect_acked(scene: Scene, stream: str, consumer: str = ALICE) -> None:
+    left = pending(scene, stream, consumer)
+    if left:
+        raise Wrong(
+            "The work is done, and the group does not know it: "
+            "`redis.xack(stream, group, entry_id)` for each entry.",
+            expected="nothing pending",
+            found=f"{len(left)} entries pending for {consumer}",
+        )
+
+
+def _done_and_pending(scene: Scene, stream: str) -> set[str]:
+    return set(handled(scene)) & set(pending(scene, stream))
+
+
+def _expect_safe(scene: Scene, stream: str, added: list[str], unsaid: set[str]) -> None:
+    """After a kill: what was delivered is done or pending, and at most one is both by it."""
+    last = int(last_delivered(scene, stream).split("-")[0])
+    done, left = set(handled(scene)), pending(scene, stream)
+    lost = [n for n in added if int(n) <= last and n not in done and n not in left]
+    if lost:
+        raise Wrong(
+            "It was killed, and an entry is neither done nor pending: it was acknowledged before "
+            "its work. First `handle`, then XACK, for each entry.",
+            expected="every entry done, or still pending",
+            found=f"{listed(lost)} lost",
+        )
+    again = (done & set(left)) - unsaid
+    if len(again) > 1:
+        raise Wrong(
+            "It was killed after several entries were done, and none of them is acknowledged: all "
+            "of them will be done again. Send XACK after each entry, not after the batch.",
+            expected="at most one entry that is done and still pending",
+            found=f"{listed(sorted(again))}",
+        )
+
+
+# ------------------------------------------------------------------ 4: own history
+
+
+@lab.exercise(
+    4,
+    "Start again after a crash",
+    "With which ID does a consumer read what is pending for its own name?",
+    "With `0`. Reading it counts as a delivery, for every entry of the reply: `count=1`.",
+    "Once an entry is acknowledged, `0` brings the next one. One that was deleted comes without "
+    "fields, and comes back until it is acknowledged.",
+    "When the history is empty, go on with `>` until that is empty too.",
+    calls=HANDLES,
+)
+def own_history(scene: Scene, restart: Any) -> str:
+    """Twice an entry of its history kills it; then it is mended, and all has to be done."""
+    stream = grouped(scene, "restart", range(1, 9))
+    give(scene, stream, ALICE, 4)
+    give(scene, stream, BOB, 1)
+    scene.redis.xdel(stream, "4-0")
+    with Supervisor(scene) as supervisor:
+        for _ in range(2):
+            mortal = handler(scene, n2="kills")
+            outcome = supervisor.call(restart, CLIENT, stream, GROUP, ALICE, mortal)
+            _expect_death(scene, stream, outcome)
+        outcome = supervisor.call(restart, CLIENT, stream, GROUP, ALICE, handler(scene))
+    begun = handled(scene, "begun")
+    if NOTHING in begun:
+        raise Wrong(
+            "An entry that was deleted while it was pending comes without fields. There is nothing "
+            "to handle: only acknowledge it.",
+            found=f"`handle` called {begun.count(NOTHING)} times without fields",
+        )
+    slow = "Nothing new is left, and it still waits: end when `xreadgroup` brings nothing."
+    if "4" in pending(scene, stream):
+        slow = "Round and round: an entry that was deleted comes back until it is acknowledged."
+    result(outcome, slow, LIMIT_S)
+    _expect_restarted(scene, stream)
+    return "It died twice of one entry, and that one alone was blamed. Now everything is done."
+
+
+def _expect_death(scene: Scene, stream: str, outcome: Outcome) -> None:
+    """The entry 2 has killed it, and nothing else has come of it."""
+    _expect_fields(scene)
+    begun = handled(scene, "begun")
+    if NOTHING in begun:
+        return  # said later
+    if "2" not in begun:
+        if isinstance(outcome, Unfinished) and begun:
+            again = "The same entry again and again: `0` brings what is still pending. XACK it."
+            result(outcome, again, LIMIT_S)
+        result(outcome, "It reads without end: what is an empty reply?", LIMIT_S)
+        raise Wrong(
+            "What was pending for its name was not handled. `>` brings only what nobody was given "
+            "yet: first read the own history, with `0`, until it is empty.",
+            expected="the entries 1, 2 and 3 handled first",
+            found=f"handled: {listed(begun)}",
+        )
+    if not isinstance(outcome, Unfinished):
+        result(outcome, "", LIMIT_S)
+    left = pending(scene, stream)
+    if "2" not in left:
+        raise Wrong(
+            "It died in the middle of an entry, and that is lost: it was acknowledged already. "
+            "First `handle`, then XACK.",
+            expected="entry 2 is still pending",
+            found="it is not",
+        )
+    if left.get("3", ("", 1))[1] > 1:
+        raise Wrong(
+            "Entry 2 killed it, and entry 3 was counted as delivered once more, though nobody "
+            "came to it. Read the own history one by one: `count=1`.",
+            expected="entry 3: 1 delivery",
+            found=f"entry 3: {left['3'][1]} deliveries",
+        )
+
+
+def _expect_restarted(scene: Scene, stream: str) -> None:
+    begun, done = handled(scene, "begun"), handled(scene)
+    left = pending(scene, stream)
+    if "5" in begun or left.get("5") != (BOB, 1):
+        raise Wrong(
+            "Entry 5 is bob's, and bob is alive: take only your own.",
+            expected="entry 5 pending for bob, delivered once",
+            found="it is not so any more",
+        )
+    for which, hint in (
+        ("123", "Go on with the own history until it is empty: each reply brings what is left."),
+        ("678", "After the own history go on with what is new: `>`, until that is empty too."),
+    ):
+        missing = [n for n in which if n not in done]
+        if missing:
+            raise Wrong(hint, expected="all handled", found=f"{listed(missing)} not handled")
+    if begun.index("6") < begun.index("3"):
+        raise Wrong(
+            "New entries came first. On a busy stream they never end, and what is left from before "
+            "the crash waits for ever: first `0`, then `>`.",
+            expected="1, 2, 3, then 6, 7, 8",
+            found=listed(begun),
+        )
+    if "4" in left:
+        raise Wrong(
+            "An entry that was deleted is still pending, and will come back at every start: "
+            "acknowledge it.",
+            expected="nothing pending for alice",
+            found="entry 4, which has no fields any more",
+        )
+    _expect_acked(scene, stream)
+
+
+# ------------------------------------------------------------------ 5: take over
+
+
+@lab.exercise(
+    5,
+    "Take over a dead neighbour's work",
+    "XAUTOCLAIM takes what has been idle for so many milliseconds, a few entries a call. Where "
+    "does it say whether there may be more?",
+    "Its reply is a cursor, the claimed entries, and the IDs of those that were deleted. Call it "
+    "again with the cursor until that is `0-0`, also if no entry came.",
+    "`cursor, entries, deleted = redis.xautoclaim(stream, group, name, idle_ms, cursor)`, from "
+    "`cursor = '0-0'` on.",
+    calls=("redis", "stream", "group", "name", "idle_ms", "handle"),
+)
+def take_over(scene: Scene, take: Any) -> str:
+    """Bob is dead, carol is at work, and over a thousand entries were deleted meanwhile."""
+    stream = grouped(scene, "neighbours", range(1, MANY + 14))
+    first, young, last = (
+        [str(n) for n in range(MANY + begin, MANY + end)]
+        for begin, end in ((1, 6), (6, 9), (9, 14))
+    )
+    for name, count in ((BOB, MANY + 5), (CAROL, 3), (BOB, 5)):
+        give(scene, stream, name, count)
+    gone = [f"{n}-0" for n in range(1, MANY + 1)]
+    _make_idle(scene, stream, BOB, [*gone, *(f"{n}-0" for n in (*first, *last))], 70_000)
+    _make_idle(scene, stream, CAROL, [f"{n}-0" for n in young], 5_000)
+    scene.redis.xdel(stream, *gone)
+    slow = "It goes round and round: go on at the cursor of each reply, and end when that is `0-0`."
+    scene.call(take, CLIENT, stream, GROUP, ALICE, 60_000, handler(scene), slow=slow)
+    _expect_fields(scene)
+    _expect_carol_alone(scene, stream, young)
+    _expect_taken(scene, stream, [*first, *last])
+    return "All that bob left is done, and carol was not disturbed."
+
+
+def _expect_carol_alone(scene: Scene, stream: str, young: list[str]) -> None:
+    begun, left = handled(scene, "begun"), pending(scene, stream)
+    robbed = [n for n in young if n in begun or left.get(n) != (CAROL, 1)]
+    if robbed:
+        raise Wrong(
+            "Carol is alive: her entries are idle for 5 seconds only, and now two work on them. "
+            "Claim only what is idle for `idle_ms` at least, which is in milliseconds.",
+            expected="carol keeps her 3 entries",
+            found=f"{len(robbed)} of them taken",
+        )
+
+
+def _expect_taken(scene: Scene, stream: str, wanted: list[str]) -> None:
+    done, left = handled(scene), pending(scene, stream)
+    missing = [n for n in wanted if n not in done]
+    if BOB not in consumers_of(scene, stream, GROUP):
+        raise Wrong(
+            "XGROUP DELCONSUMER drops what is pending for bob, for good. Claim it instead.",
+            expected="bob's entries handled",
+            found="bob removed",
+        )
+    begun = len(left) < MANY + 13 or any(owner == ALICE for owner, _ in left.values())
+    if missing and (begun or done):
+        raise Wrong(
+            "There is more, and only the cursor says so: a reply may even bring no entry at all, "
+            "because those it looked at were deleted. Go on until the cursor is `0-0`.",
+            expected=f"bob's {len(wanted)} entries handled",
+            found=f"{len(wanted) - len(missing)} handled",
+        )
+    if missing:
+        raise Wrong(
+            "`>` and `0` bring nothing of what others hold: claim it, with XAUTOCLAIM.",
+            expected=f"bob's {len(wanted)} entries handled",
+            found="none handled",
+        )
+    if len(done) > len(set(done)):
+        raise Wrong(
+            "Some were handled twice: acknowledge each, and let the next call begin at the cursor.",
+            expected="each entry once",
+            found=f"{len(done)} calls for {len(set(done))} entries",
+        )
+    _expect_acked(scene, stream)
+
+
+# ------------------------------------------------------------------ 6: poison
+
+MOST = 2
+POISON = {"n2": "raises", "n4": "kills", "n6": "kills"}
+# What befalls each life of it: nothing but its poison, or a kill after this command.
+BURIALS = (None, None, "XADD", None, None, "XACK", None, None)
+
+
+@lab.exercise(
+    6,
+    "Put poison aside",
+    "Who can count deliveries when every consumer that counts dies? `XPENDING` says what Redis has "
+    "counted.",
+    "`redis.xpending_range(stream, group, entry_id, entry_id, 1)` gives one entry, with its "
+    "`times_delivered`. More than `most`: put it aside in place of handling it.",
+    "Killed between XADD and XACK, it would be put aside twice or never: send both in one MULTI, "
+    "with `redis.pipeline(transaction=True)`.",
+    "If `handle` raises, leave the entry pending and go on with the one behind it: pass its ID in "
+    "place of `0`. The next start tries it again.",
+    calls=("redis", "stream", "group", "name", "dead", "most", "handle"),
+)
+def poison(scene: Scene, put_aside: Any) -> str:
+    """Three entries of seven cannot be handled; it is killed also while it puts them aside."""
+    stream, dead = grouped(scene, "poison", range(1, 8)), scene.key("dead")
+    with Supervisor(scene) as supervisor, scene.proxied() as proxy:
+        for command in BURIALS:
+            proxy.reset()
+            if command:
+                proxy.arm(Fault.FREEZE_AFTER, at=command)
+            life = supervisor.begin(
+                put_aside, CLIENT, stream, GROUP, ALICE, dead, MOST, handler(scene, **POISON),
+                through=proxy,
+            )  # fmt: skip
+            if command and life.stands(proxy):
+                life.kill()
+                proxy.thaw()
+            else:
+                _expect_patient(life.outcome())
+    _expect_fields(scene)
+    letters = _letters(scene, dead)
+    _expect_buried(scene, stream, letters)
+    _expect_letters(letters)
+    return "The poison is set aside, once and whole, and everything else is done."
+
+
+def _expect_patient(outcome: Outcome) -> None:
+    """It returned, or its poison killed it."""
+    if isinstance(outcome, Failure) and outcome.kind == Unbearable.__name__:
+        raise Wrong(
+            "`handle` raised, and that ended everything: the entries behind it wait. Catch it, "
+            "leave the entry pending, and go on with the next.",
+            found=str(outcome),
+        )
+    if not (isinstance(outcome, Unfinished) and outcome.ended):
+        slow = (
+            "It goes round and round: an entry that failed is still pending, so `0` brings it "
+            "again. Go on behind it: pass its ID in place of `0`."
+        )
+        result(outcome, slow, LIMIT_S)
+
+
+def _letters(scene: Scene, dead: str) -> list[tuple[str, dict[str, str]]]:
+    """The dead letters: for each the number of its entry, and its fields.
+
+    Raises:
+        Wrong: one does not say which entry it was.
+    """
+    letters = []
+    for _, fields in cast("Any", scene.redis.xrange(dead)):
+        origin = fields.get("id") or fields.get("dead:id")  # as `Consumer` calls it
+        if not origin:
+            raise Wrong(
+                "Which entry was it? Give the dead letter a field `id` with the entry's ID.",
+                expected="{'id': '2-0', 'n': '2'}",
+                instead=fields,
+            )
+        letters.append((str(origin).split("-")[0], fields))
+    return letters
+
+
+def _expect_buried(scene: Scene, stream: str, letters: list[tuple[str, Any]]) -> None:
+    """The three are aside, once, after as many deliveries as they shall have."""
+    calls, left = Counter(handled(scene, "begun")), pending(scene, stream)
+    numbers = [number for number, _ in letters]
+    healthy = [n for n in numbers if n in "1357"]
+    if healthy:
+        raise Wrong(
+            "Healthy entries were put aside. They were delivered again with a poison entry in "
+            "the same reply, and counted: read the own history one by one.",
+            expected="only 2, 4 and 6 put aside",
+            found=f"{listed(numbers)}",
+        )
+    for n in "246":
+        _expect_buried_once(n, numbers.count(n), calls[n], n in left)
+    missing = [n for n in "1357" if n not in handled(scene)]
+    if missing:
+        raise Wrong(
+            "The others shall be handled, also those behind the poison: own history, then `>`.",
+            expected="1, 3, 5 and 7 handled",
+            found=f"{listed(missing)} not",
+        )
+    _expect_acked(scene, stream)
+
+
+def _expect_buried_once(number: str, letters: int, calls: int, is_pending: bool) -> None:
+    what = "raises" if number == "2" else "kills its process"
+    if not calls:
+        raise Wrong(
+            "An entry was never handed to `handle`. Read the own history, with `0`, then what is "
+            "new, with `>`, and hand over what was not delivered too often.",
+            expected=f"entry {number} handed over {MOST} times",
+            found="never",
+        )
+    if is_pending and not letters:
+        raise Wrong(
+            "After many deliveries it is still tried. Whoever counts in a variable starts at 0 "
+            "after every crash: ask Redis, `times_delivered` of XPENDING. And look before you "
+            "call `handle`.",
+            expected=f"entry {number}, which {what}, put aside after {MOST} deliveries",
+            found=f"handed over {calls} times, and still pending",
+        )
+    if not letters:
+        raise Wrong(
+            "An entry is neither done nor put aside nor pending: it is lost. It was acknowledged "
+            "although it failed, or before it was put aside, when a kill came between.",
+            expected=f"entry {number}, which {what}, put aside",
+            found=f"handed over {calls} times, acknowledged, and nowhere",
+        )
+    if letters > 1:
+        raise Wrong(
+            "It was killed after XADD and before XACK, and put the same entry aside again. Do both "
+            "in one step: MULTI, or a script.",
+            expected=f"entry {number} put aside once",
+            found=f"{letters} times",
+        )
+    # Those who read new entries in batches had entry 6 delivered when entry 4 killed them.
+    if calls > MOST or (calls < MOST and number != "6"):
+        hint = (
+            "Too early: it may yet go well. Each entry has `most` tries; put it aside when it is "
+            "delivered once more than that, or when the last try has raised."
+        )
+        if calls > MOST:
+            hint = "Too late: after `most` deliveries no more tries. XPENDING tells the number."
+        raise Wrong(
+            hint,
+            expected=f"entry {number}, which {what}, handed over {MOST} times",
+            found=f"{calls} times",
+        )
+
+
+def _expect_letters(letters: list[tuple[str, Any]]) -> None:
+    for number, fields in letters:
+        if fields.get("n") != number:
+            raise Wrong(
+                "Keep the entry's fields too: a dead letter is there to be replayed one day.",
+                expected=f"{{'id': '{number}-0', 'n': '{number}'}}",
+                instead=fields,
+            )
+
+
+# ------------------------------------------------------------------ 7 and 8: one step
+
+
+@lab.exercise(
+    7,
+    "Count exactly",
+    "What if the process dies between the two? And what if it is only paused, and goes on after "
+    "somebody else has done its work?",
+    "MULTI does not ask whether the entry is still pending. XACK tells: 1 or 0. Who can look at "
+    "that and act on it in one step?",
+    "A script: `if redis.call('XACK', …) == 1 then redis.call('HINCRBY', …) end`, sent by "
+    "`redis.eval(SCRIPT, 2, stream, totals, group, …)`. Its reader reads `0`, then `>`.",
+    calls=("redis", "stream", "group", "name", "totals"),
+)
+def count_exactly(scene: Scene, count: Any) -> str:
+    """Killed between its commands, robbed of a reply, and paused until its work is done."""
+    exactly.expect_exact(scene, count)
+    return "Killed, cut off and paused, and every millimetre is counted exactly once."
+
+
+@lab.exercise(
+    8,
+    "Remove a consumer and lose nothing",
+    "XGROUP DELCONSUMER drops what is pending for the consumer. What may happen between a look and "
+    "the removal?",
+    "A script looks and removes in one step. `Group` of helpers has one, and raises if something "
+    "is pending.",
+    calls=("redis", "stream", "group", "name"),
+)
+def remove_safely(scene: Scene, remove: Any) -> str:
+    """Not while something is pending, and not either if that comes between look and removal."""
+    stream = grouped(scene, "leavers", range(1, 4))
+    give(scene, stream, BOB, 1)
+    _make_consumer(scene, stream, CAROL)
+    with Supervisor(scene) as supervisor, scene.proxied() as proxy:
+        start = partial(supervisor.begin, remove, CLIENT, stream, GROUP)
+        got = result(start(BOB).outcome(), "", LIMIT_S)
+        _expect_kept(scene, stream, "1", got)
+        proxy.arm(Fault.FREEZE_BEFORE, "XGROUP DELCONSUMER")
+        life = start(CAROL, through=proxy)
+        overtaken = life.stands(proxy)
+        if overtaken:
+            give(scene, stream, CAROL, 1)
+            proxy.thaw()
+        got = result(life.outcome(), "", LIMIT_S)
+    if overtaken and "2" not in pending(scene, stream):
+        raise Wrong(
+            "After it had looked, and before it removed her, carol read an entry: that is lost. "
+            "Look and remove in one step, by a script or by the class that has one.",
+            expected="carol stays, with her entry",
+            found="carol removed, and her entry pending for nobody",
+        )
+    _expect_gone(scene, stream, got)
+    return "Who has nothing pending may go; who has something stays."
+
+
+def _make_consumer(scene: Scene, stream: str, name: str) -> None:
+    scene.redis.xgroup_createconsumer(stream, GROUP, name)
+
+
+def _expect_kept(scene: Scene, stream: str, number: str, got: Any) -> None:
+    if number not in pending(scene, stream, BOB):
+        raise Wrong(
+            "XGROUP DELCONSUMER drops what is pending for the consumer, for good: neither `>` nor "
+            "a claim brings it again. Remove only who has nothing pending.",
+            expected="bob stays, with his entry",
+            found="his entry is pending for him no more",
+        )
+    if got is not False:
+        raise Wrong("Say that nothing was removed.", expected=False, instead=got)
+
+
+def _expect_gone(scene: Scene, stream: str, got: Any) -> None:
+    if CAROL in consumers_of(scene, stream, GROUP):
+        raise Wrong(
+            "Carol has nothing pending, and may be removed: by XGROUP DELCONSUMER.",
+            expected="carol removed",
+            found="she is still in the group",
+        )
+    if got is not True:
+        raise Wrong("Say that the consumer was removed.", expected=True, instead=got)

@@ -1,0 +1,601 @@
+"""The checks of lab 05: streams that are trimmed, and partitions that expire."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import Any, NamedTuple, cast
+
+from helpers.chaos import CLIENT, Failure, Fault
+from helpers.checks.crashes import ALICE, GROUP, grouped, pending
+from helpers.checks.lab import LIMIT_S, Lab, Scene, result
+from helpers.checks.lab05.expiring import (
+    Reading,
+    at,
+    expect_expiring,
+    expect_expiry,
+    expect_written,
+    key_of,
+    refusals_of,
+    settle,
+)
+from helpers.checks.lab05.trimming import expect_trimmed
+from helpers.checks.lives import Supervisor
+from helpers.checks.predictions import expect_predicted
+from helpers.checks.standing import group_of
+from helpers.checks.stepping import far_from_utc, steps
+from helpers.checks.verdict import StillBlank, Wrong
+from helpers.checks.work import in_turn
+from helpers.course.blank import Blank
+
+lab = Lab("05", "`solutions/05_partitions_and_expiry.ipynb`")
+
+FAR_S = 4_102_617_600  # 3 January 2100
+PAST_S = 1_735_862_400  # 3 January 2025
+
+# ------------------------------------------------------------------ 1: predict
+
+
+@lab.exercise(
+    1,
+    "What is left?",
+    "Trimming looks at the stream alone: neither at who has read an entry, nor at a list of "
+    "pending ones. `~` removes whole nodes only, and a node holds 100 entries.",
+    "An expiry belongs to a key, and nobody who adds to it changes it. A key that is gone takes "
+    "its expiry along.",
+)
+def predict(scene: Scene, predicted: Any) -> str:
+    """Each prediction is compared with what the server does."""
+    why = {
+        "XLEN after 5-0": "MAXLEN 3 keeps the newest three, whatever else has become of them",
+        "entries for alice": "the group was to begin at the first entry, and two were trimmed "
+        "before anybody read them: nobody is told",
+        "XLEN after 6-0": "`~` removes whole nodes, of 100 entries each, and there is not one yet",
+        "XLEN after XTRIM": "MINID keeps the entry with that ID, and all above it",
+        "pending after XTRIM": "trimming takes entries from the stream, and not from the list of "
+        "what is pending for alice",
+        "EXPIRETIME after 7-0": "the expiry stays as it was set: XADD does not touch it",
+        "reply to the second EXPIREAT": "it did as it was told, so it replies 1: that time is "
+        "past, and so the key was deleted at once",
+        "TTL after that": "-2 means that there is no such key: EXPIREAT with a past time has "
+        "deleted it",
+        "TTL after 8-0": "-1 means that it never expires: XADD made a new key, and the old "
+        "expiry went with the old one",
+    }
+    told = dict(zip(why, _what_happens(scene), strict=True))
+    expect_predicted(predicted, told, why, "nine questions, each with a number")
+    return "The server agrees with all nine."
+
+
+def _what_happens(scene: Scene) -> Iterator[int]:
+    """The scene of exercise 1, and its answers in their order."""
+    client, stream = cast("Any", scene.redis), grouped(scene, "temps")
+    for n in range(1, 6):
+        client.xadd(stream, {"n": n}, id=f"{n}-0", maxlen=3, approximate=False)
+    yield client.xlen(stream)
+    yield len(client.xreadgroup(GROUP, ALICE, {stream: ">"})[stream])
+    client.xadd(stream, {"n": 6}, id="6-0", maxlen=3, approximate=True)
+    yield client.xlen(stream)
+    client.xtrim(stream, minid="5-0", approximate=False)
+    yield client.xlen(stream)
+    yield len(pending(scene, stream, ALICE))
+    client.expireat(stream, FAR_S)
+    client.xadd(stream, {"n": 7}, id="7-0")
+    yield client.expiretime(stream)
+    yield int(client.expireat(stream, PAST_S))
+    yield client.ttl(stream)
+    client.xadd(stream, {"n": 8}, id="8-0")
+    yield client.ttl(stream)
+
+
+# ------------------------------------------------------------------ 2: name the partition
+
+
+class Moment(NamedTuple):
+    """A moment, and why the partition of another day is named for it."""
+
+    prefix: str
+    at: str
+    neighbour: str
+
+
+LOCAL = (
+    "The day is that in UTC, everywhere on earth. Python takes local time unless you say "
+    "otherwise, and the check runs your function in a zone of its own: `datetime.fromtimestamp(…, "
+    "UTC)`."
+)
+MOMENTS = (
+    Moment("temps", "2100-01-09T12:00:00.000", LOCAL),
+    Moment("lab05:temps", "2025-03-04T20:00:00.000", LOCAL),
+    Moment("temps", "2024-02-29T00:00:00.000", LOCAL),
+    Moment(
+        "temps",
+        "2025-12-31T23:59:59.999",
+        "The last millisecond of a day belongs to that day: cut the milliseconds off, do not "
+        "round them.",
+    ),
+)
+
+
+@lab.exercise(
+    2,
+    "Name the partition",
+    "`ms` is in milliseconds since 1970, and `datetime.fromtimestamp` takes seconds. Which time "
+    "zone does it give you?",
+    "`datetime.fromtimestamp(ms / 1000, UTC)`, with `UTC` from `datetime`. Format it with "
+    "`%Y%m%d`: an f-string takes it after a colon.",
+    calls=("prefix", "ms"),
+)
+def partition(scene: Scene, name: Any) -> str:
+    """The keys of several moments, asked for where clocks are ahead of UTC."""
+    moments = [(one, datetime.fromisoformat(one.at).replace(tzinfo=UTC)) for one in MOMENTS]
+    calls = [(one.prefix, round(when.timestamp() * 1000)) for one, when in moments]
+    with far_from_utc(), scene.running(in_turn(name, calls)) as process:
+        outcome = process.outcome(LIMIT_S)
+    got = settle(outcome)
+    if Blank in map(type, got):
+        raise StillBlank
+    for key, (moment, when), (_, ms) in zip(got, moments, calls, strict=True):
+        wanted = f"{moment.prefix}:{when:%Y%m%d}"
+        if key != wanted:
+            raise Wrong(
+                _name_hint(str(key), moment, when),
+                expected=f"{ms:,} ms, that is {when:%d %B %Y, %H:%M:%S} UTC: `{wanted}`",
+                instead=key,
+            )
+    return "The right day, to the last millisecond, and wherever the clock on the wall hangs."
+
+
+def _name_hint(key: str, moment: Moment, when: datetime) -> str:
+    if not key.startswith(f"{moment.prefix}:"):
+        return "Return the key: the prefix as it was given, a colon, and the day."
+    day = key.removeprefix(f"{moment.prefix}:")
+    if day in {f"{datetime.now(UTC) + timedelta(days=n):%Y%m%d}" for n in (-1, 0, 1)}:
+        return "That is today. The reading has a time of its own: `ms`."
+    if day in (f"{when:%Y%d%m}", f"{when:%d%m%Y}", f"{when:%m%d%Y}", f"{when:%y%m%d}"):
+        return "The year with four digits, then the month, then the day: so the keys sort by time."
+    if day == f"{when.year}{when.month}{when.day}":
+        return "Two digits for the month and for the day, or 21 January and 2 November are one."
+    if not day.isdigit():
+        return "After the colon come eight digits, and nothing else: `%Y%m%d`."
+    if day.startswith("1970"):
+        return "That is soon after 1970: `ms` is in milliseconds, and was divided too often."
+    if day in (f"{when + timedelta(days=n):%Y%m%d}" for n in (-1, 1)):
+        return moment.neighbour
+    return "Eight digits, of the day in UTC on which `ms` milliseconds since 1970 have passed."
+
+
+# ------------------------------------------------------------------ 3: exactly 120
+
+HELD = 120
+EARLIER, PUBLISHED = HELD - 2, 4  # averages that are there, and that it then publishes
+
+
+def _hour(number: int) -> dict[str, str]:
+    """An hourly average; its day and hour say which."""
+    day, hour = divmod(number, 24)
+    mean = {"date": f"2100/01/{1 + day:02}", "hour": str(hour)}
+    return mean | {"average_temp_f": str(40 + number % 30), "num_observations": "3600"}
+
+
+@lab.exercise(
+    3,
+    "Keep 120 averages",
+    "XADD can trim in the same step: `maxlen=120`. What does redis-py add to that unless you "
+    "forbid it?",
+    "`approximate=False`: with `~`, which is the default of redis-py, the server trims when it is "
+    "worth its while.",
+    calls=("redis", "stream", "average"),
+)
+def keep_120(scene: Scene, publish: Any) -> str:
+    """Across the 120th, on a stream that is too long, and looked at between its commands."""
+    stream = grouped(scene, "averages")
+    hours = [_hour(number) for number in range(EARLIER + PUBLISHED + 1)]
+    for hour in hours[:EARLIER]:
+        scene.redis.xadd(stream, cast("Any", hour))
+    with Supervisor(scene) as supervisor, scene.proxied() as proxy:
+        calls = [(stream, hour) for hour in hours[EARLIER:-1]]
+        life = supervisor.begin(in_turn(publish, calls), CLIENT, through=proxy)
+        got = settle(life.outcome())
+        if Blank in map(type, got):
+            raise StillBlank
+        _expect_newest(scene, stream, hours[-1 - HELD : -1], proxy.commands)
+        _expect_cut(scene, supervisor, publish)
+        proxy.reset()
+        proxy.arm(Fault.FREEZE_BEFORE)
+        life = supervisor.begin(publish, CLIENT, stream, hours[-1], through=proxy)
+        for _ in steps(life, proxy):
+            _expect_always(scene, stream)
+        result(life.outcome(), "", LIMIT_S)
+    _expect_newest(scene, stream, hours[-HELD:], [])
+    return "The newest 120, and never one more or one less, whoever looks and when."
+
+
+def _expect_group(scene: Scene, stream: str) -> None:
+    if not group_of(scene, stream, GROUP):
+        raise Wrong(
+            "The stream was deleted and made anew, and its group is gone with it, and its IDs. "
+            "Leave it where it is, and let the server remove what is too much: MAXLEN.",
+            expected="the stream with its group",
+            found="the group is gone",
+        )
+
+
+def _expect_newest(
+    scene: Scene, stream: str, wanted: list[dict[str, str]], commands: list[list[str]]
+) -> None:
+    _expect_group(scene, stream)
+    found = [fields for _, fields in cast("Any", scene.redis.xrange(stream))]
+    if found == wanted:
+        return
+    newest = found[-1] if found else None
+    if len(found) == HELD or newest not in (wanted[-1], _hour(EARLIER - 1)):
+        raise Wrong(
+            "Each entry has the fields of the average that it was given, and the newest 120 stay.",
+            expected=wanted[-1],
+            instead=newest,
+        )
+    raise Wrong(
+        _capped_hint(len(found), commands, added=newest == wanted[-1]),
+        expected=f"{HELD} entries, after {PUBLISHED} averages on a stream of {EARLIER}",
+        found=f"{len(found)} entries",
+    )
+
+
+def _capped_hint(length: int, commands: list[list[str]], *, added: bool) -> str:
+    names = [words[0] for words in commands]
+    if not added:
+        return "Nothing was added: XADD appends the average."
+    if length > HELD and any("~" in " ".join(words) for words in commands):
+        return (
+            "`~` trims when it is worth the server's while, so the stream floats to 219 entries. "
+            "redis-py sends it unless you say `approximate=False`."
+        )
+    if length == EARLIER + PUBLISHED:
+        return "Nothing was trimmed: XADD takes MAXLEN, and does both in one step."
+    if length == HELD + 1 and names[-2:] == ["XTRIM", "XADD"]:
+        return "It is trimmed first, and then comes one more: let XADD itself trim, by MAXLEN."
+    if "XDEL" in names and length < HELD:
+        return "An entry is removed whenever one is added, also while there are fewer than 120."
+    return "Exactly 120 shall stay: `maxlen` is how many entries there are after the XADD."
+
+
+def _expect_cut(scene: Scene, supervisor: Supervisor, publish: Any) -> None:
+    """A stream that was much too long before."""
+    stream = grouped(scene, "long", range(1, 301))
+    result(supervisor.call(publish, CLIENT, stream, _hour(0)), "", LIMIT_S)
+    _expect_group(scene, stream)
+    length = int(scene.redis.xlen(stream))
+    if length != HELD:
+        raise Wrong(
+            "One entry came and one went, so a stream that is too long stays too long. MAXLEN "
+            "removes as many as are too much.",
+            expected=f"{HELD} entries, after one average on a stream of 300",
+            found=f"{length} entries",
+        )
+
+
+def _expect_always(scene: Scene, stream: str) -> None:
+    length = int(scene.redis.xlen(stream))
+    if length != HELD:
+        raise Wrong(
+            "Whoever looks between your two commands, or finds what a crash left there, sees it. "
+            "XADD takes MAXLEN itself: one command, one step.",
+            expected=f"{HELD} entries at any moment",
+            found=f"{length} entries between two commands",
+        )
+
+
+# ------------------------------------------------------------------ 4: trim what is handled
+
+
+@lab.exercise(
+    4,
+    "Trim what everybody has handled",
+    "What does a group still need? What is pending, and what it was not given yet. Whatever is "
+    "older than that, and older for every group, may go.",
+    "`redis.xinfo_groups(stream)` tells each group's `last-delivered-id`, and "
+    "`redis.xpending(stream, group)` tells the oldest that is pending, as `min`, if there is one.",
+    "For each group take `min`, or else the ID after `last-delivered-id`. `EntryId.parse(text)` "
+    "of helpers compares as numbers, and has `.next()`.",
+    "Then `redis.xtrim(stream, minid=…, approximate=False)` with the smallest of them.",
+    calls=("redis", "stream"),
+)
+def trim_handled(scene: Scene, trim: Any) -> str:
+    """Groups that stand here and there, and readings that come while it is at work."""
+    expect_trimmed(scene, trim)
+    return "All that is handled is gone, and nothing else, however the groups stand."
+
+
+# ------------------------------------------------------------------ 5: write the expiry right
+
+
+@lab.exercise(
+    5,
+    "Write a reading and its expiry",
+    "What is left in the partition if your process is killed after XADD? And what becomes of the "
+    "expiry when a late reading comes?",
+    "`redis.pipeline(transaction=True)` sends MULTI and EXEC. EXPIREAT has two options: `NX` sets "
+    "an expiry where there is none, `GT` sets one that is later than the present one.",
+    "In one transaction: XADD, `expireat(key, expiry, nx=True)`, and `expireat(key, expiry, "
+    "gt=True)`, with `expiry = ms // 1000 + 172_800`.",
+    calls=("redis", "prefix", "ms", "temp_f"),
+)
+def write_expiring(scene: Scene, write: Any) -> str:
+    """In order, late, killed before each of its commands, and beside another producer."""
+    expect_expiring(scene, write)
+    return "Killed and overtaken, and no partition goes too early, and none stays for ever."
+
+
+# ------------------------------------------------------------------ 6: refuse what would be gone
+
+
+@lab.exercise(
+    6,
+    "Refuse what would be gone at once",
+    "When would the partition expire if you wrote the reading? Compare that with `now_ms`, before "
+    "you write anything.",
+    "A partition that has newer readings lives longer: `redis.expiretime(key)` says until when, "
+    "in seconds. For a key that does not exist it says -2.",
+    "`if max(ms // 1000 + 172_800, redis.expiretime(key)) * 1000 <= now_ms: raise ValueError(…)`, "
+    "and then your function of exercise 5.",
+    calls=("redis", "prefix", "ms", "temp_f", "now_ms"),
+)
+def refuse(scene: Scene, add: Any) -> str:
+    """Readings that are fresh, long past, just past, late but welcome; by clocks of the check."""
+    with far_from_utc(), Supervisor(scene) as supervisor:
+        prefix = scene.key("temps")
+        trial = Trial(scene, supervisor, add, prefix)
+        fresh = at("2100-03-01", "12:00:00.000")
+        trial.accepts(
+            fresh, at("2100-03-01", "12:00:01.000").ms, "This reading is a second old: write it."
+        )
+        _expect_old_refused(trial)
+        _expect_clock(trial)
+        _expect_late(trial)
+    return "What would be gone at once is refused, and said so; all else is written."
+
+
+OTHER_ERRORS = {"Exception", "RuntimeError", "AssertionError", "SystemExit", "PartitionError"}
+
+
+class Trial:
+    """A learner's function, offered one reading after the other, each at a time of its own."""
+
+    def __init__(self, scene: Scene, supervisor: Supervisor, add: Any, prefix: str) -> None:
+        self.scene, self.prefix = scene, prefix
+        self._call = partial(supervisor.call, refusals_of(add), CLIENT, prefix)
+
+    def accepts(self, reading: Reading, now_ms: int, hint: str) -> None:
+        """Offer a reading that has to be written, as the newest of its day.
+
+        Raises:
+            Wrong: it was refused, or written badly.
+        """
+        key = key_of(self.prefix, reading.ms)
+        refused, told = self._offer(reading, now_ms)
+        if refused:
+            raise Wrong(
+                hint,
+                expected=f"the reading of {_when(reading.ms)} written at {_when(now_ms)}",
+                found=f"ValueError: {told}",
+            )
+        expect_written(self.scene, self.prefix, key, [reading])
+        expect_expiry(self.scene, key, reading, [reading], [])
+
+    def refuses(self, reading: Reading, now_ms: int, hint: str) -> None:
+        """Offer a reading that has to be refused.
+
+        Raises:
+            Wrong: it was not, or its partition is not as it was.
+        """
+        key = key_of(self.prefix, reading.ms)
+        before = self._state(key)
+        refused, _ = self._offer(reading, now_ms)
+        after = self._state(key)
+        expected = f"the reading of {_when(reading.ms)} refused at {_when(now_ms)}"
+        if before[0] and not after[0]:
+            raise Wrong(
+                "The partition is gone, with what was in it: EXPIREAT with a past time deletes a "
+                "key at once. Look before you write.",
+                expected=expected,
+                found="the whole partition deleted",
+            )
+        if refused and before != after:
+            raise Wrong(
+                "Refused, and written all the same. Look first, and leave the partition as it is.",
+                expected="the partition as it was",
+                found=f"{len(after[0])} readings in it, not {len(before[0])}"
+                if len(after[0]) != len(before[0])
+                else "another expiry",
+            )
+        if not refused and before == after:
+            raise Wrong(
+                "Nothing was written, and nobody was told. A reading that is lost in silence is "
+                "what you want to prevent: raise a ValueError.",
+                expected="a ValueError",
+                found="a function that returns as if all were well",
+            )
+        if not refused:
+            raise Wrong(hint, expected=expected, found="it was written")
+
+    def _offer(self, reading: Reading, now_ms: int) -> tuple[bool, Any]:
+        refused, told = settle(_as_refusal(self._call(*reading, now_ms)))
+        if isinstance(told, Blank):
+            raise StillBlank
+        return refused, told
+
+    def _state(self, key: str) -> tuple[list[Any], int]:
+        redis = cast("Any", self.scene.redis)
+        return redis.xrange(key), redis.pexpiretime(key)
+
+
+def _as_refusal(outcome: Any) -> Any:
+    if isinstance(outcome, Failure) and outcome.kind in OTHER_ERRORS:
+        raise Wrong(
+            "Raise a ValueError: whoever calls you can tell it from a lost connection.",
+            expected="ValueError",
+            found=str(outcome),
+        )
+    return outcome
+
+
+def _when(ms: int) -> str:
+    return f"{datetime.fromtimestamp(ms // 1000, UTC):%d %B %Y, %H:%M:%S}"
+
+
+def _expect_old_refused(trial: Trial) -> None:
+    """RU202's own readings of January 2025, by the clock on the wall."""
+    old, now_ms = at("2025-01-01", "12:00:00.000"), round(time.time() * 1000)
+    key = key_of(trial.prefix, old.ms)
+    for n in (1, 2):  # a partition that somebody has made without an expiry
+        trial.scene.redis.xadd(key, cast("Any", at("2025-01-01", f"0{n}:00:00.000").fields))
+    deleted = (
+        "Its partition would have expired in January 2025: EXPIREAT with a past time deletes a "
+        "key at once, and so the reading too. Raise a ValueError."
+    )
+    trial.refuses(old, now_ms, deleted)
+    trial.refuses(at("2025-01-02", "12:00:00.000"), now_ms, deleted)
+
+
+def _expect_clock(trial: Trial) -> None:
+    """Days in 2100, by a clock in 2100."""
+    trial.refuses(
+        at("2100-01-01", "12:00:00.000"),
+        at("2100-02-01", "12:00:00.000").ms,
+        "By the clock that it was given this reading is a month old. The clock is an argument: "
+        "use `now_ms`, and neither this machine's time nor the server's.",
+    )
+    noon = at("2100-01-04", "12:00:00.000").ms
+    trial.refuses(
+        at("2100-01-02", "11:59:00.000"),
+        noon,
+        "Two days count from the reading, and not from the end of its day.",
+    )
+    trial.accepts(
+        at("2100-01-02", "12:01:00.000"),
+        noon,
+        "Two days count from the reading, and not from the beginning of its day: this partition "
+        "has a minute to live.",
+    )
+    trial.refuses(
+        at("2100-02-02", "12:00:00.000"),
+        at("2100-02-04", "12:00:00.000").ms,
+        "EXPIREAT with the present second deletes at once, too: refuse what expires now.",
+    )
+
+
+def _expect_late(trial: Trial) -> None:
+    """More than two days late, and its partition has newer readings and lives on."""
+    newest, late = at("2100-05-02", "20:00:00.000"), at("2100-05-02", "06:00:00.000")
+    now_ms = at("2100-05-04", "12:00:00.000").ms
+    key = key_of(trial.prefix, newest.ms)
+    with trial.scene.redis.pipeline(transaction=True) as both:
+        both.xadd(key, cast("Any", newest.fields))
+        both.expireat(key, newest.expiry_ms // 1000)
+        both.execute()
+    refused, told = trial._offer(late, now_ms)
+    if refused:
+        raise Wrong(
+            "This reading is late, and its partition lives on until eight in the evening, for it "
+            "has newer ones. Ask the partition until when, before you refuse: EXPIRETIME.",
+            expected=f"the reading of {_when(late.ms)} written at {_when(now_ms)}",
+            found=f"ValueError: {told}",
+        )
+    expect_written(trial.scene, trial.prefix, key, [newest, late])
+    expect_expiry(trial.scene, key, newest, [newest, newest, late], [])
+
+
+# ------------------------------------------------------------------ 7: choose
+
+CHOICES = ("MAXLEN", "MINID", "groups", "partitions", "nothing")
+RIGHT = {
+    "dashboard": "MAXLEN",
+    "visits": "MINID",
+    "orders": "groups",
+    "patients": "partitions",
+    "ledger": "nothing",
+    "black box": "MAXLEN",
+}
+WHY_NOT = {
+    "dashboard": {
+        "MINID": "After an hour without an average, what is younger than five days is not 120 any "
+        "more, and the dashboard shows fewer. It is a number that you were asked for",
+        "groups": "The dashboard reads the same 120 again and again: it is no group, and handles "
+        "nothing. There would be nothing to trim by",
+        "partitions": "One key holds the last 120. Over days of 24 they would be in five or six "
+        "keys, and a whole day would go at once",
+        "nothing": "It would grow for ever, by averages that nobody looks at",
+    },
+    "visits": {
+        "MAXLEN": "At noon a thousand a second come, at night one a minute: no number of entries "
+        "is half an hour by day and by night",
+        "groups": "Whoever looks wants the last half hour, handled or not. It is a question of "
+        "time, not of who has read it",
+        "partitions": "A key of a day keeps up to a day, and at noon that is some fifty times "
+        "what is wanted: expiry takes a key whole",
+        "nothing": "A thousand a second, and nothing ever goes: the memory is soon full",
+    },
+    "orders": {
+        "MAXLEN": "MAXLEN removes what a group has not read, if that group was down long enough: "
+        "orders lost in silence",
+        "MINID": "However far back you set the moment, one night a group is down for longer, and "
+        "orders are lost in silence",
+        "partitions": "An expiry does not wait for anybody: a group that is down for longer than "
+        "that loses orders in silence",
+        "nothing": "Orders that everybody has handled would stay in memory for ever, and nobody "
+        "needs them there",
+    },
+    "patients": {
+        "MAXLEN": "Trimming by number says nothing of when an entry goes, and happens only when "
+        "somebody adds",
+        "MINID": "It is the right moment, but somebody has to send the XTRIM. If all programs are "
+        "stopped, the readings stay, since nobody is there to delete them",
+        "groups": "They go when a group has handled them: too early for the doctors, or too late "
+        "for the law if the group is down",
+        "nothing": "The law says that they have to go",
+    },
+    "ledger": {
+        "MAXLEN": "The oldest payments would go first, and none may",
+        "MINID": "The oldest payments would go first, and none may",
+        "groups": "Handled is not forgotten: the auditor wants to see all of them, years later",
+        "partitions": "An expiry would delete payments, and none may ever be deleted. A few "
+        "hundred a day fit in memory for a long time",
+    },
+    "black box": {
+        "MINID": "In a bad night ten minutes are more than the memory holds. Time is no measure of "
+        "memory; the number of entries is",
+        "groups": "Nobody reads it while the aeroplane flies, so no group would ever let it trim",
+        "partitions": "In a bad night one day is more than the memory holds, and an expiry comes "
+        "only days later",
+        "nothing": "The memory has an end, and the newest messages would find no room",
+    },
+}
+
+
+@lab.exercise(
+    7,
+    "Choose",
+    "What decides when an entry may go: how many there are, how old it is, or who has read it? "
+    "And who is there to trim?",
+    "Only an expiry needs no program that runs. MAXLEN alone bounds memory. MINID alone bounds "
+    "age, to the second.",
+)
+def choose(scene: Scene, choice: Any) -> str:
+    """Six situations; each wrong choice has a sentence of its own."""
+    if not isinstance(choice, dict) or set(choice) != set(RIGHT):
+        raise Wrong("Keep the dict as the lab gives it: six situations, each with a choice.")
+    for name, right in RIGHT.items():
+        said = choice[name]
+        if said == right:
+            continue
+        if said not in CHOICES:
+            raise Wrong(
+                "Choose from the table, by the word in its first column.",
+                expected=", ".join(CHOICES),
+                instead=said,
+            )
+        raise Wrong(f"{WHY_NOT[name][said]}.", found=f"`{name}`: {said}")
+    return "Six situations, and for each what fits it."

@@ -1,0 +1,441 @@
+"""Whether a mean and the state that goes with it are written together, whatever happens.
+
+Each fault has keys of its own, and strikes one command after the other.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import re
+from collections.abc import Iterator
+from functools import partial
+from itertools import count
+from typing import Any, NamedTuple, cast
+
+from helpers.chaos import CLIENT, Failure, Fault, Outcome, Proxy, Unfinished
+from helpers.checks.exactly import HARMLESS
+from helpers.checks.lab import LIMIT_S, Scene, result
+from helpers.checks.lives import Life, Supervisor
+from helpers.checks.verdict import Wrong
+from helpers.checks.work import in_turn
+
+SLOW = "Nothing is left to do, and it still runs: end when it is done, or cannot be done any more."
+
+MOST = 6  # places at which it is struck
+
+BEGINNING = "0-0"
+Fields = dict[str, str]
+
+
+def _state(last: str, total: int, readings: int) -> Fields:
+    return {
+        "last_message_id": last,
+        "current_hourly_total": str(total),
+        "current_hourly_count": str(readings),
+    }
+
+
+MEAN = {
+    "date": "2100/01/01", "hour": "7", "average_temp_f": "70.67", "num_observations": "3",
+}  # fmt: skip
+FIRST = _state("4102470000000-0", 141, 2)
+SECOND = _state("4102473600000-0", 68, 1)  # an hour is over by then
+ELSEWHERE = _state("4102470060000-0", 212, 3)  # where another one comes to, with a shorter page
+
+_NO_MEAN = "`mean` is None where no hour is over: then only the state is stored."
+
+FIRST_CALL = (BEGINNING, FIRST, None)
+SECOND_CALL = (FIRST["last_message_id"], SECOND, MEAN)
+OTHER_CALL = (FIRST["last_message_id"], ELSEWHERE, None)
+
+
+class Found(NamedTuple):
+    """What is on the server."""
+
+    published: list[Fields]
+    state: Fields
+
+
+class Place(NamedTuple):
+    """The keys for one fault."""
+
+    averages: str
+    state: str
+
+
+class Stage:
+    """A learner's function, and one place after the other for it to work on."""
+
+    def __init__(self, scene: Scene, supervisor: Supervisor, proxy: Proxy, work: Any) -> None:
+        self.scene, self.proxy = scene, proxy
+        self._nursery, self._work = supervisor, work
+        self._begin = partial(supervisor.begin, work, CLIENT)
+        self._numbers = count(1)
+
+    def place(self) -> Place:
+        """Keys that nobody has used."""
+        number = next(self._numbers)
+        return Place(self.scene.key(f"averages:{number}"), self.scene.key(f"state:{number}"))
+
+    def struck(self, fault: Fault, at: int, *arguments: Any) -> Life:
+        """A life in which a fault waits for one of its commands."""
+        self.proxy.reset()
+        self.proxy.arm(fault, at)
+        return self.begin(*arguments)
+
+    def begin(self, *arguments: Any) -> Life:
+        """A life, through the proxy."""
+        return self._begin(*arguments, through=self.proxy)
+
+    def aside(self, *arguments: Any) -> Outcome:
+        """What becomes of a life that nothing strikes, beside one that stands still."""
+        return self._begin(*arguments).outcome()
+
+    def all_aside(self, calls: list[tuple[Any, ...]]) -> Outcome:
+        """The same for many calls in one life; what one of them raises does not matter."""
+        return self._nursery.call(in_turn(_tolerant(self._work), calls), CLIENT)
+
+    def found(self, place: Place) -> Found:
+        """What is there.
+
+        Raises:
+            Wrong: it is no stream, or no hash.
+        """
+        client = cast("Any", self.scene.redis)
+        kinds = client.type(place.averages), client.type(place.state)
+        if kinds[0] not in ("stream", "none") or kinds[1] not in ("hash", "none"):
+            raise Wrong(
+                "Publish by XADD to `averages`, and store the fields in the hash `state`, by HSET.",
+                expected="a stream and a hash",
+                found=f"a {kinds[0]} and a {kinds[1]}",
+            )
+        return Found(
+            [fields for _, fields in client.xrange(place.averages)], client.hgetall(place.state)
+        )
+
+
+def _tolerant(work: Any) -> Any:
+    """The same function, which does not raise: to refuse what is done may be an error too."""
+    if inspect.iscoroutinefunction(work):
+
+        async def work_async(*arguments: Any) -> None:
+            with contextlib.suppress(Exception):
+                await work(*arguments)
+
+        return work_async
+
+    def working(*arguments: Any) -> None:
+        with contextlib.suppress(Exception):
+            work(*arguments)
+
+    return working
+
+
+def changes(names: list[str]) -> list[int]:
+    """Which of these commands change something, counted from 1; a transaction with its EXEC."""
+    found, queued = [], False
+    for number, name in enumerate(names, 1):
+        queued = name == "MULTI" or (queued and name not in ("EXEC", "DISCARD"))
+        if not queued and name not in HARMLESS:
+            found.append(number)
+    return found
+
+
+def stored(found: Found, fields: Fields) -> str:
+    """Whether `all`, `some` or `none` of these fields are in the state."""
+    there = [found.state.get(name) == value for name, value in fields.items()]
+    return "all" if all(there) else "some" if any(there) else "none"
+
+
+# ------------------------------------------------------------------ in one step
+
+
+def expect_one_step(scene: Scene, publish: Any) -> None:
+    """Kill it before each of its commands: both is there, or neither.
+
+    Raises:
+        Wrong: one was there without the other.
+    """
+    with Supervisor(scene) as supervisor, scene.proxied() as proxy:
+        stage = Stage(scene, supervisor, proxy, publish)
+        place = stage.place()
+        result(stage.begin(*place, SECOND, MEAN).outcome(), SLOW, LIMIT_S)
+        _expect_done(stage.found(place))
+        if any(one[0] in ("DEL", "UNLINK") and place.state in one for one in proxy.commands):
+            raise Wrong(
+                "Leave the other fields of `state` as they are: HSET changes only those that it is "
+                "given, and DEL takes away all.",
+                found="it deletes `state`",
+            )
+        commands = proxy.names
+        if not commands:
+            raise Wrong("Use the client that you were given: `redis`.", found="another client")
+        for at in changes(commands):
+            place = stage.place()
+            life = partial(stage.struck, Fault.FREEZE_BEFORE, at, *place, SECOND, MEAN)
+            if at > 1 and _killed(stage, life()):
+                _expect_whole(stage, place, commands)
+
+
+def _killed(stage: Stage, life: Life) -> bool:
+    """Kill it where it stands; False if it came to its end before."""
+    if not life.stands(stage.proxy):
+        result(life.outcome(), SLOW, LIMIT_S)
+        return False
+    life.kill()
+    stage.proxy.thaw()
+    return True
+
+
+def _expect_done(found: Found, fields: Fields = SECOND) -> None:
+    if not found.published:
+        raise Wrong(
+            "Publish `mean` in the stream `averages`: XADD.",
+            expected="one entry",
+            found="none",
+        )
+    if found.published != [MEAN]:
+        raise Wrong(
+            "The entry is `mean` as it is, and is added once.",
+            expected=f"[{MEAN}]",
+            instead=found.published,
+        )
+    _expect_stored(found, fields)
+
+
+def _expect_stored(found: Found, fields: Fields) -> None:
+    if stored(found, fields) != "all":
+        raise Wrong(
+            "Store all of `fields` in the hash `state`: `redis.hset(state, mapping=fields)`.",
+            expected=fields,
+            instead=found.state,
+        )
+
+
+def _expect_whole(stage: Stage, place: Place, commands: list[str]) -> None:
+    """After a kill: all of it, or nothing."""
+    found = stage.found(place)
+    state = stored(found, SECOND)
+    if (state, len(found.published)) in (("all", 1), ("none", 0)):
+        return
+    told = f"{len(found.published)} published, {state} of the fields stored"
+    before = stage.proxy.names[-1]
+    raise Wrong(
+        _halves_hint(state, bool(found.published), commands),
+        expected="both, or neither",
+        found=f"{told}, killed before its {before}",
+    )
+
+
+def _halves_hint(state: str, is_published: bool, commands: list[str]) -> str:
+    if state == "some":
+        return (
+            "Half of the state is new, and half is old: no consumer was ever there. One HSET "
+            "takes all fields, and it belongs into the step in which the mean is published."
+        )
+    if commands.count("EXEC") > 1:
+        return (
+            "Two transactions are two steps, and it was killed between them. Both commands belong "
+            "into one."
+        )
+    what = (
+        "It has published, and died before it could store that: its successor publishes the hour "
+        "again."
+        if is_published
+        else "It has stored that the hour is published, and died before: the hour is lost."
+    )
+    return (
+        f"{what} Send both in one MULTI; a pipeline without (`transaction=False`) saves a round "
+        "trip, and is still two steps."
+    )
+
+
+# ------------------------------------------------------------------ compare and set
+
+
+def expect_compared(scene: Scene, commit: Any) -> None:
+    """Put a function through all faults, each at every command.
+
+    Raises:
+        Wrong: it publishes twice, or not at all, or overwrites what another one has stored.
+    """
+    with Supervisor(scene) as supervisor, scene.proxied() as proxy:
+        stage = Stage(scene, supervisor, proxy, commit)
+        commands = _plain(stage)
+        if not commands:
+            raise Wrong("Use the client that you were given: `redis`.", found="another client")
+        changing = changes(commands)
+        watches = [at for at, name in enumerate(commands, 1) if name == "WATCH"]
+        pauses = sorted({*changing, *watches})[-MOST:]
+        kills = [at for at in changing if at > 1][-MOST:]
+        begun = _begun(stage, len(kills) + 1 + len(pauses))
+        struck = {
+            place: told
+            for at in kills
+            if (told := _kill(stage, place := next(begun), at, commands))
+        }
+        place = next(begun)
+        struck[place] = _lose_reply(stage, place, changing[-1] if changing else 1)
+        _call_again(stage, struck)
+        for at in pauses:
+            _pause(stage, next(begun), at, commands)
+        _expect_nothing_without_a_state(stage)
+
+
+def _plain(stage: Stage) -> list[str]:
+    """Two calls without a fault. Gives the commands of the second."""
+    place = stage.place()
+    outcome = stage.begin(*place, *FIRST_CALL).outcome()
+    found = stage.found(place)
+    if isinstance(outcome, Failure) and re.search("None|XADD", outcome.message):
+        raise Wrong(_NO_MEAN, found=str(outcome))
+    result(outcome, SLOW, LIMIT_S)
+    if found.published:
+        raise Wrong(
+            _NO_MEAN,
+            expected="nothing published",
+            instead=found.published,
+        )
+    if not found.state:
+        raise Wrong(
+            "The very first call finds no state at all. A state that is not there counts as `0-0`.",
+            expected=FIRST,
+            found="no state, after a call with `before='0-0'`",
+        )
+    _expect_stored(found, FIRST)
+    stage.proxy.reset()
+    result(stage.begin(*place, *SECOND_CALL).outcome(), SLOW, LIMIT_S)
+    _expect_done(stage.found(place))
+    return stage.proxy.names
+
+
+def _expect_nothing_without_a_state(stage: Stage) -> None:
+    """A caller that has been somewhere, and a state that is not there: that is a difference."""
+    place = stage.place()
+    stage.all_aside([(*place, *SECOND_CALL)])
+    found = stage.found(place)
+    if found.published or stored(found, SECOND) != "none":  # to make a first state is no harm
+        raise Wrong(
+            "There was no state, which counts as `0-0`, and `before` said something else: they "
+            "differ, so change nothing. Compare in that case too.",
+            expected="nothing published, and no state",
+            found="both were written",
+        )
+
+
+def _begun(stage: Stage, many: int) -> Iterator[Place]:
+    """Places at which the first call is done. One life does it for all of them."""
+    places = [stage.place() for _ in range(many)]
+    calls = [(*place, *FIRST_CALL) for place in places]
+    result(stage.all_aside(calls), SLOW, LIMIT_S)
+    return iter(places)
+
+
+def _kill(stage: Stage, place: Place, at: int, commands: list[str]) -> str:
+    """Killed before a command: all or nothing is there. Says before which one, if it was killed."""
+    if not _killed(stage, stage.struck(Fault.FREEZE_BEFORE, at, *place, *SECOND_CALL)):
+        return ""
+    _expect_whole(stage, place, commands)
+    return f"killed before its {stage.proxy.names[-1]}"
+
+
+def _lose_reply(stage: Stage, place: Place, at: int) -> str:
+    """The server runs a command, and its reply never comes. Says which one."""
+    outcome = stage.struck(Fault.LOSE_REPLY, at, *place, *SECOND_CALL).outcome()
+    if isinstance(outcome, Unfinished):
+        result(outcome, SLOW, LIMIT_S)
+    names = stage.proxy.names
+    return f"the reply to its {names[min(at, len(names)) - 1]} lost"
+
+
+def _call_again(stage: Stage, struck: dict[Place, str]) -> None:
+    """The same calls once more, as successors make them; after that all is there once."""
+    outcome = stage.all_aside([(*place, *SECOND_CALL) for place in struck])
+    if isinstance(outcome, Unfinished) and not outcome.ended:
+        raise _locked("its successor waits, and does nothing")
+    for place, told in struck.items():
+        found = stage.found(place)
+        if len(found.published) > 1:
+            raise Wrong(
+                "The server had done it, only the reply was lost; so it was called again, and did "
+                "it again. Let it happen only if `last_message_id` is still `before`."
+                if "reply" in told
+                else "It was killed, and its successor published once more.",
+                expected="published once",
+                found=f"published twice, {told}",
+            )
+        if found.published != [MEAN] or stored(found, SECOND) != "all":
+            if _takes_lock(stage.proxy.commands):
+                raise _locked("its successor could do nothing")
+            raise Wrong(
+                "It was called again, and the change was never made. As long as `last_message_id` "
+                "is `before`, it can be made, whoever has tried before.",
+                expected="published once, and stored",
+                found=f"{len(found.published)} published, {stored(found, SECOND)} of the fields "
+                f"stored, {told}",
+            )
+
+
+def _pause(stage: Stage, place: Place, at: int, commands: list[str]) -> None:
+    """It stands still before a command; another one stores something else; it goes on."""
+    zombie = stage.struck(Fault.FREEZE_BEFORE, at, *place, *SECOND_CALL)
+    if not zombie.stands(stage.proxy):
+        result(zombie.outcome(), SLOW, LIMIT_S)
+        return
+    told = f"paused before its {stage.proxy.names[-1]}, and another one came first"
+    was_first = stored(stage.found(place), SECOND) == "all"
+    outcome = stage.aside(*place, *OTHER_CALL)
+    stays = stored(stage.found(place), ELSEWHERE) != "all"
+    if stays and not was_first:
+        if isinstance(outcome, Unfinished):
+            raise _locked("meanwhile another one waits, and does nothing")
+        result(outcome, SLOW, LIMIT_S)
+        raise _locked("meanwhile another one could do nothing")
+    stage.proxy.thaw()
+    if isinstance(zombie.outcome(), Unfinished):
+        raise Wrong(SLOW, found="it did not end, after it had been paused")
+    found = stage.found(place)
+    right, many = (SECOND, 1) if was_first else (ELSEWHERE, 0)
+    if stored(found, right) != "all" or len(found.published) != many:
+        raise Wrong(
+            _zombie_hint([*commands, *stage.proxy.names], _takes_lock(stage.proxy.commands)),
+            expected=f"{many} published, the state at {right['last_message_id']}",
+            found=f"{len(found.published)} published, the state at "
+            f"{found.state.get('last_message_id')}: {told}",
+        )
+
+
+def _locked(what: str) -> Wrong:
+    return Wrong(
+        "Whoever holds a lock may be dead or paused, and then nobody else gets on. To compare and "
+        "to set in one step takes no lock.",
+        expected="the change is made while somebody else is paused or dead",
+        found=what,
+    )
+
+
+def _takes_lock(commands: list[list[str]]) -> bool:
+    return any(
+        words[0] == "SETNX" or (words[0] == "SET" and "NX" in map(str.upper, words))
+        for words in commands
+    )
+
+
+def _zombie_hint(names: list[str], has_lock: bool) -> str:
+    if has_lock:
+        return (
+            "While it was paused its lock ran out, another one took it and went on; and then it "
+            "wrote as if it still had it. A lock cannot know that: compare in the step in which "
+            "you write."
+        )
+    if "WATCH" in names:
+        return (
+            "WATCH says whether the watched key was changed before EXEC. Watch the state, which is "
+            "what you compare, and do it before you read it."
+        )
+    return (
+        "It had compared before it was paused, and then it wrote. Between a look and a write "
+        "anything may happen: compare and write in one step, by a script, or WATCH the state "
+        "before you look."
+    )

@@ -1,0 +1,527 @@
+"""The checks of lab 06: which hours are there, when are they over, and what survives a crash."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, date, datetime, timedelta, timezone
+from typing import Any, NamedTuple
+
+from helpers.chaos import CLIENT, Failure, Outcome
+from helpers.checks.lab import LIMIT_S, Lab, Scene, result
+from helpers.checks.lab06 import commits, resuming
+from helpers.checks.lab06.hourly import Average, Days, Hour, ms_at, named, same, truth
+from helpers.checks.lives import Supervisor
+from helpers.checks.stepping import far_from_utc
+from helpers.checks.verdict import Wrong
+
+lab = Lab("06", "`solutions/06_crash_recovery.ipynb`")
+
+CHENNAI = timezone(timedelta(hours=5, minutes=30))  # the local time of the learner's function
+
+
+def _timely(outcome: Outcome, slow: str = "") -> Any:
+    """What a function returned that has to do with moments.
+
+    Raises:
+        Wrong: it did not return.
+    """
+    if (
+        isinstance(outcome, Failure)
+        and outcome.kind in ("ValueError", "OverflowError", "OSError")
+        and re.search(r"year -?\d+|timestamp|too large", outcome.message)
+    ):
+        raise Wrong(
+            "That would be thousands of years ahead. An ID, and the clock here, say milliseconds "
+            "after 1970; `datetime.fromtimestamp` takes seconds: `ms / 1000`.",
+            found=str(outcome),
+        )
+    return result(outcome, slow, LIMIT_S)
+
+
+# ------------------------------------------------------------------ 1: which hour
+
+
+@lab.exercise(
+    1,
+    "Which hour does a reading count for?",
+    "The first half of an ID is a moment, in milliseconds after 1970. A reading that came late has "
+    "another one, in the field `at`.",
+    "Without a zone Python gives you the local time of the machine: "
+    "`datetime.fromtimestamp(ms / 1000, UTC)`.",
+    "Of a moment, `f'{moment:%Y/%m/%d}'` is the date, and `moment.hour` the hour.",
+    calls=("entry_id", "fields"),
+)
+def which_hour(scene: Scene, hour_of: Any) -> str:
+    """In time, around midnight and late; on a machine whose local time is not UTC."""
+    readings = (
+        (ms_at(1, "07:20:15"), None),
+        (ms_at(1, "23:59:59") + 999, None),
+        (ms_at(2, "00:00:00"), None),
+        (ms_at(2, "08:00:03"), ms_at(2, "07:59:58")),
+    )
+    with far_from_utc(), Supervisor(scene) as supervisor:
+        for came, own in readings:
+            fields = {"temp_f": "71"} | ({} if own is None else {"at": str(own)})
+            got = _timely(supervisor.call(hour_of, f"{came}-3", fields))
+            right = named(came if own is None else own)
+            if got not in (right, list(right)):
+                raise Wrong(
+                    _hour_hint(got, came, own),
+                    expected=f"{right} for the ID {came}-3 and {fields}",
+                    instead=got,
+                )
+    return "The date and the hour, in UTC, of when the reading was taken."
+
+
+def _hour_hint(got: Any, came: int, own: int | None) -> str:
+    if not isinstance(got, tuple | list) or len(got) != 2:
+        if isinstance(got, int | str):
+            return (
+                "The hour without its date says too little: 7 o'clock comes every day, and two "
+                "days side by side would look like one hour. Return both, the date first."
+            )
+        return "Return a pair: the date as a text, and the hour as a number."
+    taken = came if own is None else own
+    date, hour = got
+    if not isinstance(date, str):
+        return "The date is a text, as the averages have it: `f'{moment:%Y/%m/%d}'`."
+    if isinstance(hour, str):
+        return "The hour is a number, from 0 to 23."
+    if tuple(got) == named(came):
+        return (
+            "This reading came late, so its ID says only when it came. When it was taken is in "
+            "the field `at`."
+        )
+    if tuple(got) in (named(came, CHENNAI), named(taken, CHENNAI)):
+        return (
+            "That is the local time of this machine, and at another place, or in summer, it would "
+            "be another hour. Take UTC: `datetime.fromtimestamp(ms / 1000, UTC)`."
+        )
+    if hour != named(taken)[1] and hour == datetime.fromtimestamp(taken / 1000, UTC).minute:
+        return "Those are the minutes: `moment.hour` is the hour."
+    if hour == named(taken)[1]:
+        return "The date is written as the averages have it: year, month and day, as `2100/01/02`."
+    return (
+        "An ID is milliseconds after 1970, a hyphen, and a number that is no time. 3,600,000 "
+        "milliseconds are an hour."
+    )
+
+
+# ------------------------------------------------------------------ 2: means
+
+
+@lab.exercise(
+    2,
+    "The means of all hours that are over",
+    "Collect what belongs to an hour under its date and hour; then look at the clock.",
+    "A dict: `readings.setdefault(hour_of(entry_id, fields), []).append(…)`. What is in a stream "
+    "is text.",
+    "An hour is over when the hour of `now` is a later one: "
+    "`hour < hour_of(f'{now}-0', {})`. Dates written like this sort as text.",
+    calls=("entries", "now"),
+)
+def hourly_means(scene: Scene, means: Any) -> str:
+    """Two days with the same hour side by side, a late reading, and an hour that may be open."""
+    days = Days()
+    days.add(1, "07:10:00 70", "07:20:00 71", "07:59:59 71")
+    days.add(1, "12:00:01 66", "12:00:02 65 at 11:59:58")
+    days.add(2, "07:59:59 80", "08:00:01 60", "08:00:02 83 at 07:59:57", "08:30:00 61")
+    days.add(2, "09:15:00 50", "09:30:00 51", "09:59:00 51")
+    over, still_open = ms_at(2, "10:00:00"), ms_at(2, "09:59:30")
+    with far_from_utc(), Supervisor(scene) as supervisor:
+        for now in (over, still_open):
+            got = _averages(_ask_means(supervisor, means, days.entries, now))
+            right = truth(days, now)
+            if not same(got, right):
+                raise Wrong(
+                    _means_hint(got, right, is_open=now == still_open),
+                    expected=_listed(right),
+                    found=_listed(got),
+                )
+        if result(supervisor.call(means, [], over), "", LIMIT_S) != []:
+            raise Wrong("Without a reading there is no hour.", expected=[], found="something else")
+    return "Each hour with its own readings, the last one too, and none that is still open."
+
+
+def _ask_means(supervisor: Supervisor, means: Any, entries: Any, now: int) -> Any:
+    outcome = supervisor.call(means, entries, now)
+    if isinstance(outcome, Failure) and outcome.kind == "TypeError" and "str" in outcome.message:
+        raise Wrong(
+            "What is in a stream is text: `int(fields['temp_f'])` is a number.",
+            found=str(outcome),
+        )
+    return _timely(outcome)
+
+
+def _averages(got: Any) -> list[Average]:
+    try:
+        return [
+            Average((str(date), int(hour)), float(mean), int(count))
+            for date, hour, mean, count in got
+        ]
+    except (TypeError, ValueError):
+        raise Wrong(
+            "Return a list, and for each hour its date, the hour, the mean, and how many readings.",
+            expected="[('2100/01/01', 7, 70.5, 2), …]",
+            instead=got,
+        ) from None
+
+
+def _listed(averages: Iterable[Average]) -> str:
+    shown = (f"({date!r}, {hour}, {mean:.2f}, {count})" for (date, hour), mean, count in averages)
+    return ", ".join(shown) or "nothing"
+
+
+_CAME_LATE = (
+    "The readings are not where they belong. The one at 08:00:02 came late: it was taken "
+    "at the time in its field `at`. Your `hour_of` knows that."
+)
+
+
+def _means_hint(got: list[Average], right: list[Average], *, is_open: bool) -> str:
+    hours, wanted = [one.hour for one in got], [one.hour for one in right]
+    counts, wanted_counts = ({one.hour: one.readings for one in part} for part in (got, right))
+    nine = ("2100/01/02", 9)
+    if is_open and nine in hours:
+        return (
+            "At `now` it is half a minute before ten, so 9 o'clock is not over: its mean may still "
+            "change. Leave out the hour that `now` is in."
+        )
+    if len(set(hours)) < len(hours):
+        return (
+            "An hour comes twice: a reading of it came late, behind one of the next hour. Collect "
+            "the readings by hour; a new hour does not say that the old one is complete."
+        )
+    if len([hour for hour in hours if hour[1] == 7]) == 1:
+        return (
+            "7 o'clock of two days was taken for one hour. The one day had no reading after it, "
+            "and the other none before: compare the date too."
+        )
+    if not is_open and hours == [hour for hour in wanted if hour != nine]:
+        return (
+            "The last hour is missing. No reading of a later hour is there to say that it is over, "
+            "and perhaps none will ever come: the clock says it, `now`."
+        )
+    eight = ("2100/01/02", 8)
+    if counts.get(eight, 0) > wanted_counts[eight]:
+        return _CAME_LATE
+    if set(hours) != set(wanted):
+        return "All hours that have readings and are over by `now`, and no others."
+    if counts != wanted_counts:
+        return _CAME_LATE
+    if same(sorted(got), right):
+        return "The hours in the order of time: sort them by date, then by hour."
+    if all(one.mean == int(one.mean) for one in got):
+        return "A mean is no integer: divide with `/`, and `//` cuts off what is behind the point."
+    return "The mean of an hour is the sum of its temperatures, divided by their number."
+
+
+# ------------------------------------------------------------------ 3: the damage
+
+
+@lab.exercise(
+    3,
+    "Find the damage",
+    "Two things to compare: the hours that have readings, and the hours that have averages. "
+    "Several averages may be of one hour.",
+    "`Counter((one['date'], int(one['hour'])) for _, one in redis.xrange(averages))` counts them. "
+    "What it lacks is missing, what is above 1 is doubled.",
+    "Wrong is an average whose number of observations is not that of the readings, or whose mean "
+    "is further from theirs than rounding: `abs(float(…) - mean) > 0.006`.",
+    calls=("redis", "partitions", "averages"),
+)
+def find_damage(scene: Scene, damage: Any) -> str:
+    """Every kind of damage, on two days that share their hours, and hours that are in order."""
+    days = Days()
+    days.add(1, "06:10:00 70", "06:20:00 71", "06:30:00 71", "07:10:00 60", "07:20:00 61")
+    days.add(1, "08:10:00 50", "08:20:00 50", "08:30:00 50")
+    days.add(2, "07:10:00 80", "07:20:00 81", "08:10:00 40", "08:20:00 41")
+    days.add(2, "09:10:00 30", "09:20:00 30", "10:10:00 20", "10:20:00 21", "10:30:00 21")
+    one, two = "2100/01/01", "2100/01/02"
+    averages = _published(
+        scene,
+        (one, 6, "70.67", 3), (one, 7, "60.50", 2), (one, 7, "60.00", 1), (one, 8, "50.00", 2),
+        (two, 8, "40", 2), (two, 9, "30.00", 1), (two, 9, "30.00", 2), (two, 10, "20.67", 3),
+    )  # fmt: skip
+    right = (
+        {(two, 7)},
+        {(one, 7), (two, 9)},
+        {(one, 7), (one, 8), (two, 8), (two, 9)},
+    )
+    partitions = days.write(scene)
+    with far_from_utc():
+        found = _three_sets(scene.call(damage, CLIENT, partitions, averages))
+    kinds = ("missing", "doubled", "wrong")
+    for kind, got, wanted in zip(kinds, found, right, strict=True):
+        if got != wanted:
+            raise Wrong(
+                _DAMAGE_HINTS[kind](got, wanted),
+                expected=f"{kind}: {sorted(wanted)}",
+                found=f"{kind}: {sorted(got)}",
+            )
+    return "You have found all of it, and blamed no hour that is in order."
+
+
+def _published(scene: Scene, *averages: tuple[str, int, str, int]) -> str:
+    names = ("date", "hour", "average_temp_f", "num_observations")
+    entries = [
+        (f"{n}-0", dict(zip(names, map(str, values), strict=True)))
+        for n, values in enumerate(averages, 1)
+    ]
+    return scene.stream("averages", entries)
+
+
+def _three_sets(answer: Any) -> list[set[Hour]]:
+    try:
+        missing, doubled, wrong = answer
+        return [
+            {(str(date), int(hour)) for date, hour in kind} for kind in (missing, doubled, wrong)
+        ]
+    except (TypeError, ValueError):
+        raise Wrong(
+            "Return three sets, `missing, doubled, wrong`. What is in them are hours with their "
+            "date.",
+            expected="({('2100/01/01', 7), …}, {…}, {…})",
+            instead=answer,
+        ) from None
+
+
+def _missing_hint(got: set[Hour], wanted: set[Hour]) -> str:
+    if not got:
+        return (
+            "An hour that has readings has no average. There is one for 7 o'clock, but of the "
+            "other day: compare date and hour."
+        )
+    return (
+        "Missing is an hour that has readings and no average: of the averages `hour` is a text, "
+        "so compare numbers with numbers. And look at all partitions."
+    )
+
+
+def _doubled_hint(got: set[Hour], wanted: set[Hour]) -> str:
+    if got - wanted:
+        return (
+            "Only what is there more than once on one date: 8 o'clock is on both days, once each."
+        )
+    return (
+        "An hour that was published twice is doubled, also if the same mean was published. In a "
+        "dict or a set each hour is there once: count the averages before."
+    )
+
+
+def _wrong_hint(got: set[Hour], wanted: set[Hour]) -> str:
+    if got - wanted:
+        return (
+            "Some of these are in order. An average is a text, rounded to hundredths: `70.67` is "
+            "the mean of 70, 71 and 71. Compare numbers, and allow for the rounding."
+        )
+    if ("2100/01/02", 8) not in got:
+        return (
+            "40 is not the mean of 40 and 41. RU202's consumer divides with `//`, and so must "
+            "nobody who checks it; allow for the rounding to hundredths, and for no more."
+        )
+    if not {("2100/01/01", 7), ("2100/01/02", 9)} <= got:
+        return (
+            "Of a doubled hour each average has to be right. Of these two one is: look at every "
+            "average, and not only at the first or the last of each hour."
+        )
+    return (
+        "The mean is right, and a reading is lost: compare `num_observations` with the number of "
+        "readings too."
+    )
+
+
+_DAMAGE_HINTS: Mapping[str, Callable[[set[Hour], set[Hour]], str]] = {
+    "missing": _missing_hint,
+    "doubled": _doubled_hint,
+    "wrong": _wrong_hint,
+}
+
+
+# ------------------------------------------------------------------ 4: midnight
+
+
+class Midnight(NamedTuple):
+    """A moment at which a consumer asks which partition to read."""
+
+    day: str  # whose partition it reads
+    last: str  # the ID that it has read last
+    now: int
+    right: tuple[str, ...]
+    hint: str
+
+
+GRACE_MS = 60_000
+_MIDNIGHT_SLOW = "Look once, and return: it is the caller who asks again later."
+
+
+@lab.exercise(
+    4,
+    "Cross midnight",
+    "Three things have to be true before a day is left: it is over, its grace period too, and "
+    "there is nothing behind `last_id`. Does the next partition have a say?",
+    "The last eight characters of the key are the day: "
+    "`datetime.strptime(key[-8:], '%Y%m%d').replace(tzinfo=UTC)`, and `+ timedelta(days=1)`.",
+    "`redis.xrange(key, f'({last_id}', count=1)` is empty where nothing is left, and also where "
+    "there is no such key.",
+    calls=("redis", "key", "last_id", "now", "grace_ms"),
+)
+def cross_midnight(scene: Scene, next_partition: Any) -> str:
+    """Before and after midnight, with readings left or not, and days that have no partition."""
+    days = Days(first=date(2099, 12, 31))
+    days.add(1, "10:00:00 50", "23:59:58 51")
+    days.add(2, "00:00:01 52", "11:00:00 53")
+    days.add(4, "08:00:00 54")
+    prefix = days.write(scene)[0][:-8]
+    with far_from_utc(), Supervisor(scene) as supervisor:
+        for moment in _midnights(days):
+            key = prefix + moment.day
+            asked = (CLIENT, key, moment.last, moment.now, GRACE_MS)
+            outcome = supervisor.call(next_partition, *asked)
+            if isinstance(outcome, Failure) and outcome.kind == "ResponseError":
+                raise Wrong(
+                    "A day may have no partition at all, and some commands raise then. XRANGE and "
+                    "XREAD bring nothing, which is what you want to know.",
+                    found=str(outcome),
+                )
+            got = _timely(outcome, _MIDNIGHT_SLOW)
+            if got not in [prefix + day for day in moment.right]:
+                raise Wrong(
+                    _midnight_hint(got, prefix, moment),
+                    expected=f"…{moment.right[0]}, {_clock(moment.now)}",
+                    instead=got,
+                )
+    return "A day is left when it is over and drained, whatever comes next."
+
+
+def _midnights(days: Days) -> list[Midnight]:
+    """All the moments, those with the commonest mistakes first."""
+    first, second, fourth = ("20991231", "20991231"), ("21000101",), ("21000103",)
+    third = "21000102"
+    before, last = days.ids(1)
+    stay = "Stay: "
+    return [
+        Midnight(
+            "20991231", last, days.at(2, "01:00:00"), second,
+            "The day is over, also its grace period, and there is nothing behind `last_id`: go on "
+            "to the next day. Mind the ends of months and years.",
+        ),
+        Midnight(
+            "21000103", days.ids(4)[-1], days.at(4, "20:00:00"), fourth,
+            stay + "the day is not over. Look at `now`; and midnight is that of UTC, not that of "
+            "this machine, which may be anywhere.",
+        ),
+        Midnight(
+            "20991231", last, days.at(1, "23:59:59"), first,
+            stay + "the day is not over. That the next partition exists already says nothing: a "
+            "producer's clock may be fast, and here readings will still come.",
+        ),
+        Midnight(
+            "20991231", before, days.at(2, "01:00:00"), first,
+            stay + "a reading is still behind `last_id`. Whoever was away for some hours finds the "
+            "day over, and has yet to read it.",
+        ),
+        Midnight(
+            "20991231", last, days.at(2, "00:00:30"), first,
+            stay + "the day has been over for 30 s, and for `grace_ms` after midnight late "
+            "readings may still come.",
+        ),
+        Midnight(
+            "20991231", last, days.at(2, "00:01:00"), second,
+            "Go on: at this moment `grace_ms` milliseconds have passed since midnight, and so the "
+            "day is over. The end itself counts: `>=`.",
+        ),
+        Midnight(
+            "21000101", days.ids(2)[-1], days.at(4, "09:00:00"), (third, *fourth),
+            "Go on: the next day has no partition, and never will have one. Whoever waits for its "
+            "key waits for ever.",
+        ),
+        Midnight(
+            third, "0-0", days.at(4, "09:00:00"), fourth,
+            "This day has no partition, and it is over: nothing is left to be read there. Go on.",
+        ),
+        Midnight(
+            "21000103", days.ids(4)[-1], days.at(5, "01:00:00"), ("21000104",),
+            "Go on: this day is over and drained. The next one has just begun, and its partition "
+            "will be there with its first reading.",
+        ),
+        Midnight(
+            "21000104", "0-0", days.at(5, "01:00:00"), ("21000104",),
+            stay + "this day has no partition yet, but it is not over: readings may still come.",
+        ),
+    ]  # fmt: skip
+
+
+def _clock(now: int) -> str:
+    return f"at {datetime.fromtimestamp(now / 1000, UTC):%Y-%m-%d %H:%M:%S} UTC"
+
+
+def _midnight_hint(got: Any, prefix: str, moment: Midnight) -> str:
+    if not isinstance(got, str):
+        return "Return the key of the partition to be read now: the same one, or a later one."
+    if not got.startswith(prefix):
+        return "Keep what stands before the date in the key: `key[:-8]`."
+    try:
+        datetime.strptime(got.removeprefix(prefix), "%Y%m%d")
+    except ValueError:
+        return (
+            "There is no such day. Count with dates, not with the digits: "
+            "`datetime.strptime(…) + timedelta(days=1)`."
+        )
+    if got < prefix + moment.right[0]:
+        return moment.hint if got == prefix + moment.day else "Never go back."
+    return moment.hint
+
+
+# ------------------------------------------------------------------ 5 to 7: crashes
+
+
+@lab.exercise(
+    5,
+    "Publish and store in one step",
+    "It may be killed between any two commands. Which of them may be alone on the server?",
+    "MULTI makes one step of several commands: `redis.pipeline(transaction=True)`.",
+    "`with redis.pipeline(transaction=True) as both:`, then `both.xadd(…)`, "
+    "`both.hset(state, mapping=fields)` and `both.execute()`.",
+    calls=("redis", "averages", "state", "fields", "mean"),
+)
+def one_step(scene: Scene, publish: Any) -> str:
+    """Killed before each of its commands in turn: both is there, or neither."""
+    commits.expect_one_step(scene, publish)
+    return "Wherever it is killed, both are there, or neither."
+
+
+@lab.exercise(
+    6,
+    "Compare and set",
+    "Who may change the state between your look at it and your EXEC? And what does a command do "
+    "that is sent a second time?",
+    "Compare on the server, in the step in which you write: a script. Or WATCH the state before "
+    "you read it: then EXEC does nothing if anybody has changed it meanwhile.",
+    "In the script: `if (redis.call('HGET', KEYS[1], 'last_message_id') or '0-0') ~= ARGV[1] then "
+    "return 0 end`, then HSET and, if there is a mean, XADD, with `unpack(ARGV, from, to)`.",
+    calls=("redis", "averages", "state", "before", "fields", "mean"),
+)
+def compare_and_set(scene: Scene, commit: Any) -> str:
+    """Killed, robbed of a reply and called again, and paused while another one goes on."""
+    commits.expect_compared(scene, commit)
+    return "Killed, cut off and paused: the hour is published once, and the state never goes back."
+
+
+@lab.exercise(
+    7,
+    "Start again where it was killed",
+    "What is in your variables when the process dies in the middle of an hour? All of that belongs "
+    "in the state: the last ID, the hour, its total and its count.",
+    "Read the state, go on behind its last ID, store it after each page, and publish an hour in "
+    "the step that stores that it is over.",
+    "At the end the hour in hand may be over by `now`: publish it, in one step with the state.",
+    "MULTI makes that step: `redis.pipeline(transaction=True)`, then `xadd(averages, mean, "
+    "maxlen=120, approximate=False)` for each mean, and one `hset(state, mapping=…)`.",
+    calls=("redis", "partitions", "averages", "state", "now"),
+)
+def start_again(scene: Scene, aggregate: Any) -> str:
+    """In two calls without any fault; then killed after each change that it makes."""
+    resuming.expect_resumed(scene, aggregate)
+    return "Killed after each change that it made, started again, and every hour is there once."

@@ -1,0 +1,294 @@
+"""Whether a learner's aggregator publishes each hour once, however often it is killed."""
+
+from __future__ import annotations
+
+from collections import Counter
+from functools import partial
+from typing import Any, cast
+
+from helpers.chaos import CLIENT, Fault, Proxy
+from helpers.checks.lab import LIMIT_S, Scene, result
+from helpers.checks.lab06.commits import changes
+from helpers.checks.lab06.hourly import Average, Days, ms_at, published, same, truth
+from helpers.checks.lives import Supervisor
+from helpers.checks.verdict import Wrong
+
+KEPT = 120  # averages
+OLD = 118  # are there already, so that the cap is reached
+MOST_LIVES = 12  # that are killed
+SLOW = "Everything is read, and it still runs: return when there is nothing more to read."
+READS = ("XREAD", "XRANGE", "XREVRANGE")
+
+OPEN, OVER = ms_at(2, "08:20:00"), ms_at(3, "00:00:30")  # the moments of the two calls
+EIGHT, LAST = ("2100/01/02", 8), ("2100/01/02", 23)
+
+
+def two_days() -> Days:
+    """Three hours that are over by the first call, one that goes on after it, and one more."""
+    days = Days()
+    days.add(1, "05:10:00 70", "05:50:00 71", "05:55:00 71")
+    days.add(1, "07:05:00 60", "07:15:00 61", "07:30:00 61")
+    days.add(2, "07:40:00 80", "07:50:00 83", "08:05:00 50", "08:10:00 52")
+    days.add(2, "08:40:00 53", "23:10:00 40", "23:20:00 41")
+    return days
+
+
+class Station:
+    """Partitions and averages of its own, and an aggregator that is started again and again."""
+
+    def __init__(
+        self, scene: Scene, supervisor: Supervisor, proxy: Proxy, name: str, aggregate: Any
+    ) -> None:
+        self.scene, self.proxy, self.name = scene, proxy, name
+        self.days = two_days()
+        self.averages, self.state = scene.key(f"{name}:averages"), scene.key(f"{name}:state")
+        self.partitions: list[str] = []
+        self.kills: list[str] = []  # before which command
+        self._begin = partial(supervisor.begin, aggregate, CLIENT, through=proxy)
+
+    def fill(self) -> None:
+        """As if many averages were there already."""
+        pipeline = self.scene.redis.pipeline(transaction=False)
+        for n in range(OLD):
+            fields = {"date": f"2099/12/{27 + n // 24}", "hour": n % 24,
+                      "average_temp_f": "50.00", "num_observations": 9}  # fmt: skip
+            pipeline.xadd(self.averages, cast("Any", fields))
+        pipeline.execute()
+
+    def arrive(self, begins: int, ends: int) -> None:
+        """The readings of a time come in."""
+        self.partitions = self.days.write(self.scene, self.name, begins, ends)
+
+    def call(self, now: int) -> None:
+        """One life to its end."""
+        result(self._life(now).outcome(), SLOW, LIMIT_S)
+
+    def killed_to_the_end(self, now: int) -> None:
+        """Let each life make one change after it has begun to read, and kill it before the next.
+
+        A life that changes nothing by that may make more the next time.
+        """
+        most = 1
+        for _ in range(MOST_LIVES):
+            before = self._what_there_is()
+            if self._ends(now, most):
+                return
+            most = 1 if self._what_there_is() != before else most + 1
+            self._expect_sound()
+        self.call(now)
+
+    def _ends(self, now: int, most: int) -> bool:
+        """One life that is killed before it changes more; whether it ended before that."""
+        self.proxy.reset()
+        self.proxy.arm(Fault.FREEZE_BEFORE)
+        life = self._life(now)
+        while life.stands(self.proxy):
+            if self._changes():
+                if not most:
+                    self.kills.append(self.proxy.names[-1])
+                    life.kill()
+                    self.proxy.thaw()
+                    return False
+                most -= 1
+            self.proxy.arm(Fault.FREEZE_BEFORE)
+            self.proxy.thaw()
+        result(life.outcome(), SLOW, LIMIT_S)
+        return True
+
+    def _changes(self) -> bool:
+        """Whether its last command changes something, after it has begun to read."""
+        commands = self.proxy.commands
+        begun = any(c[0] in READS and {*c} & {*self.partitions} for c in commands)
+        return begun and len(commands) in changes([command[0] for command in commands])
+
+    def _life(self, now: int) -> Any:
+        return self._begin(self.partitions, self.averages, self.state, now)
+
+    def _what_there_is(self) -> Any:
+        client = cast("Any", self.scene.redis)
+        last = [entry_id for entry_id, _ in client.xrevrange(self.averages, count=1)]
+        return last, client.dump(self.state)
+
+    def found(self) -> list[Average]:
+        """What it has published."""
+        entries = cast("Any", self.scene.redis.xrange(self.averages))
+        return [one for one in published(entries) if one.hour[0] >= "2100"]
+
+    def _expect_sound(self) -> None:
+        """Nothing was published twice so far, and nothing wrong."""
+        found = self.found()
+        twice = [hour for hour, many in Counter(one.hour for one in found).items() if many > 1]
+        if twice:
+            raise self._wrong(
+                "It was killed after it had published an hour, and before that was stored; so the "
+                "next life published it again. Do both in one step.",
+                "every hour once",
+                f"{named(twice[0])} twice",
+            )
+        right = {one.hour: one for one in truth(self.days, OVER)}
+        for one in found:
+            if one.hour not in right or not same([one], [right[one.hour]]):
+                raise self._wrong(
+                    _killed_hint(one, right.get(one.hour)),
+                    _told(right[one.hour]) if one.hour in right else "hours that have readings",
+                    _told(one),
+                )
+
+    def expect_all(self, now: int) -> None:
+        """After the last life: every hour that is over."""
+        self._expect_sound()
+        there = {one.hour for one in self.found()}
+        missing = [one.hour for one in truth(self.days, now) if one.hour not in there]
+        if missing:
+            raise self._wrong(
+                "It had stored how far it is, and was killed before that was true: now nobody will "
+                "count those readings, or publish that mean. Store the last ID, the hour, its "
+                "total and its count in one step with the mean, after the page.",
+                "every hour once",
+                f"{named(missing[0])} missing",
+            )
+
+    def _wrong(self, hint: str, expected: str, found: str) -> Wrong:
+        befallen = f", after it was killed before its {self.kills[-1]}" if self.kills else ""
+        return Wrong(hint, expected=expected, found=found + befallen)
+
+
+def expect_resumed(scene: Scene, aggregate: Any) -> None:
+    """Let it aggregate without a fault, then under kills.
+
+    Raises:
+        Wrong: an hour is missing, doubled or wrong.
+    """
+    with Supervisor(scene) as supervisor, scene.proxied() as proxy:
+        plain, killed = (
+            Station(scene, supervisor, proxy, name, aggregate) for name in ("plain", "killed")
+        )
+        plain.fill()
+        for begins, now in ((0, OPEN), (OPEN, OVER)):
+            plain.arrive(begins, now)
+            plain.call(now)
+            if not proxy.commands:
+                raise Wrong("Use the client that you were given: `redis`.", found="another client")
+            _expect_plain(plain, now)
+        _expect_rounded(plain)
+        _expect_kept(plain)
+        killed.arrive(0, OVER)
+        killed.killed_to_the_end(OVER)
+        killed.expect_all(OVER)
+
+
+def named(hour: tuple[str, int]) -> str:
+    """An hour in words."""
+    return f"{hour[0]} {hour[1]} h"
+
+
+def _told(one: Average) -> str:
+    return f"{named(one.hour)}: {one.mean:.2f} °F of {one.readings} readings"
+
+
+def _expect_plain(station: Station, now: int) -> None:
+    """Without any fault: what is over by now is there once, and right."""
+    found = station.found()
+    right = truth(station.days, now)
+    if same(sorted(found), right):
+        return
+    hours = [one.hour for one in found]
+    raise Wrong(
+        _plain_hint(found, right, is_first=now == OPEN),
+        expected="; ".join(map(_told, right)),
+        found="; ".join(map(_told, found))
+        if len(hours) < 7
+        else f"{len(hours)} averages, of {len(set(hours))} hours",
+    )
+
+
+def _expect_rounded(station: Station) -> None:
+    """A mean as 70.67, and none as 70.66666666666667."""
+    for _, fields in cast("Any", station.scene.redis.xrange(station.averages)):
+        mean = str(fields["average_temp_f"])
+        if len(mean.partition(".")[2]) > 2:
+            raise Wrong(
+                "Round the mean to hundredths: `f'{total / count:.2f}'`.",
+                expected=f"{float(mean):.2f}",
+                instead=mean,
+            )
+
+
+def _plain_hint(found: list[Average], right: list[Average], *, is_first: bool) -> str:
+    hours, wanted = [one.hour for one in found], [one.hour for one in right]
+    if not found:
+        return "Read all partitions, from the first entry on, and publish in `averages`."
+    if len(set(hours)) < len(hours) and is_first:
+        return (
+            "An hour was published twice, without any crash. It goes on in the next page, or in "
+            "the next reply: only a reading of a later hour, or `now`, says that it is over."
+        )
+    if is_first and EIGHT in hours:
+        return (
+            "At `now` it is 8:20, so 8 o'clock is not over, and more readings of it will come: "
+            "leave it in the state."
+        )
+    if len(set(hours)) < len(hours):
+        return (
+            "The second call began anew, and published again what the first had published. Read "
+            "the state, and go on behind its last ID."
+        )
+    if any(one.hour[1] == 7 and one.readings > 3 for one in found) and len(hours) < len(wanted):
+        return "7 o'clock of two days was taken for one hour: compare the date too."
+    if LAST in wanted and LAST not in hours:
+        return (
+            "The last hour is missing. No reading of a later one comes to say that it is over; "
+            "`now` says so."
+        )
+    if set(hours) != set(wanted):
+        return "All hours of all partitions that are over by `now`, and no others."
+    return _values_hint(found, right)
+
+
+def _values_hint(found: list[Average], right: list[Average]) -> str:
+    differ = [
+        (one, other)
+        for one, other in zip(sorted(found), right, strict=True)
+        if not same([one], [other])
+    ]
+    if [one.hour for one, _ in differ] == [EIGHT]:
+        return (
+            "The first call ended in the middle of 8 o'clock. What it had counted of it belongs in "
+            "the state, the total and the count, or the second call knows only its own reading."
+        )
+    if all(one.readings == other.readings for one, other in differ):
+        if all(one.mean == int(one.mean) for one, _ in differ):
+            return "A mean is no integer: divide with `/`, and `//` cuts off the rest."
+        return "The mean is the total divided by the count, of this hour alone."
+    return "Not all readings count for their hour, or some count twice: begin each hour at 0."
+
+
+def _killed_hint(one: Average, right: Average | None) -> str:
+    if right is None or one.readings > right.readings:
+        return (
+            "Readings were counted twice: they were in the total already, and the last ID did not "
+            "know it. Last ID, total and count are stored in one step."
+        )
+    if one.readings < right.readings:
+        return (
+            "The next life knew nothing of readings that were counted before, or went past them. "
+            "The last ID, the hour, its total and its count are stored together, after the page."
+        )
+    return "Total and count do not belong together: store them in one step, with the last ID."
+
+
+def _expect_kept(station: Station) -> None:
+    kept = int(station.scene.redis.xlen(station.averages))
+    if kept > KEPT:
+        raise Wrong(
+            "Five days of hours are kept, and no more. `~` lets Redis keep as many as it likes, "
+            "and redis-py sends it by default: `maxlen=120, approximate=False`.",
+            expected=f"the newest {KEPT} averages",
+            found=f"{kept}",
+        )
+    if kept < KEPT:
+        raise Wrong(
+            "Keep the averages that are there already, up to 120.",
+            expected=f"the newest {KEPT} averages",
+            found=f"{kept}",
+        )

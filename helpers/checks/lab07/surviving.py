@@ -1,0 +1,297 @@
+"""Whether a consumer counts the changes on a stream exactly, whenever it is killed."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any, NamedTuple, cast
+
+from helpers.chaos import CLIENT, Failure, Fault, Outcome, Proxy
+from helpers.checks.crashes import ALICE, GROUP, pending
+from helpers.checks.exactly import changing
+from helpers.checks.lab import Scene
+from helpers.checks.lab07.counting import Made, counted, expect_domains, made, settle, truth
+from helpers.checks.lives import Life, Supervisor
+from helpers.checks.standing import group_of
+from helpers.checks.verdict import Wrong
+
+INTERVAL_S = 10
+MOST_KILLS = 5
+SECONDS = (1.0, 2.0, 12.5)  # at which each wiki changes while the consumer lives
+AWAY = (3.0, 14.0)  # and while it is dead
+FIRST, MANY = 50, 20  # how often it does so before there is a group, and before each kill
+SLOW = (
+    "It still runs. Return when nothing is left: a BLOCK waits for more, and what is not "
+    "acknowledged comes again with `0`, for ever."
+)
+PART = (
+    "Count all that is there, also what comes while you work: one XREADGROUP brings a part, so "
+    "read and count until nothing comes any more."
+)
+EARLY, PLAIN = "early.wikipedia.org", "plain.wikipedia.org"
+
+
+class Kill(NamedTuple):
+    """A kill, and the wiki whose changes it befalls."""
+
+    domain: str
+    fault: Fault
+    command: str
+
+    def __str__(self) -> str:
+        when = "before" if self.fault is Fault.FREEZE_BEFORE else "after"
+        return f"killed {when} {self.command}"
+
+
+class Course:
+    """One stream, on which one change comes after the other, and one consumer with many lives."""
+
+    def __init__(self, scene: Scene, supervisor: Supervisor, proxy: Proxy, work: Any) -> None:
+        self.scene, self.proxy = scene, proxy
+        self.stream, self.prefix = scene.key("wiki"), scene.key("counts:")
+        self.made: list[Made] = []
+        place = (self.stream, GROUP, ALICE, self.prefix, INTERVAL_S)
+        self._begin = partial(supervisor.begin, work, CLIENT, *place)
+
+    def change(self, domain: str, seconds: tuple[float, ...], times: int = 1) -> None:
+        """A wiki is changed."""
+        pipeline = self.scene.redis.pipeline(transaction=False)
+        for second in seconds * times:
+            one = made(domain, second)
+            pipeline.xadd(self.stream, cast("Any", one.change.fields()))
+            self.made.append(one)
+        pipeline.execute()
+
+    def live(self) -> None:
+        """A life that nothing ends, and whose commands nobody sees: so it is fast."""
+        self._end(self._begin())
+
+    def commands(self) -> list[str]:
+        """What a life sends that changes something."""
+        self.proxy.reset()
+        self._end(self._begin(through=self.proxy))
+        return [name for name in changing(self.proxy.names) if name != "XGROUP"]
+
+    def live_on(self, domain: str, command: str) -> None:
+        """A life that stands still before a command, until there is more on the stream."""
+        self.proxy.reset()
+        self.proxy.arm(Fault.FREEZE_BEFORE, command)
+        life = self._begin(through=self.proxy)
+        if life.stands(self.proxy):
+            self.change(domain, AWAY)
+            self.proxy.thaw()
+        self._end(life)
+
+    def kill(self, kill: Kill) -> None:
+        """A life that ends at a command; more changes come, and then another life."""
+        self.change(kill.domain, SECONDS, MANY)
+        self.proxy.reset()
+        self.proxy.arm(kill.fault, kill.command)
+        life = self._begin(through=self.proxy)
+        if life.stands(self.proxy):
+            life.kill()
+            self.proxy.thaw()
+        else:
+            self._end(life)
+        self.change(kill.domain, AWAY, MANY)
+        self.live()
+
+    def _end(self, life: Life) -> None:
+        """It returns, and the group is there.
+
+        Raises:
+            Wrong: it did not return, or not in this way.
+        """
+        outcome = life.outcome()
+        _expect_proper(self.proxy.commands)
+        _settle(self, outcome)
+        _expect_group(self)
+
+
+def expect_exact(scene: Scene, work: Any) -> None:
+    """Kill it at each command that changes something, and start it again.
+
+    Raises:
+        Wrong: what it has counted is not what is on the stream.
+    """
+    with Supervisor(scene) as supervisor, scene.proxied() as proxy:
+        course = Course(scene, supervisor, proxy, work)
+        course.change(EARLY, SECONDS, FIRST)
+        course.live()
+        _expect_all_read(course)
+        course.change(PLAIN, SECONDS)
+        commands = course.commands()
+        _expect_plain(course)
+        for command in commands[:1]:
+            course.change(PLAIN, SECONDS)
+            course.live_on(PLAIN, command)
+            _expect_plain(course)
+        for kill in _kills(commands):
+            course.kill(kill)
+            _expect_survived(course, kill)
+        expect_domains(scene, course.prefix, {one.domain for one in course.made})
+
+
+def _kills(commands: list[str]) -> list[Kill]:
+    places = [(Fault.FREEZE_BEFORE, name) for name in commands[:MOST_KILLS]]
+    if commands:
+        places.append((Fault.FREEZE_AFTER, commands[-1]))
+    return [Kill(f"w{n}.wikipedia.org", *place) for n, place in enumerate(places, 1)]
+
+
+def _expect_proper(commands: list[list[str]]) -> None:
+    """It does not wait, and it makes the group only once.
+
+    Raises:
+        Wrong: it does not.
+    """
+    for name, *words in commands:
+        if name == "XREADGROUP" and "BLOCK" in (word.upper() for word in words):
+            raise Wrong(
+                "A BLOCK waits for more, and here your function returns as soon as nothing is "
+                "left: XREADGROUP without `block`.",
+                found="XREADGROUP with BLOCK",
+            )
+        if name == "XGROUP" and words[0].upper() in ("DESTROY", "SETID"):
+            raise Wrong(
+                "The group remembers what was delivered and what is acknowledged, and this makes "
+                "it forget. Make the group once; if it is there already, leave it as it is.",
+                found=f"XGROUP {words[0].upper()}",
+            )
+
+
+def _expect_group(course: Course) -> None:
+    """The group was made, and read under the name of the consumer.
+
+    Raises:
+        Wrong: there is none, or another consumer.
+    """
+    if group_of(course.scene, course.stream, GROUP) is None:
+        raise Wrong(
+            "Nobody has made the group. XREAD knows none, so you would have to keep your place "
+            "yourself: XGROUP CREATE, and then XREADGROUP.",
+            expected="the group that your function was given, on the stream",
+            found="no such group",
+        )
+    consumers = course.scene.redis.xinfo_consumers(course.stream, GROUP)
+    names = {str(one["name"]) for one in cast("Any", consumers)}
+    if not names <= {ALICE}:
+        raise Wrong(
+            "Read under the `name` that your function was given. Your history hangs on it: two "
+            "processes under one name would both count what one of them holds.",
+            expected=f"one consumer, {ALICE}",
+            found=", ".join(sorted(names)),
+        )
+
+
+def _settle(course: Course, outcome: Outcome) -> None:
+    """It returned.
+
+    Raises:
+        Wrong: it did not.
+    """
+    groups = course.scene.redis.xinfo_groups(course.stream)
+    if isinstance(outcome, Failure) and "NOGROUP" in outcome.message and not groups:
+        raise Wrong(
+            "There is no group yet, for nobody has made it: your function makes the group, with "
+            "XGROUP CREATE, before it reads.",
+            found=str(outcome),
+        )
+    if isinstance(outcome, Failure) and "BUSYGROUP" in outcome.message:
+        raise Wrong(
+            "The group was there already, for this is not its first life. Then XGROUP CREATE "
+            "raises, and all is well: `except ResponseError`.",
+            found=str(outcome),
+        )
+    settle(outcome, SLOW)
+
+
+def _expect_all_read(course: Course) -> None:
+    """Not just a part is counted of what came before the group was there.
+
+    Raises:
+        Wrong: only as much as one XREADGROUP brings.
+    """
+    told = sum(counted(course.scene, course.prefix).get(f"ev:{EARLY}", {}).values())
+    if 0 < told < len(course.made):
+        raise Wrong(
+            PART,
+            expected=f"`ev:{EARLY}`: {len(course.made)} changes in all",
+            found=f"{told} counted",
+        )
+
+
+def _expect_plain(course: Course) -> None:
+    """All is counted that came before the group was there, and after, without any kill."""
+    found = counted(course.scene, course.prefix)
+    for domain in (EARLY, PLAIN):
+        name = f"ev:{domain}"
+        wanted = truth([one for one in course.made if one.domain == domain], INTERVAL_S)[name]
+        if found.get(name, {}) != wanted:
+            raise Wrong(
+                _plain_hint(
+                    domain,
+                    found.get(name, {}),
+                    found.get(f"ev:{PLAIN}", {}),
+                    sum(wanted.values()),
+                ),
+                expected=f"`{name}`: {wanted}",
+                found=f"`{name}`: {found.get(name, {})}",
+            )
+    if found.get("ev") != truth(course.made, INTERVAL_S)["ev"]:
+        raise Wrong(
+            "Each change counts twice: in the hash of all, `ev`, and in that of its domain.",
+            expected=f"`ev`: {truth(course.made, INTERVAL_S)['ev']}",
+            found=f"`ev`: {found.get('ev', {})}",
+        )
+    if left := pending(course.scene, course.stream):
+        raise Wrong(
+            "What is counted has to be acknowledged: XACK, or it comes again.",
+            expected="nothing pending",
+            found=f"{len(left)} entries pending",
+        )
+
+
+def _plain_hint(domain: str, got: dict[str, int], plain: dict[str, int], wanted: int) -> str:
+    if domain == EARLY and not got and plain:
+        return (
+            "These changes were on the stream before the group was made, and a group that begins "
+            "at `$` never gets them. On a channel they would be lost; a stream has kept them: "
+            "begin at `0`."
+        )
+    if not got:
+        return (
+            "Nothing of it was counted where it belongs: keys and buckets are those of exercise 3."
+        )
+    if sum(got.values()) < wanted:
+        return PART
+    return "Count each change once, in the interval in which it was made, as in exercise 3."
+
+
+def _expect_survived(course: Course, kill: Kill) -> None:
+    """The wiki has its counts, whatever befell them, and so has the hash of all."""
+    found, right = counted(course.scene, course.prefix), truth(course.made, INTERVAL_S)
+    for name in (f"ev:{kill.domain}", "ev"):
+        got, wanted = found.get(name, {}), right[name]
+        if got != wanted:
+            raise Wrong(
+                _killed_hint(course, sum(got.values()) - sum(wanted.values())),
+                expected=f"`{name}`: {wanted}",
+                found=f"{got}, {kill}",
+            )
+
+
+def _killed_hint(course: Course, too_many: int) -> str:
+    if too_many > 0:
+        return (
+            "It died after it had counted and before it had acknowledged, so the change came again "
+            "and was counted twice. Count and acknowledge in one step: a MULTI, or a script."
+        )
+    if pending(course.scene, course.stream):
+        return (
+            "What it held when it was killed is still pending, and nobody counts it: `>` brings "
+            "only what is new. Read your own history first, with `0`, until it is empty."
+        )
+    return (
+        "It died after a change was acknowledged, or taken with NOACK, and before it was counted: "
+        "now nobody will. Count and acknowledge in one step: a MULTI, or a script."
+    )

@@ -1,0 +1,835 @@
+"""The checks of lab 08: round trips are counted, and so is what is under way; no clock is read."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from helpers.chaos import CLIENT, Unfinished
+from helpers.checks.lab import LIMIT_S, Lab, Scene, result
+from helpers.checks.lab08.measuring import (
+    PIPELINE,
+    Arrived,
+    Handler,
+    Seen,
+    Source,
+    Stations,
+    measure,
+    measure_each,
+    measured,
+)
+from helpers.checks.predictions import expect_predicted
+from helpers.checks.standing import GROUP, numbered, pending_of
+from helpers.checks.verdict import StillBlank, Wrong
+from helpers.checks.work import in_turn
+from helpers.course.blank import Blank
+
+lab = Lab("08", "`solutions/08_speed.ipynb`")
+
+BATCH = 1000  # the most commands that may be under way, and the most entries of a reply
+
+
+def _some(count: int, noun: str) -> str:
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+# ------------------------------------------------------------------ 1: predict
+
+TEN = [{"temp_f": str(70 + n)} for n in range(10)]
+WHY_TRIPS = {
+    "one_by_one": "each `xadd` waits for its reply before the next one is sent",
+    "in_a_pipeline": "a pipeline keeps the commands until `execute()`; then it sends all of them, "
+    "and waits once",
+    "in_a_transaction": "MULTI and EXEC go with the others: sent together, waited for once",
+    "executed_each_time": "`execute()` is inside the loop, and waits each time",
+    "many_values": "it is one command, however many values it takes",
+    "gathered": "each of the ten waits for a reply of its own, on a connection of its own. They "
+    "wait at the same time: that saves time, and no round trip",
+}
+WHY_COMMANDS = {
+    "one_by_one": "one XADD a reading",
+    "in_a_pipeline": "a pipeline saves waiting. The server gets, and runs, one XADD a reading",
+    "in_a_transaction": "MULTI and EXEC are commands too, and so the server gets two more",
+    "executed_each_time": "each `execute()` sends MULTI, one XADD and EXEC",
+    "many_values": "SADD takes many values, as XACK takes many IDs: one command for all",
+    "gathered": "one XADD a reading, as in the loop",
+}
+
+
+@lab.exercise(
+    1,
+    "How many round trips?",
+    "A round trip is a moment at which Python has sent something and waits for the answer. Where "
+    "in the function does it wait, and how often?",
+    "A pipeline waits at `execute()`. A command waits where it is called, or awaited.",
+    "What the server gets is another question: each command counts, however it was sent, and with "
+    "`transaction=True` there are MULTI and EXEC around them.",
+)
+def predict(scene: Scene, functions: Any, trips: Any, commands: Any) -> str:
+    """The lab's functions run, and each prediction is compared with what was counted."""
+    names = [getattr(one, "__name__", "") for one in functions]
+    if names != list(WHY_TRIPS):
+        raise Wrong("Keep the list of functions as the lab gives it.", found=", ".join(names))
+    key = scene.key("ten")
+    seen = dict(zip(names, measure_each(scene, functions, key, TEN), strict=True))
+    _expect_counted(
+        "round_trips", trips, {name: one.trips for name, one in seen.items()}, WHY_TRIPS
+    )
+    counted = {name: one.commands for name, one in seen.items()}
+    _expect_counted("commands", commands, counted, WHY_COMMANDS)
+    return (
+        "Counted, and you agree with all twelve numbers. A pipeline saves waiting, a command of "
+        "many values saves commands too, and `gather` only waits for all at once."
+    )
+
+
+def _expect_counted(
+    name: str, predicted: Any, told: Mapping[str, int], why: Mapping[str, str]
+) -> None:
+    """One of the two dicts says what was counted.
+
+    Raises:
+        Wrong: it does not, and which of the two it is.
+    """
+    for case, said in predicted.items() if isinstance(predicted, dict) else ():
+        if isinstance(said, str):
+            raise Wrong(
+                "A number is written without quotes: with them it is a text, and equal to none.",
+                expected=f"`{name}`: a number for `{case}`",
+                instead=said,
+            )
+    try:
+        expect_predicted(predicted, told, why, "six functions, each with a number")
+    except Wrong as wrong:
+        expected = f"`{name}`: {wrong.expected}" if wrong.expected else f"`{name}` with six keys"
+        raise Wrong(wrong.hint, expected=expected, found=wrong.found) from None
+
+
+# ------------------------------------------------------------------ 2: one round trip
+
+FEW, MANY = 60, 1500  # some write batches of 1,000 where all are asked for
+
+
+def _readings(count: int) -> list[dict[str, str]]:
+    return [{"n": str(n), "temp_f": str(70 + n % 30)} for n in range(count)]
+
+
+@lab.exercise(
+    2,
+    "All in one round trip",
+    "Where does your function wait for the server, and how often?",
+    "`pipeline = redis.pipeline(transaction=False)` collects commands, and sends nothing.",
+    "`pipeline.execute()` sends all of them, waits once, and returns a list of the replies. The "
+    "reply to XADD is the ID.",
+    calls=("redis", "stream", "readings"),
+)
+def one_trip(scene: Scene, append_all: Any) -> str:
+    """Sixty readings and none; then more than fit into a batch of anybody's."""
+    stream, readings = scene.key("all"), _readings(FEW)
+    calls: list[tuple[str, list[dict[str, str]]]] = [(stream, readings), (stream, [])]
+    seen, nothing = measure(scene, append_all, *calls, overtake=True)
+    _expect_one_trip(scene, seen, stream, readings)
+    if nothing.value != [] or nothing.trips > 1:
+        raise Wrong("Of no readings there are no IDs: return `[]`.", instead=nothing.value)
+    stream, readings = scene.key("many"), _readings(MANY)
+    [seen] = measure(scene, append_all, (stream, readings), slow=_ONE_BY_ONE)
+    _expect_one_trip(scene, seen, stream, readings)
+    return f"{_some(seen.commands, 'command')}, one round trip, and every ID."
+
+
+_ONE_BY_ONE = "Each reading went by itself, and your function waited for its reply."
+
+
+def _expect_one_trip(
+    scene: Scene, seen: Seen, stream: str, readings: Sequence[dict[str, str]]
+) -> None:
+    """All went in one round trip, and their IDs came back.
+
+    Raises:
+        Wrong: something of this is not so.
+    """
+    if not seen.commands:
+        raise Wrong(
+            "A pipeline only collects. It sends nothing before `execute()`. And use the client "
+            "that your function is given: on that one the check counts.",
+            expected=_some(len(readings), "command"),
+            found="none",
+        )
+    if seen.trips > 1:
+        raise Wrong(
+            _trips_hint(seen, len(readings)),
+            expected="1 round trip",
+            found=f"{_some(seen.trips, 'round trip')}, and {_some(seen.commands, 'command')}",
+        )
+    ids = _expect_appended(scene, stream, readings)
+    if seen.value != ids:
+        of_a_pipeline = isinstance(seen.value, list) and PIPELINE in seen.value
+        raise Wrong(
+            "A pipeline's `xadd` returns the pipeline, for there is no ID yet. The IDs are what "
+            "`execute()` returns."
+            if of_a_pipeline
+            else "Return the IDs, in the order of the readings: `execute()` returns the replies to "
+            "all commands, and the reply to XADD is the ID.",
+            expected=f"a list of {len(ids):,} IDs, [{ids[0]!r}, …]",
+            instead=seen.value,
+        )
+
+
+def _trips_hint(seen: Seen, count: int) -> str:
+    if seen.met > 1:
+        return (
+            "`gather` waits for all at the same time, but for each by itself: as many round trips "
+            "as before, and a connection for each. A pipeline needs one of both."
+        )
+    if seen.trips >= count:
+        return (
+            f"{_ONE_BY_ONE} Collect them in a pipeline, and call `execute()` once, behind the loop."
+        )
+    return (
+        "Many went at once, and yet your function waits more than once. One `execute()` is enough "
+        "for all readings, however many, and what it returns are their IDs: nothing else has to "
+        "be asked."
+    )
+
+
+def _expect_appended(scene: Scene, stream: str, readings: Sequence[dict[str, str]]) -> list[str]:
+    """All readings are on the stream, once and in their order; gives their IDs.
+
+    Raises:
+        Wrong: something is missing, doubled, changed or in another order.
+    """
+    entries: Any = scene.redis.xrange(stream)
+    got = [fields for _, fields in entries]
+    if got == readings:
+        return [str(entry_id) for entry_id, _ in entries]
+    numbers = [fields.get("n") for fields in got]
+    if not got:
+        hint = "Nothing came. A pipeline sends nothing before `execute()`."
+    elif any(fields not in readings for fields in got):
+        hint = "Add each reading as it is: its fields are the entry's, `xadd(stream, reading)`."
+    elif len(set(numbers)) < len(numbers):
+        hint = "Some readings came twice: begin with an empty batch after each that was sent."
+    elif len(got) < len(readings):
+        hint = (
+            "The last readings are missing. When the generator ends, a batch may be begun and not "
+            "full: send that one too."
+            if numbers == [reading["n"] for reading in readings[: len(got)]]
+            else "Some readings are missing in the middle."
+        )
+    else:
+        hint = "Keep the readings in their order."
+    raise Wrong(
+        hint,
+        expected=f"{len(readings):,} entries, in the order of the readings",
+        found=f"{len(got):,} entries" + (f", of {len(set(numbers)):,} readings" if got else ""),
+    )
+
+
+# ------------------------------------------------------------------ 3: a bounded pipeline
+
+
+@lab.exercise(
+    3,
+    "A pipeline with a bound",
+    "A pipeline keeps all commands until `execute()`, and the server keeps all replies until they "
+    "are read. What if there is no last reading?",
+    "Take 1,000 readings, send them, and take the next 1,000: after `execute()` a pipeline is "
+    "empty, and can be used again.",
+    "`while batch := list(islice(readings, 1000)):` takes 1,000, or at the end what is left; "
+    "`islice` is in `itertools`, and `readings` has to be one generator, not begun anew.",
+    calls=("redis", "stream", "readings"),
+)
+def bounded(scene: Scene, append_stream: Any) -> str:
+    """A generator with a rest, one without, and an empty one: what is taken, and under way."""
+    for count in (2300, 2000, 0):
+        stream, readings = scene.key(f"of-{count}"), _readings(count)
+        call = (stream, Source(readings))
+        [seen] = measure(scene, append_stream, call, slow=_ONE_BY_ONE, slips=_THE_END)
+        [taken] = seen.noted
+        _expect_appended(scene, stream, readings)
+        _expect_bounded(seen, taken, count)
+        allowed = -(-count // BATCH) + 4  # a few more, as `BulkProducer` makes them
+        if seen.trips > allowed:
+            raise Wrong(
+                f"{_ONE_BY_ONE} Send many at once, up to {BATCH:,}."
+                if seen.trips >= count
+                else f"The batches are small: up to {BATCH:,} readings may go at once.",
+                expected=f"at most {allowed} round trips for {count:,} readings",
+                found=_some(seen.trips, "round trip"),
+            )
+        if seen.value != count:
+            raise Wrong(
+                "Return how many readings you have appended: count them as they are sent.",
+                expected=f"{count:,}",
+                instead=seen.value,
+            )
+    return (
+        "However long it goes on, 1,000 readings at most are unsent, and none is lost at the end."
+    )
+
+
+_THE_END = {
+    r"^StopIteration|raised StopIteration": "`next` raises StopIteration where the generator ends. "
+    "A `for` and `islice` notice the end by themselves, and `next(readings, None)` gives None.",
+}
+
+
+def _expect_bounded(seen: Seen, taken: int, count: int) -> None:
+    """Neither too much was under way, nor was it taken from the generator long before.
+
+    Raises:
+        Wrong: too much was.
+    """
+    batches = max(1, -(-count // BATCH))
+    beside = max(0, -(-(seen.commands - count) // batches))  # MULTI and EXEC, for each
+    if taken > BATCH + 1:
+        raise Wrong(
+            "A generator may never end, and you would take from it for ever, with nothing sent "
+            f"and all of it in memory. Send what you have as soon as it is {BATCH:,}.",
+            expected=f"at most {BATCH:,} readings taken and not yet sent",
+            found=f"{taken:,}",
+        )
+    if seen.most > BATCH + beside:
+        raise Wrong(
+            f"One too many, each time: send when there are {BATCH:,}, and not when there are more.",
+            expected=f"at most {BATCH:,} entries under way",
+            found=f"{seen.most - beside:,}",
+        )
+    if taken > BATCH:
+        raise Wrong(
+            f"It takes one more reading while it holds {BATCH:,} that are not sent. And if that "
+            f"one is long in coming, they wait for it. Send as soon as there are {BATCH:,}.",
+            expected=f"at most {BATCH:,} readings taken and not yet sent",
+            found=f"{taken:,}",
+        )
+
+
+# ------------------------------------------------------------------ 4: read in pages
+
+ENTRIES, PAGES = 9500, 12
+
+
+@lab.exercise(
+    4,
+    "Read without holding everything",
+    "XRANGE takes COUNT, and a next page begins where the last one ended. Where exactly?",
+    "`redis.xrange(stream, start, count=1000)`: the first start is `-`, and then the last ID of "
+    "the page, with a `(` before it, which means behind it.",
+    "`while page := redis.xrange(stream, start, count=1000):`, and at its end "
+    "`start = f'({page[-1][0]}'`. Sum and number are all that you keep.",
+    calls=("redis", "stream"),
+)
+def paged(scene: Scene, mean_temp: Any) -> str:
+    """Several entries share a millisecond, the last page is short, and every entry counts."""
+    temps = [70 + (n * n) % 23 for n in range(ENTRIES - 300)] + [200] * 300
+    entries = [(f"{n // 7}-{n % 7 + 1}", {"temp_f": str(t)}) for n, t in enumerate(temps, 1)]
+    stream = scene.stream("day", entries)
+    with scene.watching(stream) as commands:
+        [seen] = measure(scene, mean_temp, (stream,), slow=_NO_END, slips=_TEXTS)
+    _expect_pages(commands)
+    if seen.trips > PAGES:
+        raise Wrong(
+            "Small pages are many round trips: take more at once, up to 1,000 entries.",
+            expected=f"at most {PAGES} round trips for {ENTRIES:,} entries",
+            found=_some(seen.trips, "round trip"),
+        )
+    right = sum(temps) / ENTRIES
+    if not isinstance(seen.value, int | float):
+        raise Wrong(
+            "Return the mean: the sum of all `temp_f`, as numbers, divided by their number.",
+            expected=f"{right:.4f}",
+            instead=seen.value,
+        )
+    if abs(seen.value - right) > 1e-6:
+        rounded = any(seen.value == round(right, digits) for digits in range(6))
+        raise Wrong(
+            "Return the mean as it is: what is rounded cannot be made exact again."
+            if rounded
+            else _mean_hint(commands, stream),
+            expected=f"{right:.4f}",
+            found=f"{seen.value}" if rounded else f"{seen.value:.4f}",
+        )
+    trips = _some(seen.trips, "round trip")
+    return f"{ENTRIES:,} entries in {trips}, and never more than 1,000 in hand."
+
+
+_TEXTS = {
+    r"^TypeError: (unsupported operand|can only concatenate|can't convert).*str": "Fields are "
+    "texts, also those that look like numbers: `int(fields['temp_f'])` makes a number of one.",
+}
+
+_NO_END = (
+    "It goes on and on. If a page begins with the last entry of the one before, there is always "
+    "one: begin behind it, `f'({last_id}'`. And pages of a few entries take very many round trips."
+)
+
+
+def _expect_pages(commands: list[list[str]]) -> None:
+    """No reply could have more than 1,000 entries.
+
+    Raises:
+        Wrong: one could, or nothing was read.
+    """
+    for words in commands:
+        upper = [word.upper() for word in words]
+        if "COUNT" in upper[:-1] and int(words[upper.index("COUNT") + 1]) <= BATCH:
+            continue
+        if words[0] in ("XRANGE", "XREVRANGE", "XREAD"):
+            raise Wrong(
+                "One reply would hold too much, on the server and in Python: that does for a day "
+                "of one station, and not for a year of all. Take pages, with COUNT.",
+                expected=f"at most {BATCH:,} entries a reply",
+                found=f"`{' '.join(words)}`",
+            )
+
+
+def _mean_hint(commands: list[list[str]], stream: str) -> str:
+    starts = [words[2] for words in commands if words[0] == "XRANGE" and words[1] == stream]
+    if len(set(starts)) < len(starts):
+        return (
+            "It reads one page again and again: each begins where the one before did. The next "
+            "one begins behind the last ID, `f'({last_id}'`."
+        )
+    inclusive = [start for start in starts[1:] if not start.startswith("(")]
+    if any(start.endswith("-0") or "-" not in start for start in inclusive):
+        return (
+            "Several entries share a millisecond, and the end of a page can fall between them: "
+            "then the next millisecond is too far. Begin behind the last ID, `f'({last_id}'`."
+        )
+    if inclusive:
+        return (
+            "The pages overlap: the last entry of one is the first of the next, and counts twice. "
+            "`f'({last_id}'` begins behind it."
+        )
+    return (
+        "Not every entry counts once. The last page may be short, and belongs to it; and a page "
+        "without an entry is the end."
+    )
+
+
+# ------------------------------------------------------------------ 5: several stations at once
+
+STATIONS = {"chennai": 12, "coimbatore": 12, "madurai": 9, "ooty": 6, "salem": 1}
+
+
+@lab.exercise(
+    5,
+    "Several stations at once",
+    "What has to keep its order, and what may happen at the same time?",
+    "Write a coroutine for one station, which awaits one `xadd` after the other. How do you run "
+    "five of them at once?",
+    "`await asyncio.gather(*(one_station(redis, stream, its) for stream, its in "
+    "readings.items()))`. In the coroutine a loop, or a pipeline.",
+    calls=("redis", "readings"),
+)
+def at_once(scene: Scene, append_stations: Any) -> str:
+    """Connections overtake each other, as far as they can; then each station in turn is slow."""
+    stations = Stations(_stations(scene, "all"))
+    [seen] = measure(scene, append_stations, (stations,), overtake=True, slips=_TASKS)
+    _expect_arrived(seen.noted[0], stations.readings)
+    if not inspect.iscoroutinefunction(append_stations):
+        return _expect_one_wait(seen)
+    if max(seen.most, seen.met) < len(STATIONS):
+        raise Wrong(
+            _ONE_AFTER_ANOTHER,
+            expected=f"all {len(STATIONS)} stations at work at once",
+            found=f"{max(seen.most, seen.met)}",
+        )
+    _expect_none_waits(scene, append_stations)
+    return "All stations at once, each in its own order, and none waits for the slowest."
+
+
+_ONE_AFTER_ANOTHER = (
+    "One station waits for another. Each `await` waits until its reply is there: start one task a "
+    "station, and wait for all of them, by `asyncio.gather`."
+)
+_TASKS = {
+    r"never awaited": "An `await` is missing, so a command was never sent. In a thread, as of "
+    "`to_thread`, nobody can await it: this client belongs to the event loop, and takes tasks.",
+    r"can't be (used in 'await'|awaited)": "Write `async def`: then your function gets a client "
+    "whose commands can be awaited.",
+}
+
+
+def _stations(scene: Scene, name: str) -> dict[str, list[dict[str, str]]]:
+    return {
+        scene.key(f"{name}:{city}"): [{"n": str(n), "temp_f": str(60 + n)} for n in range(count)]
+        for city, count in STATIONS.items()
+    }
+
+
+def _city(stream: str) -> str:
+    return stream.split(":")[-1]
+
+
+def _expect_arrived(arrived: Arrived, readings: Mapping[str, Sequence[Mapping[str, str]]]) -> None:
+    """When the function returned, all readings were there, each once and in its place.
+
+    Raises:
+        Wrong: something of this is not so.
+    """
+    found = arrived.entries
+    got, wanted = sum(map(len, found.values())), sum(map(len, readings.values()))
+    if got < wanted:
+        raise Wrong(
+            "When your function returned, some readings were not there. One station may have more "
+            "of them than another, and `zip` ends with the shortest. And a task that nobody "
+            "awaits ends with your function, or comes late, however long you sleep.",
+            expected=f"{wanted} entries on {len(STATIONS)} streams",
+            found=f"{got}",
+        )
+    for stream, its in readings.items():
+        if found[stream] == its:
+            continue
+        numbers = [fields.get("n", "?") for fields in found[stream]]
+        if sorted(numbers) == sorted(fields["n"] for fields in its):
+            raise Wrong(
+                "Tasks that run at once have connections of their own, and on a network one "
+                "overtakes another. What has to keep its order, send one after the other, or over "
+                "one connection: one task a station.",
+                expected=f"on `{_city(stream)}` the readings in their order",
+                found=f"numbers {', '.join(numbers[:6])} …",
+            )
+        raise Wrong(
+            "Add each reading as it is, once, to the stream of its station.",
+            expected=f"on `{_city(stream)}` {_some(len(its), 'reading')}, first {its[0]}",
+            found=f"{_some(len(numbers), 'reading')}, first {next(iter(found[stream]), None)}",
+        )
+
+
+def _expect_one_wait(seen: Seen) -> str:
+    """A plain function sends something for all stations at once where it waits only once.
+
+    Raises:
+        Wrong: it waits more often.
+    """
+    if seen.trips > 1:
+        raise Wrong(
+            "This exercise is about asyncio. A plain `def` stands still at each command, and, "
+            "without threads, all other stations with it. Write `async def`, one task a station, "
+            "and wait for all of them, by `asyncio.gather`.",
+            expected=f"all {len(STATIONS)} stations at work at once",
+            found="a function that is not `async def`",
+        )
+    return "All stations in one pipeline: one round trip, and each in its own order."
+
+
+def _expect_none_waits(scene: Scene, append_stations: Any) -> None:
+    """Each station in turn has a reply that does not come: all others finish nevertheless.
+
+    Raises:
+        Wrong: one does not, or the function returns before the reply is there.
+    """
+    held = {city: _stations(scene, f"without-{city}") for city in STATIONS}
+    slow = {city: next(key for key in its if _city(key) == city) for city, its in held.items()}
+    calls = [(Stations(held[city], held=slow[city]),) for city in STATIONS]
+    for city, seen in zip(STATIONS, measure(scene, append_stations, *calls), strict=True):
+        arrived: Arrived = seen.noted[0]
+        _expect_arrived(arrived, held[city])
+        came = arrived.meanwhile or {}
+        got, wanted = sum(came.values()), sum(len(held[city][stream]) for stream in came)
+        if got < wanted:
+            raise Wrong(
+                "The stations go in step: each waits for the slowest of them before it goes on. "
+                "Start one task a station, which sends all of its readings and looks at no other."
+                if all(came.values())
+                else _ONE_AFTER_ANOTHER,
+                expected=f"while a reply to `{city}` is long in coming, all {wanted} readings of "
+                "the other stations",
+                found=f"{got}",
+            )
+
+
+# ------------------------------------------------------------------ 6: consume by batch
+
+WORK, IN_HAND, KILLED_AT = 500, 50, 125
+
+
+@lab.exercise(
+    6,
+    "One XACK a batch",
+    "XREADGROUP takes COUNT, and XACK takes many IDs. When may a batch be acknowledged, and what "
+    "has a consumer to read first when it starts again?",
+    "Read a batch, handle each of its entries, then `redis.xack(stream, group, *ids)`, and read "
+    "the next. Stop when a reply is empty.",
+    "`for start in ('0', '>'):` and in it `while entries := redis.xreadgroup(group, name, "
+    "{stream: start}, count=count).get(stream):`. `0` is its own history.",
+    calls=("redis", "stream", "group", "name", "handle", "count"),
+)
+def by_batch(scene: Scene, work: Any) -> str:
+    """Undisturbed, and killed by `kill -9` in the middle of a batch and started again."""
+    stream = numbered(scene, "work", WORK)
+    scene.redis.xgroup_create(stream, GROUP, "0")
+    call = (stream, GROUP, "alice", Handler(), IN_HAND)
+    with scene.watching(stream) as commands:
+        [seen] = measure(scene, work, call, slow=_NEVER_EMPTY)
+    _expect_batches(scene, stream, commands, seen)
+    _expect_nothing_lost(scene, work)
+    trips = _some(seen.trips, "round trip")
+    return f"{WORK} entries in {trips}; killed in the middle of a batch, and all were handled."
+
+
+_NEVER_EMPTY = (
+    "It never returns. What is not acknowledged stays in its own history, which is never empty "
+    "then; and where nothing new comes, BLOCK waits."
+)
+
+
+def _expect_batches(scene: Scene, stream: str, commands: list[list[str]], seen: Seen) -> None:
+    """Read and acknowledged by batch, everything handled once, and nothing left.
+
+    Raises:
+        Wrong: something of this is not so.
+    """
+    reads = [words for words in commands if words[0] == "XREADGROUP"]
+    acks = [words for words in commands if words[0] == "XACK"]
+    options = [[word.upper() for word in words] for words in reads]
+    if any("NOACK" in words for words in options):
+        raise Wrong(
+            "With NOACK nothing is pending, ever: who is killed in the middle of a batch has lost "
+            "the rest of it. It saves the XACK, and one a batch costs next to nothing.",
+            found="`XREADGROUP … NOACK`",
+        )
+    if reads and all(words[-1] != ">" for words in reads):
+        raise Wrong(
+            "It never gets to `>`. `0` gives a consumer's own history, what it was given and has "
+            "not acknowledged, and that is empty the first time. What nobody got yet comes with "
+            "`>`, after it.",
+            expected="XREADGROUP … `0`, and then XREADGROUP … `>`",
+            found=f"only `XREADGROUP … {reads[0][-1]}`",
+        )
+    counts = [
+        int(words[words.index("COUNT") + 1]) if "COUNT" in words else WORK for words in options
+    ]
+    if any(count > IN_HAND for count in counts):
+        raise Wrong(
+            "Say how many you want at once: without COUNT, or with a large one, all that is there "
+            "comes to one consumer, and none is left for the others.",
+            expected=f"XREADGROUP … COUNT {IN_HAND}",
+            found=f"{max(counts)} entries in one reply",
+        )
+    _expect_handled(seen.noted[0], range(1, WORK + 1))
+    if left := pending_of(scene, stream):
+        raise Wrong(
+            "Acknowledge what is handled, the last batch too.",
+            expected="nothing pending",
+            found=f"{len(left)} entries" if len(left) < 100 else "100 entries or more",
+        )
+    batches = WORK // IN_HAND
+    if len(reads) > batches + 3:
+        raise Wrong(
+            f"You may have {IN_HAND} entries in hand: read as many at once, by `count`.",
+            expected=f"about {batches} XREADGROUPs for {WORK} entries",
+            found=f"{len(reads)}",
+        )
+    if len(acks) > batches + 2:
+        what = (
+            "An XACK an entry is a round trip an entry."
+            if seen.trips > 2 * batches + 5
+            else "A pipeline saves the waiting, and the server still runs an XACK an entry."
+        )
+        raise Wrong(
+            f"{what} One XACK takes many IDs: `redis.xack(stream, group, *ids)`, once a batch.",
+            expected=f"about {batches} XACKs for {WORK} entries",
+            found=f"{len(acks)}",
+        )
+    if seen.trips > 2 * batches + 5:
+        raise Wrong(
+            "Reading and acknowledging a batch takes two round trips. What else does yours ask?",
+            expected=f"about {2 * batches} round trips",
+            found=_some(seen.trips, "round trip"),
+        )
+
+
+def _expect_handled(numbers: list[str], wanted: Iterable[int]) -> None:
+    right = [str(n) for n in wanted]
+    if numbers == right:
+        return
+    missing = set(right) - set(numbers)
+    raise Wrong(
+        "One reply has `count` entries at most: read again, until a reply is empty."
+        if missing and numbers == right[: len(numbers)]
+        else "Hand the fields of each entry to `handle`, in the order of the entries, each once.",
+        expected=f"the entries {right[0]} to {right[-1]}",
+        found=f"{len(missing)} were not handled" if missing else f"{len(numbers)} calls",
+    )
+
+
+def _expect_nothing_lost(scene: Scene, work: Any) -> None:
+    """Killed in the third batch, and started again under its name.
+
+    Raises:
+        Wrong: an entry was lost, or is still pending.
+    """
+    stream = numbered(scene, "killed", WORK)
+    scene.redis.xgroup_create(stream, GROUP, "0")
+    call = (stream, GROUP, "alice")
+    killer = (*call, Handler(killed_at=KILLED_AT), IN_HAND)
+    with scene.running(measured(work, killer), CLIENT) as process:
+        outcome = process.outcome(LIMIT_S)
+        if not isinstance(outcome, Unfinished):
+            result(outcome, "", LIMIT_S)  # it has failed
+    held = sorted(int(n) for n in pending_of(scene, stream))
+    group: Any = scene.redis.xinfo_groups(stream)[0]
+    given = int(str(group["last-delivered-id"]).split("-")[0])
+    if len(held) > IN_HAND:
+        raise Wrong(
+            "What is handled stays pending until the very end, and all of it is done again after "
+            "a crash. Acknowledge each batch before you read the next.",
+            expected=f"at most {IN_HAND} entries pending",
+            found=f"{len(held)}",
+        )
+    if lost := set(range(KILLED_AT, given + 1)) - set(held):
+        raise Wrong(
+            "Killed in the middle of a batch, it had acknowledged entries that nobody has handled, "
+            "and nobody ever will. First handle the whole batch, then acknowledge it.",
+            expected=f"entry {KILLED_AT} and those behind it pending",
+            found=f"{len(lost)} entries lost",
+        )
+    [seen] = measure(scene, work, (*call, Handler(), IN_HAND), slow=_NEVER_EMPTY)
+    if pending_of(scene, stream) and not set(map(str, held)) & set(seen.noted[0]):
+        raise Wrong(
+            "Started again, it read only what is new. What it held when it was killed is in its "
+            "own history: read with `0` first, until that is empty, then with `>`.",
+            expected="nothing pending",
+            found=f"entries {held[0]} to {held[-1]}",
+        )
+    _expect_handled(seen.noted[0], [*held, *range(given + 1, WORK + 1)])
+    if pending_of(scene, stream):
+        raise Wrong("Acknowledge what comes from its own history too.", found="entries pending")
+
+
+# ------------------------------------------------------------------ 7: COUNT for a budget
+
+
+class Demand(NamedTuple):
+    """What count_for is asked: entries a second, and milliseconds."""
+
+    rate: int
+    handle_ms: float
+    trip_ms: float
+    budget_ms: float
+
+    def busy_ms(self, count: int) -> float:
+        """How long one batch takes."""
+        return self.trip_ms + count * self.handle_ms
+
+    def keeps_up(self, count: int) -> bool:
+        """Whether no more come while it handles a batch than are in it."""
+        return self.rate * self.busy_ms(count) <= 1000 * count
+
+    def in_time(self, count: int) -> bool:
+        """Whether two batches fit into the budget."""
+        return 2 * self.busy_ms(count) <= self.budget_ms
+
+    def tight(self, count: int) -> bool:
+        """Whether it is equal somewhere: as many come as are in it, or the budget is used up."""
+        busy = self.busy_ms(count)
+        return self.rate * busy == 1000 * count or 2 * busy == self.budget_ms
+
+    def answer(self) -> int | None:
+        """The smallest COUNT that does both."""
+        right = (n for n in range(1, 10_001) if self.keeps_up(n) and self.in_time(n))
+        return next(right, None)
+
+
+# Chosen so that a float's rounding makes no difference, in whatever order it is divided.
+DEMANDS = [
+    Demand(125, 5, 20, 500),  # 6.67: 7
+    Demand(100, 5, 40, 1000),  # 8 of 8
+    Demand(10, 5, 20, 500),  # one at a time is enough
+    Demand(1000, 0.5, 40, 400),  # 80, busy for 80 ms
+    Demand(70, 9, 31, 700),  # 5.9: 6
+    Demand(100, 5, 40, 160),  # two batches of 8 just fit
+    Demand(100, 5, 40, 159),  # and here they do not
+    Demand(200, 5, 1, 1000),  # no time is left for the trips
+    Demand(200, 6, 20, 5000),  # the handler alone is too slow
+    Demand(10, 60, 20, 150),  # one keeps up, and is late
+    Demand(1000, 0.75, 300.2, 3000),  # 1,200.8: 1,201
+]
+
+
+@lab.exercise(
+    7,
+    "A COUNT for a budget",
+    "While one batch is handled, the next entries come. How many, if a batch of `count` takes "
+    "`trip_ms + count * handle_ms`?",
+    "Write both conditions down for one `count`, then try 1, 2, 3 and so on. From when on is it "
+    "too late, so that you can stop?",
+    "`busy_ms = trip_ms + count * handle_ms`. It keeps up if `rate * busy_ms <= 1000 * count`, and "
+    "is in time if `2 * busy_ms <= budget_ms`. Larger ones take longer, so the first that is not "
+    "in time ends the search.",
+    calls=("rate", "handle_ms", "trip_ms", "budget_ms"),
+)
+def budget(scene: Scene, count_for: Any) -> str:
+    """Many demands: roomy, tight to the millisecond, and impossible."""
+    try:
+        answers = scene.call(in_turn(count_for, DEMANDS), slow=_SEARCH)
+    except Wrong as wrong:
+        if "ZeroDivisionError" in wrong.found:
+            raise Wrong(
+                "If the handler takes as long as the entries need to come, nothing is left for "
+                "the round trips. Look at that before you divide.",
+                found=wrong.found,
+            ) from None
+        raise
+    if any(isinstance(one, Blank) for one in answers):
+        raise StillBlank
+    for demand, got in zip(DEMANDS, answers, strict=True):
+        if got != (right := demand.answer()) or isinstance(got, bool):
+            raise Wrong(
+                _budget_hint(demand, got),
+                expected=f"{right} for rate={demand.rate}, handle_ms={demand.handle_ms}, "
+                f"trip_ms={demand.trip_ms}, budget_ms={demand.budget_ms}",
+                found=f"{got!r}",  # None is an answer here
+            )
+    return f"Right for all {len(DEMANDS)} demands, also those that nobody can meet."
+
+
+_SEARCH = (
+    "Your search never ends: where no COUNT does it, there is none to be found. Stop at the first "
+    "that is not in time: larger ones take longer still."
+)
+
+
+def _budget_hint(demand: Demand, got: Any) -> str:
+    if got is None:
+        return _none_hint(demand, demand.answer() or 1)
+    if isinstance(got, bool) or not isinstance(got, int) or got < 1:
+        return "A COUNT is a whole number from 1 on; and `None` says that there is none."
+    comes = demand.rate * demand.busy_ms(got) / 1000
+    if not demand.keeps_up(got):
+        return (
+            f"With COUNT {got} a batch takes {demand.busy_ms(got):g} ms, its round trips too, and "
+            f"meanwhile {comes:g} entries come: more than are in it, and so it falls behind "
+            "for ever. Round up; and if no COUNT keeps up, there is none."
+        )
+    if not demand.in_time(got):
+        return (
+            f"COUNT {got} keeps up. But an entry that comes just behind a read waits for a whole "
+            f"batch, and may be the last one of the next: 2 * {demand.busy_ms(got):g} ms is more "
+            "than the budget."
+        )
+    if demand.keeps_up(got - 1) and demand.tight(got - 1):
+        return f"COUNT {got - 1} does it too. {_EQUAL}"
+    return (
+        f"COUNT {got} does it, and a smaller one does it too: with that an entry waits less, and "
+        "less is in hand if the consumer is killed. Take the smallest."
+    )
+
+
+_EQUAL = "To be equal is enough, for both conditions: `<=`, and not `<`."
+
+
+def _none_hint(demand: Demand, right: int) -> str:
+    busy = demand.busy_ms(right)
+    if demand.tight(right):
+        return f"COUNT {right} keeps up, and two batches of it fit into the budget. {_EQUAL}"
+    hint = (
+        f"There is one. With COUNT {right:,} a batch takes {busy:g} ms, and meanwhile "
+        f"{demand.rate * busy / 1000:g} entries come; two batches take {2 * busy:g} ms. "
+    )
+    if right > 100:
+        return f"{hint}It is large: does your search end before it? The budget alone ends it."
+    return f"{hint}`rate` is for a second, and all times are in milliseconds."

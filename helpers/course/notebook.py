@@ -1,0 +1,78 @@
+"""What `%load_ext helpers` does in a notebook: the `%redis` magic, and errors that help.
+
+An error of Redis is shown as the line of the cell that caused it and what the server said,
+without the forty lines of redis-py in between. Errors of the learner's own code keep Python's
+traceback.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import traceback
+from types import TracebackType
+from typing import Any
+
+import redis
+from IPython.core.interactiveshell import InteractiveShell
+
+from helpers.course.blank import BLANK
+from helpers.course.magic import RedisMagics
+from helpers.streams.errors import StreamsError
+
+SHORT = (redis.RedisError, StreamsError, KeyboardInterrupt, asyncio.CancelledError)
+TICK_S = 0.2
+
+
+def load(shell: InteractiveShell) -> None:
+    """Set up a notebook."""
+    shell.register_magics(RedisMagics)
+    shell.set_custom_exc(SHORT, _show_short)
+    _keep_awake(shell)
+    shell.push({"____": BLANK}, interactive=False)
+
+
+def _keep_awake(shell: Any) -> None:
+    """Wake the event loop now and then, if there is one.
+
+    The stop button reaches a cell that awaits only when the loop wakes: a cell that waits
+    for an entry on a quiet stream could not be stopped otherwise.
+    """
+    with contextlib.suppress(RuntimeError):  # a terminal's IPython has no loop at work
+        shell.course_tick = asyncio.get_running_loop().create_task(_tick())
+
+
+async def _tick() -> None:
+    while True:  # noqa: ASYNC110  nothing is waited for: to wake is the purpose
+        await asyncio.sleep(TICK_S)
+
+
+def _show_short(
+    shell: Any,
+    kind: type[BaseException],
+    error: BaseException,
+    trace: TracebackType,
+    tb_offset: int | None = None,
+) -> list[str]:
+    lines = [_where(trace), _what(error)]
+    shell._showtraceback(kind, error, [line for line in lines if line])
+    return lines
+
+
+def _where(trace: TracebackType) -> str:
+    """The last line of the notebook itself that the error came through."""
+    for frame in reversed(traceback.extract_tb(trace)):
+        if "ipykernel" in frame.filename and frame.line and "site-packages" not in frame.filename:
+            return f"line {frame.lineno}: {frame.line}"
+    return ""
+
+
+def _what(error: BaseException) -> str:
+    if isinstance(error, KeyboardInterrupt | asyncio.CancelledError):
+        return "Interrupted. Nothing is broken: run the cell again, or go on."
+    if isinstance(error, redis.ConnectionError):
+        return (
+            f"{type(error).__name__}: the connection to the server was lost ({error}). "
+            "Run the cell again: the course starts its own server anew if it died."
+        )
+    return f"{type(error).__name__}: {error}"

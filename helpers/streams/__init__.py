@@ -1,0 +1,42 @@
+"""Redis Streams for programs: producers, readers and consumers that survive the real world.
+
+What a learner takes home. It needs redis-py and nothing else (with hiredis it is faster), and
+imports itself relatively: copy the folder, give it another name, and it works.
+
+    entry, keys, clock, errors, patience, signals   the words that all of it is said in
+    scan                                            read a range, page by page
+    producer, bulk                                  append, each entry exactly once
+    reader, checkpoint                              follow streams from a place that is kept
+    group                                           look into a consumer group, and move it
+    consumer/                                       work in a group: loop, effects, dead letters
+
+Where the synchronous and the asyncio class do the same, one object decides for both and never
+sends (Outbox, Place, DeliveryLoop), and each class is a thin loop around it.
+"""
+
+from .bulk import BulkProducer
+from .consumer import AsyncConsumer, Consumer, DeadLetters
+from .entry import Entry, EntryId
+from .errors import StreamsError
+from .group import AsyncGroup, Group
+from .producer import AsyncProducer, Producer
+from .reader import AsyncReader, Reader
+from .scan import scan, scan_async
+
+__all__ = [
+    "AsyncConsumer",
+    "AsyncGroup",
+    "AsyncProducer",
+    "AsyncReader",
+    "BulkProducer",
+    "Consumer",
+    "DeadLetters",
+    "Entry",
+    "EntryId",
+    "Group",
+    "Producer",
+    "Reader",
+    "StreamsError",
+    "scan",
+    "scan_async",
+]

@@ -1,0 +1,270 @@
+"""The consumer: works in a consumer group, at least once or exactly once, and survives crashes.
+
+`DeliveryLoop` in `loop` decides what to do next; the two classes here do it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import closing, suppress
+from typing import Any
+
+import redis
+import redis.asyncio
+
+from ..entry import Entry
+from ..errors import ArgumentError
+from ..patience import expect_patience
+from ..signals import stopping
+from .effects import Command
+from .loop import (
+    ConsumerSettings,
+    Counts,
+    DeliveryLoop,
+    Failed,
+    Read,
+    Run,
+    Step,
+    Wait,
+)
+
+Effect = Command | list[Command] | None
+Handler = Callable[[Entry], Effect]
+AsyncHandler = Callable[[Entry], Awaitable[Effect] | Effect]
+
+
+class _Base:
+    """What the two consumers share: everything but the waiting."""
+
+    def __init__(
+        self,
+        client: Any,
+        stream: str,
+        group: str,
+        handler: Any,
+        name: str | None,
+        settings: ConsumerSettings,
+    ) -> None:
+        expect_handler(handler)
+        self._loop = DeliveryLoop(stream, group, name, settings)
+        self._settings = settings
+        expect_client(client, settings.block_ms)
+
+    @property
+    def name(self) -> str:
+        """The consumer's name in its group."""
+        return self._loop.name
+
+    @property
+    def counts(self) -> Counts:
+        """What it has done since it began."""
+        return self._loop.counts
+
+    def stop(self) -> None:
+        """End `run()` after the entry in hand, or when the current BLOCK is over."""
+        self._loop.stopped = True
+
+
+class Consumer(_Base):
+    """One consumer of a group. It hands each entry to a function, the handler.
+
+        Group(redis, "chennai", "averages").create()
+        Consumer(redis, "chennai", "averages", handler=print, name="alice").run()
+
+    What it works on, in this order: entries that are pending for its name from an earlier
+    life, one by one; entries that other consumers have left idle for too long; new entries, in
+    batches.
+
+    Promise, at least once: an entry is acknowledged after its handler returned, so that a
+    crash repeats it and never loses it. An effect outside Redis may thus happen twice: let it
+    use `entry.id` as idempotency key. Commands that the handler *returns* are run in one step
+    with the acknowledgement, exactly once: see `effects`.
+
+    A handler that raises leaves its entry pending, to be delivered again after a while. An
+    entry that was delivered `max_deliveries` times moves to the dead letters, with the reason:
+    see `DeadLetters`. Entries that were deleted or trimmed while they were pending are
+    acknowledged and counted, and never handed over.
+
+    Order: a group does not keep it. Entries that are retried come after those behind them.
+    """
+
+    def __init__(
+        self,
+        client: redis.Redis,
+        stream: str,
+        group: str,
+        handler: Handler,
+        *,
+        name: str | None = None,
+        **settings: Any,
+    ) -> None:
+        """Prepare to work; nothing is sent before `run()`.
+
+        Args:
+            client: a client from `connect()`, or one whose socket time-out is above BLOCK.
+            stream: the stream's key.
+            group: the consumer group, which must exist: see `Group.create`.
+            handler: takes an Entry; returns None, or commands to run with its acknowledgement.
+            name: the consumer's name. It says whose pending entries to recover after a crash.
+                Of two consumers with one name the one that began later goes on, and the other
+                gets ConsumerError. By default one that no other process has, and that is
+                given back at the end if nothing is pending for it.
+            batch: the most entries a read.
+            block_ms: how long a read waits, and so how soon `stop()` is heard, in ms.
+            min_idle_ms: after this time without an answer, in ms, an entry is taken from its
+                consumer. Longer than the slowest handler takes, or work is done twice.
+            max_deliveries: how often an entry is delivered before it is a dead letter. One that
+                was read in a batch and not begun when its consumer died has been delivered once.
+            delete: delete an entry once every group has acknowledged it, by XACKDEL where the
+                server has it.
+            dead_letters: their key; `{stream}:group:dead` by default.
+            patience_s: how long the server may be out of reach, in seconds.
+
+        Raises:
+            ArgumentError: a limit of zero or less, a name that is empty, a handler of the wrong
+                kind, or a client that replies with bytes or would give up before BLOCK ends.
+        """
+        expect_handler(handler)
+        if inspect.iscoroutinefunction(handler):
+            raise ArgumentError("This handler is a coroutine function: give it to AsyncConsumer.")
+        super().__init__(client, stream, group, handler, name, ConsumerSettings(**settings))
+        self._client, self._handler = client, handler
+
+    def run(self, *, drain: bool = False, limit: int | None = None, signals: bool = True) -> Counts:
+        """Work until `stop()`.
+
+        Args:
+            drain: return when there is nothing new and nothing of its own is pending.
+            limit: return after so many entries that were handled or became dead letters.
+            signals: take SIGINT (Ctrl-C) and SIGTERM for `stop()`; a second one ends it at once.
+
+        Raises:
+            GroupError: the stream or the group does not exist, or was deleted meanwhile.
+            ConsumerError: another consumer of this name began.
+            HandlerError: the handler returned something that is no effect.
+            ServerStateError: the server answers, and does not let a consumer work.
+            StreamsError: an entry is no text.
+            redis.ConnectionError: the server was out of reach for too long.
+        """
+        steps = self._loop.run(drain=drain, limit=limit)
+        answer: Any = None
+        with stopping(self.stop, wanted=signals), closing(steps), suppress(StopIteration):
+            while True:
+                answer = self._take(steps.send(answer))
+        return self.counts
+
+    def _take(self, step: Step) -> Any:
+        """Take one step of the shift."""
+        if isinstance(step, Entry):
+            return self._handle(step)
+        try:
+            match step:
+                case Run(script, keys, args):
+                    return self._client.register_script(script)(keys=keys, args=args)
+                case Read(arguments):
+                    return self._client.xreadgroup(**arguments)
+                case Wait(seconds):
+                    time.sleep(seconds)
+        except (redis.RedisError, UnicodeDecodeError) as error:
+            return error
+
+    def _handle(self, entry: Entry) -> Effect | Failed:
+        try:
+            return self._handler(entry)
+        except Exception as error:
+            return Failed(error)
+
+
+class AsyncConsumer(_Base):
+    """The same for asyncio: the handler may be a coroutine function, and `run()` is awaited.
+
+    A handler that takes longer than `min_idle_ms` is cancelled, and counts as failed.
+
+    Stop it with `stop()`. To cancel the task loses nothing, but what the server had just sent
+    stays pending, for this name's next life or for others.
+    """
+
+    def __init__(
+        self,
+        client: redis.asyncio.Redis,
+        stream: str,
+        group: str,
+        handler: AsyncHandler,
+        *,
+        name: str | None = None,
+        **settings: Any,
+    ) -> None:
+        """Prepare to work: see `Consumer`."""
+        super().__init__(client, stream, group, handler, name, ConsumerSettings(**settings))
+        self._client, self._handler = client, handler
+
+    async def run(
+        self, *, drain: bool = False, limit: int | None = None, signals: bool = False
+    ) -> Counts:
+        """Work until `stop()`: see `Consumer.run`."""
+        steps = self._loop.run(drain=drain, limit=limit)
+        answer: Any = None
+        with stopping(self.stop, wanted=signals), closing(steps), suppress(StopIteration):
+            while True:
+                answer = await self._take(steps.send(answer))
+        return self.counts
+
+    async def _take(self, step: Step) -> Any:
+        """Take one step of the shift."""
+        if isinstance(step, Entry):
+            return await self._handle(step)
+        try:
+            match step:
+                case Run(script, keys, args):
+                    return await self._client.register_script(script)(keys=keys, args=args)
+                case Read(arguments):
+                    return await self._client.xreadgroup(**arguments)
+                case Wait(seconds):
+                    await asyncio.sleep(seconds)
+        except (redis.RedisError, UnicodeDecodeError) as error:
+            return error
+
+    async def _handle(self, entry: Entry) -> Effect | Failed:
+        limit: asyncio.Timeout | None = None
+        try:
+            answer = self._handler(entry)
+            if not inspect.isawaitable(answer):
+                return answer
+            async with asyncio.timeout(self._settings.min_idle_ms / 1000) as limit:
+                return await answer
+        except Exception as error:
+            if limit and limit.expired():
+                return Failed(TimeoutError(f"it took longer than {self._settings.min_idle_ms} ms"))
+            return Failed(error)
+
+
+def expect_handler(handler: Any) -> None:
+    """Make sure that a handler can be called with an entry.
+
+    Raises:
+        ArgumentError: it cannot.
+    """
+    try:
+        inspect.signature(handler).bind("entry")
+    except ValueError:  # a built-in function that does not say what it takes
+        return
+    except TypeError:
+        raise ArgumentError(
+            f"The handler must be a function that takes one entry, not {handler!r:.60}."
+        ) from None
+
+
+def expect_client(client: Any, block_ms: int) -> None:
+    """Make sure that a client's replies are texts, and that it waits for them.
+
+    Raises:
+        ArgumentError: they are not, or it does not.
+    """
+    if not client.connection_pool.connection_kwargs.get("decode_responses"):
+        raise ArgumentError(
+            "This client replies with bytes: use `connect()`, or say decode_responses=True."
+        )
+    expect_patience(client, block_ms)

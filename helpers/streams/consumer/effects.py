@@ -1,0 +1,93 @@
+"""Effect and acknowledgement in one step: what a handler asks for happens exactly once.
+
+An entry may be delivered twice: its consumer died after the work and before XACK, or was only
+paused while another one claimed its entries. What is written to Redis can be exact all the
+same. The handler does not write; it returns the commands, its effect. A script on the server
+runs them and acknowledges the entry in one step, and only if the entry is still pending. A
+second delivery finds that it is not, and changes nothing.
+
+What each way of working promises:
+
+* XACK before the work: at most once. A crash in between loses the entry.
+* the work, then XACK: at least once. A crash in between repeats it.
+* MULTI with the work and XACK: exact when consumers die, but a consumer that was paused and
+  comes back repeats work that another one has done meanwhile: MULTI does not ask.
+* the step here: exact, inside this Redis. No script reaches outside of it: a mail is sent, or
+  a row is written elsewhere, at least once. There, use the entry's ID as idempotency key.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+from typing import Any
+
+from ..entry import EntryId
+from ..errors import HandlerError
+
+Value = str | int | float
+Command = tuple[Value, ...]  # such as ("HINCRBY", "totals", "chennai", 1)
+Done = tuple[EntryId, tuple[Command, ...]]  # a handled entry, and its effect, yet to be applied
+
+PORTION = 1000  # entries a step: while a script runs, the server hears nobody else
+MOST_WORDS = 7000  # of one command: Lua can hand on some 8,000 at once
+
+
+def effect_of(answer: Any) -> tuple[Command, ...]:
+    """The commands in what a handler returned: None, one command, or a list of them.
+
+    The first argument of each command is its key, and the only one.
+
+    Raises:
+        HandlerError: it is anything else.
+        ValueError: a command that no server could take, because of the entry's data.
+    """
+    if answer is None:
+        return ()
+    commands = answer if isinstance(answer, list) else [answer]
+    for command in commands:
+        if not _is_command(command):
+            raise HandlerError(
+                f"A handler returned {_shown(answer)}: return None, or commands to be run with "
+                "the acknowledgement, such as ('HINCRBY', 'totals', 'chennai', 1)."
+            )
+        if len(command) > MOST_WORDS:
+            raise ValueError(f"a command of {len(command):,} words is too long: divide it")
+    return tuple(commands)
+
+
+def encode(done: Sequence[Done]) -> tuple[list[Value], list[Value]]:
+    """SETTLE's further keys and arguments for entries and their effects."""
+    keys: dict[Value, None] = {}
+    plain: list[Value] = [f"{ms}-{seq}" for (ms, seq), effect in done if not effect]
+    arguments: list[Value] = [len(plain), *plain]
+    for entry_id, effect in done:
+        if effect:
+            arguments += (str(entry_id), len(effect))
+        for command in effect:
+            keys[command[1]] = None
+            arguments += (len(command), *command)
+    return list(keys), arguments
+
+
+def _is_command(answer: Any) -> bool:
+    """Whether it is one; a text in it that cannot be sent is a UnicodeEncodeError."""
+    if not isinstance(answer, tuple) or len(answer) < 2 or not isinstance(answer[0], str):
+        return False
+    for word in answer:
+        if type(word) is int:
+            continue
+        if isinstance(word, str):
+            if not word.isascii():
+                word.encode()
+        elif not isinstance(word, (int, float)) or isinstance(word, bool):
+            return False
+    return True
+
+
+def _shown(answer: Any) -> str:
+    """What a handler returned, briefly."""
+    if inspect.iscoroutine(answer):
+        answer.close()
+        return "a coroutine, which only AsyncConsumer awaits"
+    return f"{answer!r:.60}"

@@ -1,0 +1,112 @@
+"""Entry IDs and entries: the two values that everything else on a stream is made of."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any, NamedTuple
+
+from .errors import EntryIdError
+
+_LIMIT = 2**64  # Redis keeps both halves of an ID as unsigned 64-bit integers
+_FORM = re.compile(r"([0-9]{1,20})(?:-([0-9]{1,20}))?")  # 64 bits are 20 digits at most
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class EntryId(NamedTuple):
+    """The ID of an entry: milliseconds, then a sequence number within that millisecond.
+
+    IDs compare as pairs of numbers, as Redis compares them. As text they would not:
+    `"9-0" > "10-0"`.
+    """
+
+    ms: int
+    seq: int = 0
+
+    @classmethod
+    def parse(cls, text: str | EntryId) -> EntryId:
+        """Read `"1526919030474-55"`, or `"1526919030474"` for sequence number 0.
+
+        Raises:
+            EntryIdError: the text is not an ID that an entry can have.
+        """
+        if isinstance(text, EntryId):
+            return text
+        match = _FORM.fullmatch(text) if isinstance(text, str) else None
+        if match is None:
+            raise EntryIdError(f"{text!r} is not an entry ID: write it like '1526919030474-0'.")
+        entry_id = cls(int(match[1]), int(match[2] or 0))
+        if max(entry_id) >= _LIMIT:
+            raise EntryIdError(f"{text!r} is not an entry ID: each half must fit in 64 bits.")
+        return entry_id
+
+    @classmethod
+    def at(cls, moment: datetime) -> EntryId:
+        """The first ID of a moment's millisecond: the start of a time range for XRANGE.
+
+        Raises:
+            EntryIdError: the moment has no time zone, so it names no instant.
+        """
+        if moment.tzinfo is None:
+            raise EntryIdError(f"{moment!r} has no time zone: give it one, for example UTC.")
+        since = moment - _EPOCH
+        if since.days < 0:
+            raise EntryIdError(f"{moment} is before 1970: an entry ID cannot be negative.")
+        return cls(since.days * 86_400_000 + since.seconds * 1000 + since.microseconds // 1000)
+
+    @property
+    def time(self) -> datetime:
+        """When the entry was added, in UTC, if its ID was given by the server's clock.
+
+        Raises:
+            EntryIdError: the ID is no moment: it lies beyond the year 9999.
+        """
+        try:
+            return _EPOCH + timedelta(milliseconds=self.ms)
+        except OverflowError as error:
+            raise EntryIdError(f"{self} is no moment: it lies beyond the year 9999.") from error
+
+    def next(self) -> EntryId:
+        """The smallest ID above this one."""
+        if self == LAST:
+            raise EntryIdError(f"{self} is the largest ID there is: nothing comes after it.")
+        return EntryId(self.ms + 1, 0) if self.seq == _LIMIT - 1 else EntryId(self.ms, self.seq + 1)
+
+    def __str__(self) -> str:
+        return f"{self.ms}-{self.seq}"
+
+
+FIRST = EntryId(0, 0)  # before every entry: XREAD from here reads a stream from its start
+LAST = EntryId(_LIMIT - 1, _LIMIT - 1)  # no entry comes after it
+
+
+class Entry(NamedTuple):
+    """One entry of a stream: its ID, and its fields in the order in which they were added."""
+
+    id: EntryId
+    fields: dict[str, str]
+
+    @property
+    def deleted(self) -> bool:
+        """True for a pending entry whose data is gone: Redis replies with its ID alone."""
+        return not self.fields
+
+
+def entries(reply: Any) -> list[Entry]:
+    """The entries in a reply of XRANGE, or in one stream's part of XREAD's reply."""
+    return [Entry(_said(entry_id), dict(fields or {})) for entry_id, fields in reply]
+
+
+def pairs(reply: Any) -> Iterable[tuple[str, Any]]:
+    """Streams and their entries in a reply of XREAD, whatever settings the client has."""
+    if isinstance(reply, Mapping):
+        return [(s, part[0] if part and isinstance(part[0], list) else part)
+                for s, part in reply.items()]  # fmt: skip
+    return [(stream, part) for stream, part in reply or ()]
+
+
+def _said(text: str) -> EntryId:
+    """The ID that a server said: it needs no proof, and there may be thousands."""
+    ms, seq = text.split("-")
+    return EntryId(int(ms), int(seq))

@@ -1,0 +1,187 @@
+"""What goes wrong on a stream: each error is one sentence that says what was wrong and what to do.
+
+    StreamsError
+    ├─ ArgumentError      what was given cannot be used, and nothing was sent
+    │  └─ EntryIdError    an entry ID that Redis would not take, or not there
+    ├─ HandlerError       a handler returned what is no effect
+    ├─ WrongTypeError     the key holds something else
+    ├─ GroupError         the group, or its stream, is not there
+    ├─ PendingError       entries are pending that this would drop
+    ├─ ConsumerError      another consumer of this name began later
+    ├─ CheckpointError    another reader of this name began later
+    ├─ NotConfirmedError  whether a batch was appended is not yet known
+    └─ ServerStateError   the server answers, and cannot do this as it is now
+
+Each has `stream`, `group` and `key`, so far as the error concerns one, else None.
+"""
+
+from __future__ import annotations
+
+import re
+
+import redis
+
+_KEY = re.compile(r"key (?:name )?'(.+?)'(?: |$)")
+_GROUP = re.compile(r"consumer group '(.+?)'(?: |$)")
+
+
+class StreamsError(Exception):
+    """Base of every error that this package raises on purpose.
+
+    Attributes:
+        stream: the stream's key, where the error concerns one stream.
+        group: the consumer group, where it concerns one.
+        key: the key that is in the way, where it is not the stream itself.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        stream: str | None = None,
+        group: str | None = None,
+        key: str | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.stream, self.group, self.key = stream, group, key
+
+    def _render_traceback_(self) -> list[str]:
+        """What IPython prints: the sentence, for a traceback through this package helps nobody."""
+        return [f"{type(self).__name__}: {self}"]
+
+
+class ArgumentError(StreamsError, ValueError):
+    """What was given cannot be used: a limit, a name, an entry, a client. Nothing was sent."""
+
+
+class EntryIdError(ArgumentError):
+    """An entry ID that Redis would not take, or that cannot be where it is put."""
+
+
+class HandlerError(StreamsError):
+    """A handler returned what is no effect."""
+
+
+class WrongTypeError(StreamsError):
+    """The key holds something that is no stream (or, for dead letters, no dead letters)."""
+
+
+class GroupError(StreamsError):
+    """A consumer group, or the stream that it belongs to, is not there or no longer there."""
+
+
+class PendingError(StreamsError):
+    """A group or a consumer has pending entries, and to remove it would drop them for good."""
+
+
+class ConsumerError(StreamsError):
+    """A consumer may not go on: another one of its name began later."""
+
+
+class CheckpointError(StreamsError):
+    """A reader may not move its checkpoint: another one of its name began later."""
+
+
+class NotConfirmedError(StreamsError):
+    """The connection was lost and the fate of the last batch is not yet known.
+
+    Attributes:
+        confirmed: how many entries of this call are on the stream for certain.
+    """
+
+    def __init__(self, message: str, confirmed: int, *, stream: str | None = None) -> None:
+        super().__init__(message, stream=stream)
+        self.confirmed = confirmed
+
+
+class ServerStateError(StreamsError):
+    """The server answers, but as it is now it does not do what was asked; later it may.
+
+    Attributes:
+        code: the state, as the server's reply begins: OOM, READONLY, LOADING, MISCONF, …
+    """
+
+    def __init__(
+        self, message: str, code: str, *, stream: str | None = None, group: str | None = None
+    ) -> None:
+        super().__init__(message, stream=stream, group=group)
+        self.code = code
+
+
+# The first words of error replies that say how the server is, and nothing about the command.
+STATES = frozenset({
+    "BUSY", "CLUSTERDOWN", "LOADING", "MASTERDOWN", "MISCONF", "NOAUTH", "NOPERM",
+    "NOREPLICAS", "OOM", "READONLY", "TRYAGAIN", "UNBLOCKED", "WRONGPASS",
+})  # fmt: skip
+
+
+def explain(error: redis.RedisError, key: str, group: str | None = None) -> StreamsError:
+    """Turn what a server says about a stream's key into one sentence that helps.
+
+    Args:
+        error: what redis-py raised.
+        key: the stream's key, or several joined by commas.
+        group: the consumer group that the command named. Redis 7.0 does not always name it.
+    """
+    said = str(error)
+    if "WRONGTYPE" in said:
+        return WrongTypeError(
+            f"The key {key!r} holds no stream: use another name, or delete it.",
+            stream=key, group=group, key=key,
+        )  # fmt: skip
+    if "equal or smaller" in said:
+        return EntryIdError(
+            f"The stream {key!r} has an entry with this ID or a larger one already: "
+            "IDs only grow. Use a larger one, or '*' for the server's clock.",
+            stream=key,
+        )
+    if "BUSYGROUP" in said:
+        return GroupError(
+            f"The stream {key!r} has a consumer group of this name already.",
+            stream=key, group=group,
+        )  # fmt: skip
+    if "NOGROUP" in said or "UNBLOCKED the stream key" in said:
+        named, named_group = _KEY.search(said), _GROUP.search(said)
+        return no_group(named[1] if named else key, named_group[1] if named_group else group)
+    if "requires the key to exist" in said or "no such key" in said.lower():
+        return no_stream(key, group)
+    refused = f"The server refused a command on {key!r}: {said}"
+    code = state_of(error)
+    if code:
+        return ServerStateError(refused, code, stream=key, group=group)
+    return StreamsError(refused, stream=key, group=group)
+
+
+def state_of(error: redis.RedisError) -> str | None:
+    """The code of an error reply that says how the server is; None for any other error."""
+    # redis-py takes some codes off the message, and keeps them beside it.
+    code = getattr(error, "status_code", None) or str(error).split(" ", 1)[0]
+    return code if code in STATES else None
+
+
+def no_group(stream: str, group: str | None) -> GroupError:
+    """There is no such group; on a stream that does not exist there is none either."""
+    if group is None:
+        return GroupError(
+            f"The consumer group on the stream {stream!r} is gone, deleted by itself or with the "
+            f"stream: create it again, with Group(redis, {stream!r}, …).create().",
+            stream=stream,
+        )
+    return GroupError(
+        f"There is no consumer group {group!r} on the stream {stream!r}: "
+        f"create it, with Group(redis, {stream!r}, {group!r}).create().",
+        stream=stream, group=group,
+    )  # fmt: skip
+
+
+def no_stream(stream: str, group: str | None = None) -> GroupError:
+    """There is no stream, and so no consumer group on it."""
+    if group is None:
+        return GroupError(
+            f"There is no stream {stream!r}: add an entry to it first.", stream=stream
+        )
+    return GroupError(
+        f"There is no stream {stream!r}, and so no consumer group {group!r} on it: add an entry "
+        f"first, or make both with Group(redis, {stream!r}, {group!r}).create(make_stream=True).",
+        stream=stream, group=group,
+    )  # fmt: skip

@@ -1,0 +1,501 @@
+"""Consumer groups: create, look into, move and remove them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+import redis
+import redis.asyncio
+
+from .entry import LAST, EntryId
+from .errors import EntryIdError, PendingError, explain, no_group
+from .scan import Bound, Range, bounds
+
+COUNTED = 1000  # unread entries are counted up to here where the server does not know the lag
+
+DESTROY = """
+-- Destroy a group, unless that would drop pending entries.
+-- KEYS: the stream. ARGV: group, 1 to drop them all the same.
+-- Replies with 1 if the group was destroyed, and how many entries were pending.
+local summary = redis.pcall('XPENDING', KEYS[1], ARGV[1])
+if summary.err then
+  if summary.err:find('^NOGROUP') then return {0, 0} end
+  return summary
+end
+if summary[1] > 0 and ARGV[2] ~= '1' then return {0, summary[1]} end
+return {redis.call('XGROUP', 'DESTROY', KEYS[1], ARGV[1]), summary[1]}
+"""
+
+REMOVE = """
+-- Remove a consumer, unless that would drop pending entries.
+-- KEYS: the stream. ARGV: group, consumer.
+-- Replies with 1 if the consumer was removed, and how many entries are pending.
+for _, found in ipairs(redis.call('XINFO', 'CONSUMERS', KEYS[1], ARGV[1])) do
+  local about = {}
+  for at = 1, #found, 2 do about[found[at]] = found[at + 1] end
+  if about['name'] == ARGV[2] then
+    if about['pending'] > 0 then return {0, about['pending']} end
+    redis.call('XGROUP', 'DELCONSUMER', KEYS[1], ARGV[1], ARGV[2])
+    return {1, 0}
+  end
+end
+return {0, 0}
+"""
+
+
+@dataclass(frozen=True)
+class GroupInfo:
+    """What the server knows of a group.
+
+    Attributes:
+        name: the group's name.
+        consumers: how many consumers it has, also those that are gone without a word.
+        pending: how many entries were delivered and not acknowledged.
+        last_delivered: the group's cursor. `>` delivers what comes after it.
+        entries_read: how many entries were added up to the cursor, if the server knows it.
+            Redis 7.0 says too few once unread entries were removed.
+        lag: how many entries come after the cursor, or None if that cannot be known without
+            counting more than 1,000.
+    """
+
+    name: str
+    consumers: int
+    pending: int
+    last_delivered: EntryId
+    entries_read: int | None
+    lag: int | None
+
+
+@dataclass(frozen=True)
+class ConsumerInfo:
+    """What the server knows of one consumer of a group; times in milliseconds.
+
+    Attributes:
+        name: the consumer's name.
+        pending: how many entries it got and did not acknowledge.
+        idle_ms: since it last read or claimed. XACK does not count. A read that found nothing
+            new counts since Redis 7.2 and on Valkey; Redis 7.0 ignores it.
+        inactive_ms: since it last got an entry. None: it never did, or the server is Redis 7.0
+            and does not say.
+    """
+
+    name: str
+    pending: int
+    idle_ms: int
+    inactive_ms: int | None
+
+
+@dataclass(frozen=True)
+class PendingSummary:
+    """How many entries of a group are pending, and whose they are.
+
+    `first` and `last` are the smallest and the largest of their IDs, None if there are none.
+    """
+
+    count: int
+    first: EntryId | None
+    last: EntryId | None
+    by_consumer: dict[str, int]
+
+
+@dataclass(frozen=True)
+class PendingEntry:
+    """An entry that was delivered and not acknowledged.
+
+    Attributes:
+        id: its ID. The entry itself may have been deleted since.
+        consumer: whose pending entries list it is in.
+        idle_ms: milliseconds since it was last delivered.
+        deliveries: how often it was delivered, by reading, by reading again, or by claiming.
+    """
+
+    id: EntryId
+    consumer: str
+    idle_ms: int
+    deliveries: int
+
+
+class Group:
+    """A consumer group of a stream: how it stands, and what to do with it.
+
+        group = Group(redis, "chennai", "display")
+        group.create("0")
+        group.info().lag
+
+    What its methods raise when the group or its stream does not exist is a GroupError.
+    """
+
+    def __init__(self, client: redis.Redis, stream: str, name: str) -> None:
+        self._client = client
+        self.stream = stream
+        self.name = name
+
+    def create(self, start: str | EntryId = "$", *, make_stream: bool = False) -> bool:
+        """Create the group, by XGROUP CREATE; False if there is one of this name already.
+
+        One that exists is left as it is, wherever it stands.
+
+        Args:
+            start: where the group begins. `$`: it sees what is added from now on. `0`: it sees
+                all that is on the stream. An ID: it sees what comes after that one.
+            make_stream: make an empty stream if there is none (MKSTREAM).
+
+        Raises:
+            GroupError: there is no such stream.
+            EntryIdError: the start is none.
+            WrongTypeError: the key holds no stream.
+        """
+        try:
+            self._client.xgroup_create(self.stream, self.name, place(start), make_stream)
+        except redis.ResponseError as error:
+            return expect_busy(error, self.stream, self.name)
+        return True
+
+    def destroy(self, *, even_if_pending: bool = False) -> bool:
+        """Destroy the group, by XGROUP DESTROY; False if there is none.
+
+        Lost are its cursor, its consumers, and the list of what is pending: a new group of
+        this name starts anew. The entries stay on the stream.
+
+        Raises:
+            PendingError: entries are pending. With `even_if_pending` it is done all the same.
+        """
+        script = self._client.register_script(DESTROY)
+        with explained(self.stream, self.name):
+            reply = script(keys=[self.stream], args=[self.name, int(even_if_pending)])
+        return destroyed(reply, self.stream, self.name, even_if_pending)
+
+    def info(self) -> GroupInfo:
+        """How the group stands, by XINFO STREAM and XINFO GROUPS in one MULTI.
+
+        The lag is right or None: see `lag_of`. Where the server does not know it, unread
+        entries are counted by XRANGE, up to 1,000 of them.
+        """
+        with explained(self.stream, self.name):
+            replies = both(self._client.pipeline(), self.stream).execute()
+            info = group_info(replies, self.stream, self.name)
+            if info.lag is None:
+                after = f"({info.last_delivered}"
+                info = counted(info, self._client.xrange(self.stream, after, count=COUNTED))
+        return info
+
+    def consumers(self) -> list[ConsumerInfo]:
+        """The group's consumers, by XINFO CONSUMERS."""
+        with explained(self.stream, self.name):
+            return consumer_infos(self._client.xinfo_consumers(self.stream, self.name))
+
+    def pending_summary(self) -> PendingSummary:
+        """How many entries are pending, and whose, by XPENDING."""
+        with explained(self.stream, self.name):
+            return summary(self._client.xpending(self.stream, self.name))
+
+    def pending(
+        self,
+        *,
+        consumer: str | None = None,
+        min_idle_ms: int = 0,
+        start: Bound = "-",
+        end: Bound = "+",
+        page: int = 1000,
+    ) -> Iterator[PendingEntry]:
+        """The entries that are pending, in the order of their IDs, by XPENDING with a range.
+
+        Args:
+            consumer: only those of this consumer.
+            min_idle_ms: only those that were last delivered so many milliseconds ago, or more.
+            start, end: the range of IDs, as for `scan`.
+            page: entries a reply.
+        """
+        left: Range | None = bounds(start, end, page)
+        while left:
+            with explained(self.stream, self.name):
+                found = pending_entries(
+                    self._client.xpending_range(
+                        self.stream, self.name, *left, page, consumer, min_idle_ms or None
+                    )
+                )
+            yield from found
+            left = beyond(found, left, page)
+
+    def remove_consumer(self, name: str) -> bool:
+        """Remove a consumer that has nothing pending; False if there is none of this name.
+
+        XGROUP DELCONSUMER would drop its pending entries for good: neither `>` nor XAUTOCLAIM
+        would deliver them again. So a script looks first, in the same step.
+
+        Raises:
+            PendingError: the consumer still has pending entries.
+        """
+        script = self._client.register_script(REMOVE)
+        with explained(self.stream, self.name):
+            reply = script(keys=[self.stream], args=[self.name, name])
+        return removed(reply, self.stream, self.name, name)
+
+    def move(self, to: str | EntryId) -> None:
+        """Set the group's cursor, by XGROUP SETID: `>` goes on after it.
+
+        Backwards, entries are delivered again, also those that were acknowledged; one that is
+        still pending then belongs to the consumer that reads it. Forwards, to `$` for example,
+        what lies between is never delivered. What is pending stays pending.
+
+        Args:
+            to: `$` for the end, `0` for the beginning, or an ID.
+        """
+        with explained(self.stream, self.name):
+            self._client.xgroup_setid(self.stream, self.name, place(to))
+
+    def __repr__(self) -> str:
+        return f"Group(redis, {self.stream!r}, {self.name!r})"
+
+
+class AsyncGroup:
+    """The same for asyncio: `await group.info()`, `async for entry in group.pending()`."""
+
+    def __init__(self, client: redis.asyncio.Redis, stream: str, name: str) -> None:
+        self._client = client
+        self.stream = stream
+        self.name = name
+
+    async def create(self, start: str | EntryId = "$", *, make_stream: bool = False) -> bool:
+        """Create the group; False if there is one of this name already: see `Group.create`."""
+        try:
+            await self._client.xgroup_create(self.stream, self.name, place(start), make_stream)
+        except redis.ResponseError as error:
+            return expect_busy(error, self.stream, self.name)
+        return True
+
+    async def destroy(self, *, even_if_pending: bool = False) -> bool:
+        """Destroy the group; False if there is none: see `Group.destroy`."""
+        script = self._client.register_script(DESTROY)
+        with explained(self.stream, self.name):
+            reply = await script(keys=[self.stream], args=[self.name, int(even_if_pending)])
+        return destroyed(reply, self.stream, self.name, even_if_pending)
+
+    async def info(self) -> GroupInfo:
+        """How the group stands, with a lag that is right or None: see `Group.info`."""
+        with explained(self.stream, self.name):
+            replies = await both(self._client.pipeline(), self.stream).execute()
+            info = group_info(replies, self.stream, self.name)
+            if info.lag is None:
+                after = f"({info.last_delivered}"
+                info = counted(info, await self._client.xrange(self.stream, after, count=COUNTED))
+        return info
+
+    async def consumers(self) -> list[ConsumerInfo]:
+        """The group's consumers, by XINFO CONSUMERS."""
+        with explained(self.stream, self.name):
+            return consumer_infos(await self._client.xinfo_consumers(self.stream, self.name))
+
+    async def pending_summary(self) -> PendingSummary:
+        """How many entries are pending, and whose, by XPENDING."""
+        with explained(self.stream, self.name):
+            return summary(await self._client.xpending(self.stream, self.name))
+
+    async def pending(
+        self,
+        *,
+        consumer: str | None = None,
+        min_idle_ms: int = 0,
+        start: Bound = "-",
+        end: Bound = "+",
+        page: int = 1000,
+    ) -> AsyncIterator[PendingEntry]:
+        """The entries that are pending, in the order of their IDs: see `Group.pending`."""
+        left: Range | None = bounds(start, end, page)
+        while left:
+            with explained(self.stream, self.name):
+                found = pending_entries(
+                    await self._client.xpending_range(
+                        self.stream, self.name, *left, page, consumer, min_idle_ms or None
+                    )
+                )
+            for entry in found:
+                yield entry
+            left = beyond(found, left, page)
+
+    async def remove_consumer(self, name: str) -> bool:
+        """Remove a consumer that has nothing pending: see `Group.remove_consumer`."""
+        script = self._client.register_script(REMOVE)
+        with explained(self.stream, self.name):
+            reply = await script(keys=[self.stream], args=[self.name, name])
+        return removed(reply, self.stream, self.name, name)
+
+    async def move(self, to: str | EntryId) -> None:
+        """Set the group's cursor: see `Group.move`."""
+        with explained(self.stream, self.name):
+            await self._client.xgroup_setid(self.stream, self.name, place(to))
+
+    def __repr__(self) -> str:
+        return f"AsyncGroup(redis, {self.stream!r}, {self.name!r})"
+
+
+@contextmanager
+def explained(stream: str, group: str) -> Iterator[None]:
+    """Say in one sentence what the server refused."""
+    try:
+        yield
+    except redis.ResponseError as error:
+        raise explain(error, stream, group) from error
+
+
+def expect_busy(error: redis.ResponseError, stream: str, group: str) -> bool:
+    """A group that exists already was not created; any other error is one."""
+    if "BUSYGROUP" not in str(error):
+        raise explain(error, stream, group) from error
+    return False
+
+
+def place(start: str | EntryId) -> str:
+    """Where a group's cursor may be put: `$`, `0` or another ID.
+
+    Raises:
+        EntryIdError: it is neither.
+    """
+    if start == "$":
+        return "$"
+    try:
+        return str(EntryId.parse(start))
+    except EntryIdError as error:
+        raise EntryIdError(f"{start!r} is no place for a group: give '$', '0' or an ID.") from error
+
+
+def both(pipeline: Any, stream: str) -> Any:
+    """A pipeline, in a MULTI, that asks for the stream and its groups as they are at one moment."""
+    pipeline.xinfo_stream(stream)
+    pipeline.xinfo_groups(stream)
+    return pipeline
+
+
+def group_info(replies: list[Any], stream: str, name: str) -> GroupInfo:
+    """One group, from the replies of XINFO STREAM and XINFO GROUPS.
+
+    Raises:
+        GroupError: the stream has no group of this name.
+    """
+    stream_info, groups = replies
+    for found in groups:
+        if found["name"] == name:
+            return GroupInfo(
+                name=name,
+                consumers=found["consumers"],
+                pending=found["pending"],
+                last_delivered=EntryId.parse(found["last-delivered-id"]),
+                entries_read=found["entries-read"],
+                lag=lag_of(stream_info, found),
+            )
+    raise no_group(stream, name)
+
+
+def lag_of(stream_info: Mapping[str, Any], group: Mapping[str, Any]) -> int | None:
+    """How many entries a group has yet to read, or None if these replies cannot tell.
+
+    At both ends of the stream the cursor alone tells. In between, XINFO GROUPS subtracts the
+    group's count of reads from the stream's count of XADDs. That is right only if no entry was
+    ever removed: one that was trimmed or deleted before the group came to it was added, but is
+    never read. After an XDEL ahead of the cursor servers say null. Otherwise Redis 8.2 gives
+    the right lag. Valkey 9.1 gives too much until the group has read past what was trimmed,
+    and Redis 7.0 also after that. Replies that are right look the same, so none is trusted.
+
+    A count that somebody made up, with ENTRIESREAD or XSETID, cannot be seen through.
+    """
+    length = stream_info["length"]
+    if not length:
+        return 0
+    cursor = EntryId.parse(group["last-delivered-id"])
+    first = EntryId.parse(stream_info["first-entry"][0])
+    if cursor >= EntryId.parse(stream_info["last-entry"][0]):
+        return 0
+    if cursor <= first:
+        return length - (cursor == first)
+    return group["lag"] if stream_info["entries-added"] == length else None
+
+
+def counted(info: GroupInfo, unread: Any) -> GroupInfo:
+    """The same with the number of unread entries, if a reply of XRANGE holds them all."""
+    return replace(info, lag=len(unread)) if len(unread) < COUNTED else info
+
+
+def consumer_infos(reply: Iterable[Mapping[str, Any]]) -> list[ConsumerInfo]:
+    """The consumers in a reply of XINFO CONSUMERS, where -1 stands for never."""
+    return [
+        ConsumerInfo(
+            name=found["name"],
+            pending=found["pending"],
+            idle_ms=found["idle"],
+            inactive_ms=found["inactive"] if found.get("inactive", -1) >= 0 else None,
+        )
+        for found in reply
+    ]
+
+
+def summary(reply: Mapping[str, Any]) -> PendingSummary:
+    """What XPENDING replies without a range."""
+    return PendingSummary(
+        count=reply["pending"],
+        first=EntryId.parse(reply["min"]) if reply["min"] else None,
+        last=EntryId.parse(reply["max"]) if reply["max"] else None,
+        by_consumer={found["name"]: found["pending"] for found in reply["consumers"]},
+    )
+
+
+def pending_entries(reply: Iterable[Mapping[str, Any]]) -> list[PendingEntry]:
+    """What XPENDING replies for a range."""
+    return [
+        PendingEntry(
+            id=EntryId.parse(found["message_id"]),
+            consumer=found["consumer"],
+            idle_ms=found["time_since_delivered"],
+            deliveries=found["times_delivered"],
+        )
+        for found in reply
+    ]
+
+
+def beyond(found: list[PendingEntry], left: Range, page: int) -> Range | None:
+    """What is left of a range after a page of it; None if that was all."""
+    if len(found) < page or found[-1].id == LAST:  # Redis refuses `(` with the largest ID
+        return None
+    return f"({found[-1].id}", left[1]
+
+
+def destroyed(reply: list[int], stream: str, group: str, even_if_pending: bool) -> bool:
+    """What DESTROY did.
+
+    Raises:
+        PendingError: nothing, because entries are pending.
+    """
+    done, pending = reply
+    if pending and not even_if_pending:
+        raise PendingError(
+            f"The group {group!r} still has {entries_pending(pending)}, and XGROUP DESTROY would "
+            "drop the list of them: handle and acknowledge them first, or say "
+            "destroy(even_if_pending=True).",
+            stream=stream,
+            group=group,
+        )
+    return bool(done)
+
+
+def removed(reply: list[int], stream: str, group: str, consumer: str) -> bool:
+    """What REMOVE did.
+
+    Raises:
+        PendingError: nothing, because entries are pending.
+    """
+    done, pending = reply
+    if pending:
+        raise PendingError(
+            f"{consumer!r} still has {entries_pending(pending)}, which XGROUP DELCONSUMER would "
+            "drop: claim them for another consumer first, or acknowledge them.",
+            stream=stream,
+            group=group,
+        )
+    return bool(done)
+
+
+def entries_pending(count: int) -> str:
+    """`1 pending entry`, `2 pending entries`."""
+    return f"{count} pending {'entry' if count == 1 else 'entries'}"

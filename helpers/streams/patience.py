@@ -1,0 +1,72 @@
+"""How long to wait: for a reply, before a lost connection is tried again, and when to give up."""
+
+from __future__ import annotations
+
+import random
+import time
+from typing import Any
+
+import redis
+
+from .errors import ArgumentError
+
+LIMIT_S = 10.0
+SHORTEST_S = 0.01
+LONGEST_S = 0.5
+MARGIN_MS = 200  # a server that idles looks at its clock ten times a second, so BLOCK may end late
+
+
+class Patience:
+    """Back-off with jitter for one connection: waits grow from 10 ms to half a second."""
+
+    def __init__(self, limit_s: float = LIMIT_S) -> None:
+        self._limit_s = limit_s
+        self.renew()
+
+    def renew(self) -> None:
+        """The server answered: the next failure is a first one again."""
+        self._failures = 0
+        self._since = 0.0
+
+    @property
+    def lasts_s(self) -> float:
+        """For how many seconds the server has been out of reach."""
+        return time.monotonic() - self._since if self._failures else 0.0
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether the server has been out of reach for longer than the limit."""
+        return self._failures > 0 and self.lasts_s > self._limit_s
+
+    def failed(self) -> float:
+        """Note a failure, and say how many seconds to wait before the next attempt."""
+        self._failures += 1
+        if self._failures == 1:
+            self._since = time.monotonic()
+        longest = min(LONGEST_S, SHORTEST_S * 2 ** min(self._failures, 10))
+        return longest * random.uniform(0.5, 1.0)  # so that clients do not return in step
+
+
+def out_of_reach(error: redis.RedisError) -> bool:
+    """Whether an error means that no answer came, so that the command's fate is unknown.
+
+    BUSY is no answer either: the script that keeps the server busy may be an earlier copy
+    of the command.
+    """
+    lost = isinstance(error, redis.ConnectionError | redis.TimeoutError)
+    busy = str(error).startswith("BUSY ")
+    return busy or (lost and not isinstance(error, redis.AuthenticationError))
+
+
+def expect_patience(client: Any, block_ms: int) -> None:
+    """Make sure that a client waits for a reply for as long as BLOCK lasts.
+
+    Raises:
+        ArgumentError: its socket time-out is too short, as redis-py's default of 5 s may be.
+    """
+    timeout_s = client.connection_pool.connection_kwargs.get("socket_timeout", 5)
+    if timeout_s is not None and block_ms + MARGIN_MS > timeout_s * 1000:
+        raise ArgumentError(
+            f"BLOCK {block_ms} ms may end after this client stops waiting for a reply "
+            f"({timeout_s:g} s): use `connect()`, or raise its socket_timeout."
+        )

@@ -1,0 +1,369 @@
+"""Readers: follow streams with blocking XREAD, and remember in Redis how far they came."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
+from typing import Any, Self
+
+import redis
+import redis.asyncio
+
+from .checkpoint import MOVE, OPEN, Checkpoint
+from .entry import FIRST, Entry, EntryId, entries, pairs
+from .errors import ArgumentError, explain
+from .patience import Patience, expect_patience, out_of_reach
+
+BLOCK_MS = 1000  # how long one XREAD waits, and so how soon stop() is heard
+COUNT = 100  # entries of each stream a reply, and so how many may be read again after a crash
+
+
+class Reader:
+    """Follows one or more streams. Use it in a `with` block.
+
+        with Reader(redis, "chennai", name="display") as reader:
+            for stream, entry in reader:
+                show(entry)
+
+    Promise, at least once: an entry counts as handled when the loop asks for the one after
+    it, and the checkpoint never passes an entry that was not handled. After a crash the
+    entries since the last checkpoint, at most one reply, come again. So they do after
+    `break`, or an error in the loop, with the entry in hand first.
+
+    It reads what is on the streams. Entries that were trimmed before it came to them are gone.
+    """
+
+    def __init__(
+        self,
+        client: redis.Redis,
+        streams: str | Iterable[str] | Mapping[str, str],
+        *,
+        start: str | EntryId = "$",
+        name: str | None = None,
+    ) -> None:
+        """Prepare to read; nothing is sent before `open()` or the `with` block.
+
+        Args:
+            client: a client from `connect()`, or one whose socket time-out is above BLOCK.
+            streams: key names, or a mapping from each to the ID to start after.
+            start: the ID to start after where the mapping names none: `0` for all there is,
+                `$` for only what is added from now on.
+            name: the checkpoint's name. With one, a stored position wins over `start`.
+        """
+        self._client = client
+        self._place = Place(client, streams, start, name)
+
+    @property
+    def positions(self) -> dict[str, EntryId]:
+        """The last ID read of each stream, or the one to start after."""
+        return dict(self._place.at)
+
+    def open(self) -> None:
+        """Take the stored positions, and turn each `$` into the ID that it means now.
+
+        `$` is looked up once, by XINFO STREAM: sent again with every XREAD it would skip
+        what was added between two calls. And what it meant is stored at once, so that a
+        reader that crashes before its first checkpoint has a place to go on from.
+        """
+        place = self._place
+        if place.checkpoint:
+            script = self._client.register_script(OPEN)
+            place.resume(self._patiently(lambda key: script(keys=[key]), place.checkpoint.key))
+        for stream in place.unresolved():
+            place.resolve(stream, self._patiently(self._last_id, stream))
+        self.commit()
+
+    def read(self, *, block_ms: int = BLOCK_MS, count: int = COUNT) -> list[tuple[str, Entry]]:
+        """Wait for entries, by XREAD BLOCK; [] if none came in time.
+
+        What it returned counts as handled once `read()` or `commit()` is called again.
+
+        After a lost connection it waits a little and returns [], so that the caller asks
+        again: a read can be repeated. After 10 s of that it gives up.
+
+        Args:
+            block_ms: the longest wait, in milliseconds, above 0.
+            count: the most entries of each stream.
+
+        Raises:
+            ArgumentError: the client would give up before BLOCK ends.
+            WrongTypeError: a key is no stream.
+            redis.ConnectionError: the server could not be reached for 10 s.
+        """
+        found = self._fetch(block_ms, count)
+        self._place.take(found)
+        return found
+
+    def _fetch(self, block_ms: int = BLOCK_MS, count: int = COUNT) -> list[tuple[str, Entry]]:
+        self._place.check(block_ms, count)
+        self._place.settle()
+        try:
+            reply = self._client.xread(self._place.arguments(), count=count, block=block_ms)
+        except redis.RedisError as error:
+            time.sleep(self._place.fail(error))
+            return []
+        return self._place.found(reply)
+
+    def __iter__(self) -> Iterator[tuple[str, Entry]]:
+        """Every entry as it comes, until `stop()`; the checkpoint moves after each reply."""
+        while not self._place.stopped:
+            for stream, entry in self._fetch():
+                yield stream, entry
+                self._place.handled(stream, entry)
+                if self._place.stopped:
+                    break
+            self.commit()
+
+    def stop(self) -> None:
+        """End the loop after the entry in hand, or when the current BLOCK is over."""
+        self._place.stopped = True
+
+    def commit(self) -> None:
+        """Move the checkpoint to the last entry of each stream that was handled.
+
+        Raises:
+            CheckpointError: another reader of this name took over.
+        """
+        self._place.settle()
+        self._store()
+
+    def _store(self) -> None:
+        move = self._place.pending_move()
+        if move:
+            script = self._client.register_script(MOVE)
+            key = move["keys"][0]
+            self._place.committed(self._patiently(lambda _: script(**move), key))
+
+    def _patiently(self, ask: Callable[[str], Any], key: str) -> Any:
+        """Ask about a key what can be asked twice, until the answer comes."""
+        while True:
+            try:
+                return self._place.heard(ask(key))
+            except redis.RedisError as error:
+                time.sleep(self._place.fail(error, key))
+
+    def _last_id(self, stream: str) -> str | None:
+        try:
+            return self._client.xinfo_stream(stream)["last-generated-id"]
+        except redis.ResponseError as error:
+            expect_missing(error, stream)
+            return None
+
+    def __enter__(self) -> Self:
+        self.open()
+        return self
+
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        if error is None:
+            self._place.settle()
+        self._store()
+
+
+class AsyncReader:
+    """The same for asyncio: `async with AsyncReader(…)`, `async for stream, entry in reader`."""
+
+    def __init__(
+        self,
+        client: redis.asyncio.Redis,
+        streams: str | Iterable[str] | Mapping[str, str],
+        *,
+        start: str | EntryId = "$",
+        name: str | None = None,
+    ) -> None:
+        """Prepare to read: see `Reader`."""
+        self._client = client
+        self._place = Place(client, streams, start, name)
+
+    @property
+    def positions(self) -> dict[str, EntryId]:
+        """The last ID read of each stream, or the one to start after."""
+        return dict(self._place.at)
+
+    async def open(self) -> None:
+        """Take the stored positions, and turn each `$` into the ID that it means now."""
+        place = self._place
+        if place.checkpoint:
+            script = self._client.register_script(OPEN)
+            key = place.checkpoint.key
+            place.resume(await self._patiently(lambda key: script(keys=[key]), key))
+        for stream in place.unresolved():
+            place.resolve(stream, await self._patiently(self._last_id, stream))
+        await self.commit()
+
+    async def read(
+        self, *, block_ms: int = BLOCK_MS, count: int = COUNT
+    ) -> list[tuple[str, Entry]]:
+        """Wait for entries, by XREAD BLOCK; [] if none came in time: see `Reader.read`."""
+        found = await self._fetch(block_ms, count)
+        self._place.take(found)
+        return found
+
+    async def _fetch(self, block_ms: int = BLOCK_MS, count: int = COUNT) -> list[tuple[str, Entry]]:
+        self._place.check(block_ms, count)
+        self._place.settle()
+        try:
+            reply = await self._client.xread(self._place.arguments(), count=count, block=block_ms)
+        except redis.RedisError as error:
+            await asyncio.sleep(self._place.fail(error))
+            return []
+        return self._place.found(reply)
+
+    async def __aiter__(self) -> AsyncIterator[tuple[str, Entry]]:
+        """Every entry as it comes, until `stop()`; the checkpoint moves after each reply."""
+        while not self._place.stopped:
+            for stream, entry in await self._fetch():
+                yield stream, entry
+                self._place.handled(stream, entry)
+                if self._place.stopped:
+                    break
+            await self.commit()
+
+    def stop(self) -> None:
+        """End the loop after the entry in hand, or when the current BLOCK is over."""
+        self._place.stopped = True
+
+    async def commit(self) -> None:
+        """Move the checkpoint to the last entry of each stream that was handled."""
+        self._place.settle()
+        await self._store()
+
+    async def _store(self) -> None:
+        move = self._place.pending_move()
+        if move:
+            script = self._client.register_script(MOVE)
+            key = move["keys"][0]
+            self._place.committed(await self._patiently(lambda _: script(**move), key))
+
+    async def _patiently(self, ask: Callable[[str], Awaitable[Any]], key: str) -> Any:
+        while True:
+            try:
+                return self._place.heard(await ask(key))
+            except redis.RedisError as error:
+                await asyncio.sleep(self._place.fail(error, key))
+
+    async def _last_id(self, stream: str) -> str | None:
+        try:
+            return (await self._client.xinfo_stream(stream))["last-generated-id"]
+        except redis.ResponseError as error:
+            expect_missing(error, stream)
+            return None
+
+    async def __aenter__(self) -> Self:
+        await self.open()
+        return self
+
+    async def __aexit__(self, kind: object, error: object, trace: object) -> None:
+        if error is None:
+            self._place.settle()
+        await self._store()
+
+
+class Place:
+    """Where a reader stands in its streams. It decides, and neither sends nor waits."""
+
+    def __init__(
+        self,
+        client: Any,
+        streams: str | Iterable[str] | Mapping[str, str],
+        start: str | EntryId,
+        name: str | None,
+    ) -> None:
+        if isinstance(streams, str):
+            streams = [streams]
+        if not isinstance(streams, Mapping):
+            streams = {stream: str(start) for stream in streams}
+        if not streams:
+            raise ArgumentError("A reader needs the name of at least one stream.")
+        self._starts = {s: i if i == "$" else str(EntryId.parse(i)) for s, i in streams.items()}
+        self._client = client
+        self.checkpoint = Checkpoint(name) if name else None
+        self.names = ", ".join(self._starts)
+        self.at: dict[str, EntryId] = {}  # to read on from
+        self._done: dict[str, EntryId] = {}  # to store
+        self._stored: dict[str, EntryId] = {}
+        self.stopped = False
+        self._patience = Patience()
+
+    def resume(self, reply: list[str]) -> None:
+        """Take over the positions of the checkpoint, for the streams of this reader."""
+        assert self.checkpoint
+        stored = self.checkpoint.opened(reply)
+        self._stored = {s: stored[s] for s in self._starts if s in stored}
+        self.at.update(self._stored)
+
+    def unresolved(self) -> list[str]:
+        """The streams that start at `$`; the others get their position here."""
+        waiting = [stream for stream in self._starts if stream not in self.at]
+        for stream in waiting:
+            if self._starts[stream] != "$":
+                self.at[stream] = EntryId.parse(self._starts[stream])
+        return [stream for stream in waiting if stream not in self.at]
+
+    def resolve(self, stream: str, last: str | None) -> None:
+        """Start after the last ID of a stream, or at its beginning if it does not exist yet."""
+        self.at[stream] = EntryId.parse(last) if last else FIRST
+
+    def check(self, block_ms: int, count: int) -> None:
+        """Refuse what would never return, or would return in the middle of BLOCK."""
+        if not self.at:
+            raise ArgumentError("Open the reader first: `with Reader(…) as reader:`.")
+        if block_ms <= 0 or count <= 0:
+            raise ArgumentError("BLOCK and COUNT must be above 0: BLOCK 0 could not be stopped.")
+        expect_patience(self._client, block_ms)
+
+    def arguments(self) -> dict[Any, Any]:
+        """The streams of the next XREAD, and the ID to read each from."""
+        return {stream: str(last) for stream, last in self.at.items()}
+
+    def found(self, reply: Any) -> list[tuple[str, Entry]]:
+        """The entries in XREAD's reply, oldest first."""
+        parts = [(stream, entries(part)) for stream, part in pairs(self.heard(reply))]
+        found = [(stream, entry) for stream, part in parts for entry in part]
+        return sorted(found, key=lambda pair: pair[1].id)
+
+    def take(self, found: list[tuple[str, Entry]]) -> None:
+        """Read on after these entries, which the caller has now in hand."""
+        for stream, entry in found:
+            self.at[stream] = entry.id
+
+    def settle(self) -> None:
+        """The caller comes back, so all that it had in hand is handled."""
+        self._done.update(self.at)
+
+    def handled(self, stream: str, entry: Entry) -> None:
+        """This one entry is handled: read on after it, and store it with the next move."""
+        self.at[stream] = self._done[stream] = entry.id
+
+    def heard(self, reply: Any) -> Any:
+        """The server answered, so a failure after this is a first one again."""
+        self._patience.renew()
+        return reply
+
+    def fail(self, error: redis.RedisError, key: str | None = None) -> float:
+        """Seconds to wait after a lost connection; raises what is not worth another try."""
+        if not out_of_reach(error):
+            raise explain(error, key or self.names) from error
+        wait_s = self._patience.failed()
+        if self._patience.exhausted:
+            self._patience.renew()
+            raise error
+        return wait_s
+
+    def pending_move(self) -> dict[str, Any] | None:
+        """The script call that stores the positions, if they moved since the last one."""
+        if not self.checkpoint or self._done == self._stored:
+            return None
+        return self.checkpoint.move(self._done)
+
+    def committed(self, reply: int) -> None:
+        """The positions are stored, unless another reader took over."""
+        assert self.checkpoint
+        self.checkpoint.moved(reply)
+        self._stored = dict(self._done)
+
+
+def expect_missing(error: redis.ResponseError, stream: str) -> None:
+    """A stream that does not exist yet has no last ID; any other error is one."""
+    if "no such key" not in str(error).lower():
+        raise explain(error, stream) from error
