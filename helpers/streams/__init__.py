@@ -14,6 +14,8 @@ Where the synchronous and the asyncio class do the same, one object decides for 
 sends (Outbox, Place, DeliveryLoop), and each class is a thin loop around it.
 """
 
+import logging
+
 from .bulk import BulkProducer
 from .consumer import AsyncConsumer, Consumer, DeadLetters
 from .entry import Entry, EntryId
@@ -40,3 +42,6 @@ __all__ = [
     "scan",
     "scan_async",
 ]
+
+# What went wrong and was survived is said to the standard library's logging, and nowhere else.
+logging.getLogger(__name__).addHandler(logging.NullHandler())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import time
+from collections.abc import Callable
 from typing import Any
 
 import redis
@@ -19,8 +20,11 @@ MARGIN_MS = 200  # a server that idles looks at its clock ten times a second, so
 class Patience:
     """Back-off with jitter for one connection: waits grow from 10 ms to half a second."""
 
-    def __init__(self, limit_s: float = LIMIT_S) -> None:
+    def __init__(
+        self, limit_s: float = LIMIT_S, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._limit_s = limit_s
+        self._clock = clock
         self.renew()
 
     def renew(self) -> None:
@@ -31,7 +35,7 @@ class Patience:
     @property
     def lasts_s(self) -> float:
         """For how many seconds the server has been out of reach."""
-        return time.monotonic() - self._since if self._failures else 0.0
+        return self._clock() - self._since if self._failures else 0.0
 
     @property
     def exhausted(self) -> bool:
@@ -42,7 +46,7 @@ class Patience:
         """Note a failure, and say how many seconds to wait before the next attempt."""
         self._failures += 1
         if self._failures == 1:
-            self._since = time.monotonic()
+            self._since = self._clock()
         longest = min(LONGEST_S, SHORTEST_S * 2 ** min(self._failures, 10))
         return longest * random.uniform(0.5, 1.0)  # so that clients do not return in step
 

@@ -1,17 +1,14 @@
-"""What a consumer does next: `DeliveryLoop` decides step by step, and neither sends nor waits.
-
-`Consumer` and `AsyncConsumer` take the steps that it yields, and send back what came of each;
-an error of Redis is an answer too.
-"""
+"""What a consumer does next: `DeliveryLoop` decides step by step, and neither sends nor waits."""
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 import secrets
 import socket
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass, fields
 from typing import Any, NamedTuple
 
@@ -43,6 +40,8 @@ STOP_S = 1.0  # the same, once it was asked to stop
 FIRST_RETRY_S = 0.1
 MOST_RETRIES = 1000  # while so many failed entries wait to be retried, nothing new is read
 PAGE = 100
+
+log = logging.getLogger(__name__)
 
 
 class Run(NamedTuple):
@@ -150,10 +149,33 @@ def live_name() -> str:
 
 
 class DeliveryLoop:
-    """One consumer's work. It decides, and neither sends nor waits."""
+    """One consumer's work, as a generator of steps. Whoever drives it takes them:
+
+        steps, answer = loop.run(drain=False, limit=None), None
+        while True:
+            step = steps.send(answer)  # StopIteration: the run is over
+            answer = …                 # take the step
+
+    and sends back as the answer to
+
+        Run    the script's reply
+        Read   XREADGROUP's reply
+        Wait   None, so many seconds later
+        Entry  what the handler returned, or Failed with what it raised
+
+    To Run and Read an error of redis-py is an answer too. ConnectionError says that the fate of
+    the step is unknown: it was not executed, or it was, or it still will be, at any later time.
+    The loop may be abandoned after any step, as `kill -9` does. `Consumer` and `AsyncConsumer`
+    are two drivers; the tests have a third one, which plays these faults.
+    """
 
     def __init__(
-        self, stream: str, group: str, name: str | None, settings: ConsumerSettings
+        self,
+        stream: str,
+        group: str,
+        name: str | None,
+        settings: ConsumerSettings,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._passing = name is None  # nobody will come back under this name
         name = live_name() if name is None else name
@@ -169,6 +191,7 @@ class DeliveryLoop:
         self.counts = Counts()
         self.stopped = False
         self._settings = settings
+        self._clock = clock
         self._after = "keep"  # or XACKDEL, or XDEL: what becomes of an entry once it is handled
         self._keys = [stream, sibling_key(stream, f"{group}:names"), dead,
                       sibling_key(stream, f"{group}:failures")]  # fmt: skip
@@ -196,14 +219,14 @@ class DeliveryLoop:
         self._settled_at = 0.0
         self._recheck = True  # whether our own pending entries have to be looked through
         self._sweep_at = 0.0
-        self._patience = Patience(self._settings.patience_s)
+        self._patience = Patience(self._settings.patience_s, self._clock)
 
     def steps(self, *, drain: bool) -> Steps:
         """The work: own history, then what others left behind, then what is new."""
         while not self._over:
-            if self._recheck or time.monotonic() >= self._sweep_at:
+            if self._recheck or self._clock() >= self._sweep_at:
                 yield from self._own_history()  # also what somebody else claimed for us
-            if time.monotonic() >= self._sweep_at:
+            if self._clock() >= self._sweep_at:
                 yield from self._idle_entries_of_others()
             yield from self._due_retries()
             found = yield from self._new_entries(wait=not drain)
@@ -215,7 +238,7 @@ class DeliveryLoop:
         return self.stopped or (self._limit is not None and self._finished >= self._limit)
 
     def _join(self) -> Steps:
-        said, deleting = yield from self._ask(self._run(JOIN, self._token))
+        said, deleting, before = yield from self._ask(self._run(JOIN, self._token))
         if said == "dead letters":
             raise WrongTypeError(
                 f"{self.stream!r} holds dead letters, which are not consumed but replayed: see "
@@ -231,6 +254,8 @@ class DeliveryLoop:
                 key=self._keys[2],
             )
         self._after = deleting if self._settings.delete else "keep"
+        how = "took over the name of an earlier life in" if before else "joined"
+        log.info("%s %s the group %s on %s", self.name, how, self.group, self.stream)
 
     def _leave(self) -> Steps:
         if self._passing:
@@ -260,15 +285,17 @@ class DeliveryLoop:
             ours, cursor, ids, deleted = yield from self._ask(sweep)
             self._expect(ours)
             self.counts.gone += deleted
+            if ids:
+                log.info("%s claims what others left idle: %s", self.name, ", ".join(ids))
             for entry_id in map(EntryId.parse, ids):
                 self.counts.claimed += entry_id not in self._retries
                 yield from self._deliver_again(entry_id)
             if cursor == "0-0":
                 break
-        self._sweep_at = time.monotonic() + min(SWEEP_S, idle_ms / 2000)
+        self._sweep_at = self._clock() + min(SWEEP_S, idle_ms / 2000)
 
     def _due_retries(self) -> Steps:
-        now = time.monotonic()
+        now = self._clock()
         for entry_id in [one for one, due in self._retries.items() if due <= now]:
             yield from self._deliver_again(entry_id)
 
@@ -283,12 +310,12 @@ class DeliveryLoop:
         if not (found or self._recheck or (wait and room > 0)) and self._retries:
             yield Wait(pause_ms / 1000)
         self.counts.new += len(found)
-        self._settled_at = time.monotonic()
+        self._settled_at = self._clock()
         stale_at = self._settled_at + self._settings.min_idle_ms / 2000
         for place, entry in enumerate(found):
             if self.stopped:
                 break  # the rest stays pending, for our successor or for others
-            now = time.monotonic()
+            now = self._clock()
             if now > stale_at:
                 # Others may soon claim what waits here. Ask for each again, which renews it.
                 self._retries |= dict.fromkeys((one.id for one in found[place:]), 0.0)
@@ -319,6 +346,8 @@ class DeliveryLoop:
             )
         what, *more = reply
         if what != "entry":
+            if what == "dead":
+                log.error("%s puts %s aside: no answer ever came of it", self.name, entry_id)
             self._count(what)
             return
         self.counts.again += 1
@@ -330,12 +359,12 @@ class DeliveryLoop:
     def _record_outcome(self, entry_id: EntryId, answer: Any) -> Steps:
         """Note that an entry is handled, or that it failed."""
         if isinstance(answer, Failed):
-            yield from self._fail(entry_id, str(answer))
+            yield from self._fail(entry_id, str(answer), answer.error)
             return
         try:
             self._done.append((entry_id, effect_of(answer)))
         except ValueError as error:
-            yield from self._fail(entry_id, str(Failed(error)))
+            yield from self._fail(entry_id, str(Failed(error)), error)
         except HandlerError:
             yield from self._settle()  # the entries before this one have done nothing wrong
             raise
@@ -352,23 +381,28 @@ class DeliveryLoop:
             self._finished += len(done) - len(refused)
             for entry_id, said, buried in refused:
                 if buried:
+                    log.error("%s puts %s aside, half done: %s", self.name, entry_id, said)
                     self.counts.failed += 1
                     self._count("dead")
                 else:
                     why = f"The effect was refused: {said}"
                     yield from self._fail(EntryId.parse(entry_id), why)
             self._expect(ours)
-        self._settled_at = time.monotonic()
+        self._settled_at = self._clock()
 
-    def _fail(self, entry_id: EntryId, why: str) -> Steps:
+    def _fail(self, entry_id: EntryId, why: str, error: Exception | None = None) -> Steps:
         self.counts.failed += 1
         fail = self._run(FAIL, str(entry_id), self._settings.max_deliveries, why)
         what, *deliveries = yield from self._ask(fail)
         if what == "again":
             delay_s = FIRST_RETRY_S * 2.0 ** min(deliveries[0] - 1, 20)
             delay_s = min(delay_s, self._settings.min_idle_ms / 2000)
-            self._retries[entry_id] = time.monotonic() + delay_s
+            self._retries[entry_id] = self._clock() + delay_s
+            fate = f"which it tries again in {delay_s:.1f} s"
+            log.warning("%s failed on %s, %s: %s", self.name, entry_id, fate, why, exc_info=error)
         else:
+            fate = f"which is {what} now"
+            log.error("%s failed on %s, %s: %s", self.name, entry_id, fate, why, exc_info=error)
             self._count(what)
 
     def _count(self, what: str) -> None:
@@ -388,15 +422,22 @@ class DeliveryLoop:
             if not (self.stopped and out_of_reach(reply)):
                 yield from self._failure(reply)
             return []
-        self._patience.renew()
+        self._answered()
         return [entry for _, part in pairs(reply) for entry in entries(part)]
 
     def _ask(self, run: Run) -> Steps:
         """Run a script that can be run twice, until the answer comes."""
         while isinstance(reply := (yield run), redis.RedisError):
             yield from self._failure(reply)
-        self._patience.renew()
+        self._answered()
         return reply
+
+    def _answered(self) -> None:
+        if self._patience.lasts_s:
+            log.info(
+                "%s: the server answers again, after %.1f s", self.name, self._patience.lasts_s
+            )
+        self._patience.renew()
 
     def _failure(self, error: redis.RedisError) -> Steps:
         """Wait after a lost connection; raise what is not worth another try."""
@@ -404,6 +445,8 @@ class DeliveryLoop:
             raise explain(error, self.stream, self.group) from error
         self._recheck = True
         self.counts.reconnects += 1
+        if not self._patience.lasts_s:
+            log.warning("%s: no answer (%s); tries again", self.name, error)
         wait_s = self._patience.failed()
         if self._patience.exhausted or (self.stopped and self._patience.lasts_s > STOP_S):
             raise error  # what we hold stays pending
@@ -422,7 +465,7 @@ class DeliveryLoop:
         """How long to wait for something new: BLOCK, or until the next retry is due."""
         if not self._retries:
             return self._settings.block_ms
-        due_ms = 1000 * (min(self._retries.values()) - time.monotonic())
+        due_ms = 1000 * (min(self._retries.values()) - self._clock())
         return min(self._settings.block_ms, max(1, math.ceil(due_ms)))
 
     def _expect(self, ours: int) -> None:

@@ -9,16 +9,18 @@ from __future__ import annotations
 JOIN = """
 -- Take a name in the group. Who had it before notices, and leaves.
 -- ARGV: group, consumer, its token.
--- Replies with OK or what is in the way, and with how this server deletes what is handled.
+-- Replies with OK or what is in the way, how this server deletes what is handled, and 1 if
+-- an earlier life had the name.
 redis.call('XPENDING', KEYS[1], ARGV[1])  -- is an error where there is no such group
 local first = redis.call('XRANGE', KEYS[1], '-', '+', 'COUNT', 1)[1]
-if first and first[2][1] == 'dead:id' then return {'dead letters', ''} end
+if first and first[2][1] == 'dead:id' then return {'dead letters', '', 0} end
 local kind = redis.call('TYPE', KEYS[3]).ok
-if kind ~= 'none' and kind ~= 'stream' then return {kind, ''} end
+if kind ~= 'none' and kind ~= 'stream' then return {kind, '', 0} end
 redis.call('XGROUP', 'CREATECONSUMER', KEYS[1], ARGV[1], ARGV[2])
+local before = redis.call('HEXISTS', KEYS[2], ARGV[2])
 redis.call('HSET', KEYS[2], ARGV[2], ARGV[3])
 local found = redis.pcall('COMMAND', 'LIST', 'FILTERBY', 'PATTERN', 'xackdel')  -- Redis 8.2
-return {'OK', #found > 0 and 'XACKDEL' or 'XDEL'}
+return {'OK', #found > 0 and 'XACKDEL' or 'XDEL', before}
 """
 
 OWN = """
