@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from helpers.chaos import CLIENT, Crew, Proxy, Returned, Running
-from helpers.streams.consumer import effects, loop, scripts
-from helpers.streams.consumer.effects import PORTION, effect_of, encode
+from helpers.streams.consumer import DeadLetters, effects, loop, scripts
+from helpers.streams.consumer.effects import PORTION, Done, effect_of, encode
 from helpers.streams.consumer.loop import MOST_RETRIES
 from helpers.streams.entry import EntryId
 from helpers.streams.errors import StreamsError
@@ -237,7 +237,7 @@ def test_the_last_group_deletes(redis, deleting):
         assert redis.xlen(STREAM) == left
 
 
-def test_a_dead_letter_can_still_be_replayed_as_it_was(redis, deleting):
+def test_what_is_put_aside_leaves_the_stream_too_and_can_be_replayed(redis, deleting):
     fill(redis, 2)
 
     def handle(entry):
@@ -245,8 +245,11 @@ def test_a_dead_letter_can_still_be_replayed_as_it_was(redis, deleting):
             raise RuntimeError
 
     work(handle, delete=True, max_deliveries=2)
-    assert [entry_id for entry_id, _ in redis.xrange(STREAM)] == ["1-0"]
+    assert redis.xlen(STREAM) == 0
     assert list(letters(redis)) == [1]
+    (back,) = DeadLetters(redis, STREAM, GROUP).replay_all()
+    assert back.how == "added"
+    assert redis.xrange(STREAM) == [(str(back.id), {"n": "1"})]
 
 
 # ------------------------------------------------------------------ a zombie
@@ -296,7 +299,8 @@ def test_what_a_handler_may_return():
 @pytest.mark.once
 def test_keys_are_named_once_and_entries_without_effect_cost_a_word():
     one, two = ("INCR", "a"), ("SET", "b", 1)
-    done = [(EntryId(1), ()), (EntryId(2), (one, two)), (EntryId(3), ()), (EntryId(4), (one,))]
+    effects = [(), (one, two), (), (one,)]
+    done = [Done(EntryId(n), 1, effect) for n, effect in enumerate(effects, 1)]
     assert encode(done) == (
         ["a", "b"],
         [2, "1-0", "3-0", "2-0", 2, 2, *one, 3, *two, "4-0", 1, 2, *one],

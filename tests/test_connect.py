@@ -19,6 +19,7 @@ from helpers import connect, connect_async
 from helpers.course.connect import connect_raw
 from helpers.course.errors import ServerError
 from helpers.course.server import OwnServer, find_server, identity
+from helpers.streams.connection import REPLY_TIMEOUT_S
 from tests.test_server import crash, saved, serving, taken_port
 
 # ------------------------------------------------------------------ small tools
@@ -88,7 +89,8 @@ def test_asyncio_gives_the_same_shape(redis):
 
 def test_a_client_waits_as_long_as_block_says(redis):
     for client in (redis, connect_async()):
-        assert client.connection_pool.connection_kwargs["socket_timeout"] is None
+        assert client.connection_pool.connection_kwargs["socket_timeout"] == REPLY_TIMEOUT_S
+        assert getattr(client.connection_pool.connection_class, "follows_block")  # noqa: B009
 
 
 def test_a_raw_client_shows_what_the_server_sent(redis):
@@ -216,7 +218,9 @@ def test_a_paused_server_is_told_to_those_who_connect(home, monkeypatch):
         with pytest.raises(ServerError, match="does not answer: `course server stop`"):
             connect()
         client.connection_pool.disconnect()
-        with pytest.raises(ServerError, match="does not answer: `course server stop`"):
+        client.connection_pool.connection_kwargs["socket_timeout"] = 0.2
+        client.connection_pool.reset()
+        with pytest.raises(redis_py.TimeoutError, match="does not answer: `course server stop`"):
             client.ping()
         OwnServer(home).stop()
         assert client.ping()

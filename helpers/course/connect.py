@@ -7,6 +7,9 @@ too, and that makes two entries of one.
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +23,16 @@ from redis.maint_notifications import MaintNotificationsConfig
 from redis.retry import Retry
 
 from helpers.course.database import claim
+from helpers.course.errors import ServerError
 from helpers.course.home import hidden_folder
 from helpers.course.server import OwnServer, find_server
+from helpers.course.server.own import State, silent
+from helpers.streams.connection import (
+    REPLY_TIMEOUT_S,
+    AsyncPatientConnection,
+    PatientConnection,
+    patient,
+)
 
 CONNECT_TIMEOUT_S = 5.0
 
@@ -49,7 +60,7 @@ def connect(*, retries: int = 0) -> redis.Redis:
         command_packer=_Packer(),
         **_connection(own, _OwnConnection),
     )
-    return redis.Redis.from_pool(pool)
+    return redis.Redis.from_pool(patient(pool))
 
 
 def connect_async(*, retries: int = 0) -> redis.asyncio.Redis:
@@ -67,7 +78,7 @@ def connect_async(*, retries: int = 0) -> redis.asyncio.Redis:
     )
     if pool.connection_class is redis.asyncio.Connection:
         pool.connection_class = _AsyncConnection
-    return redis.asyncio.Redis.from_pool(pool)
+    return redis.asyncio.Redis.from_pool(patient(pool))
 
 
 def connect_raw() -> redis.Redis:
@@ -82,7 +93,7 @@ def connect_raw() -> redis.Redis:
     pool = redis.ConnectionPool.from_url(
         url, **ours, retry=retry, command_packer=_Packer(), **_connection(own, _OwnConnection)
     )
-    client = redis.Redis.from_pool(pool)
+    client = redis.Redis.from_pool(patient(pool))
     client.response_callbacks.clear()
     return client
 
@@ -94,8 +105,8 @@ def settings() -> dict[str, Any]:
         "decode_responses": True,
         # XREAD replies {stream: [(id, fields), …]}, and {} when BLOCK runs out.
         "legacy_responses": False,
-        # Wait as long as BLOCK says. redis-py's default gives up after 5 seconds.
-        "socket_timeout": None,
+        # For a reply; our connections add to it as long as the command asks to BLOCK.
+        "socket_timeout": REPLY_TIMEOUT_S,
         "socket_connect_timeout": CONNECT_TIMEOUT_S,
         # A feature of Redis Enterprise. While it is on, an idle asyncio connection that the
         # server has closed is taken for a good one, and the next command is lost on it.
@@ -127,7 +138,7 @@ class _Packer(HiredisRespSerializer):
 _PACKER = _Packer()
 
 
-class _OwnConnection(redis.Connection):
+class _OwnConnection(PatientConnection):
     """A connection to the course's own server, which it starts again if it died.
 
     It asks for the port each time: the server may have another one since, and the old one
@@ -139,12 +150,15 @@ class _OwnConnection(redis.Connection):
         self._server = OwnServer(folder)
 
     def connect_check_health(self, *args: Any, **kwargs: Any) -> None:
+        state = None
         if not self.is_connected:
-            self.port = self._server.revive().port
-        super().connect_check_health(*args, **kwargs)
+            state = self._server.alive() or _revived(self._server)
+            self.port = state.port
+        with _saying_who_is_silent(state):
+            super().connect_check_health(*args, **kwargs)
 
 
-class _AsyncConnection(redis.asyncio.Connection):
+class _AsyncConnection(AsyncPatientConnection):
     """Packs commands by hiredis, as a synchronous connection does: redis-py packs in Python."""
 
     def pack_command(self, *args: Any) -> Any:
@@ -152,13 +166,40 @@ class _AsyncConnection(redis.asyncio.Connection):
 
 
 class _OwnAsyncConnection(_AsyncConnection):
-    """An `_OwnConnection` for asyncio. Starting takes some 50 ms; the loop stands still."""
+    """An `_OwnConnection` for asyncio: a server is started in a thread, and the loop goes on."""
 
     def __init__(self, folder: Path, **settings: Any) -> None:
         super().__init__(**settings)
         self._server = OwnServer(folder)
 
     async def connect_check_health(self, *args: Any, **kwargs: Any) -> None:
+        state = None
         if not self.is_connected:
-            self.port = self._server.revive().port
-        await super().connect_check_health(*args, **kwargs)
+            state = self._server.alive()
+            if state is None:
+                state = await asyncio.to_thread(_revived, self._server)
+            self.port = state.port
+        with _saying_who_is_silent(state):
+            await super().connect_check_health(*args, **kwargs)
+
+
+def _revived(server: OwnServer) -> State:
+    """The course's own server, which is started if it does not run.
+
+    Raises:
+        redis.ConnectionError: that failed. To a caller with patience it is a lost connection.
+    """
+    try:
+        return server.revive()
+    except ServerError as error:
+        raise redis.ConnectionError(str(error)) from error
+
+
+@contextmanager
+def _saying_who_is_silent(state: State | None) -> Iterator[None]:
+    try:
+        yield
+    except redis.TimeoutError as error:
+        if state is None:
+            raise
+        raise redis.TimeoutError(silent(state.pid)) from error

@@ -73,6 +73,12 @@ class EntryId(NamedTuple):
             raise EntryIdError(f"{self} is the largest ID there is: nothing comes after it.")
         return EntryId(self.ms + 1, 0) if self.seq == _LIMIT - 1 else EntryId(self.ms, self.seq + 1)
 
+    def before(self) -> EntryId:
+        """The largest ID below this one; 0-0 has none, and stays."""
+        if self.seq:
+            return EntryId(self.ms, self.seq - 1)
+        return EntryId(self.ms - 1, _LIMIT - 1) if self.ms else self
+
     def __str__(self) -> str:
         return f"{self.ms}-{self.seq}"
 

@@ -21,6 +21,8 @@ import re
 
 import redis
 
+from .states import STATES, state_of
+
 _KEY = re.compile(r"key (?:name )?'(.+?)'(?: |$)")
 _GROUP = re.compile(r"consumer group '(.+?)'(?: |$)")
 
@@ -108,13 +110,6 @@ class ServerStateError(StreamsError):
         self.code = code
 
 
-# The first words of error replies that say how the server is, and nothing about the command.
-STATES = frozenset({
-    "BUSY", "CLUSTERDOWN", "LOADING", "MASTERDOWN", "MISCONF", "NOAUTH", "NOPERM",
-    "NOREPLICAS", "OOM", "READONLY", "TRYAGAIN", "UNBLOCKED", "WRONGPASS",
-})  # fmt: skip
-
-
 def explain(error: redis.RedisError, key: str, group: str | None = None) -> StreamsError:
     """Turn what a server says about a stream's key into one sentence that helps.
 
@@ -145,18 +140,14 @@ def explain(error: redis.RedisError, key: str, group: str | None = None) -> Stre
         return no_group(named[1] if named else key, named_group[1] if named_group else group)
     if "requires the key to exist" in said or "no such key" in said.lower():
         return no_stream(key, group)
-    refused = f"The server refused a command on {key!r}: {said}"
     code = state_of(error)
     if code:
-        return ServerStateError(refused, code, stream=key, group=group)
-    return StreamsError(refused, stream=key, group=group)
-
-
-def state_of(error: redis.RedisError) -> str | None:
-    """The code of an error reply that says how the server is; None for any other error."""
-    # redis-py takes some codes off the message, and keeps them beside it.
-    code = getattr(error, "status_code", None) or str(error).split(" ", 1)[0]
-    return code if code in STATES else None
+        remedy = STATES[code][1]
+        return ServerStateError(
+            f"The server refuses a command on {key!r} with {code}: {remedy} ({said}).",
+            code, stream=key, group=group,
+        )  # fmt: skip
+    return StreamsError(f"The server refused a command on {key!r}: {said}", stream=key, group=group)
 
 
 def no_group(stream: str, group: str | None) -> GroupError:

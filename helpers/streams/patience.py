@@ -42,11 +42,15 @@ class Patience:
         """Whether the server has been out of reach for longer than the limit."""
         return self._failures > 0 and self.lasts_s > self._limit_s
 
-    def failed(self) -> float:
-        """Note a failure, and say how many seconds to wait before the next attempt."""
+    def failed(self, since: float | None = None) -> float:
+        """Note a failure, and say how many seconds to wait before the next attempt.
+
+        Args:
+            since: when what failed was sent, by this object's clock; now by default.
+        """
         self._failures += 1
         if self._failures == 1:
-            self._since = self._clock()
+            self._since = self._clock() if since is None else since
         longest = min(LONGEST_S, SHORTEST_S * 2 ** min(self._failures, 10))
         return longest * random.uniform(0.5, 1.0)  # so that clients do not return in step
 
@@ -63,13 +67,21 @@ def out_of_reach(error: redis.RedisError) -> bool:
 
 
 def expect_patience(client: Any, block_ms: int) -> None:
-    """Make sure that a client waits for a reply for as long as BLOCK lasts.
+    """Make sure that a client waits for a reply as long as BLOCK lasts, and not forever.
 
     Raises:
-        ArgumentError: its socket time-out is too short, as redis-py's default of 5 s may be.
+        ArgumentError: its socket time-out is too short, as redis-py's default of 5 s may be, or it
+            has none.
     """
-    timeout_s = client.connection_pool.connection_kwargs.get("socket_timeout", 5)
-    if timeout_s is not None and block_ms + MARGIN_MS > timeout_s * 1000:
+    pool = client.connection_pool
+    timeout_s = pool.connection_kwargs.get("socket_timeout", 5)
+    if timeout_s is None:
+        raise ArgumentError(
+            "This client waits forever for a server that does not answer: give it a "
+            "socket_timeout above BLOCK, or use `connect()`."
+        )
+    follows_block = getattr(pool.connection_class, "follows_block", False)
+    if not follows_block and block_ms + MARGIN_MS > timeout_s * 1000:
         raise ArgumentError(
             f"BLOCK {block_ms} ms may end after this client stops waiting for a reply "
             f"({timeout_s:g} s): use `connect()`, or raise its socket_timeout."

@@ -26,7 +26,10 @@ from helpers.streams.consumer.loop import (
 )
 
 NAMES = {
-    source: name for name, source in vars(scripts).items() if name.isupper() and name != "BURY"
+    variant(source): name
+    for name, source in vars(scripts).items()
+    if name.isupper() and isinstance(source, str)
+    for variant in (str, scripts.deny, scripts.allow, scripts.drain)
 }
 
 UNSENT, UNANSWERED, LATE = "unsent", "unanswered", "late"

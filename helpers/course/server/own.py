@@ -89,6 +89,11 @@ class OwnServer:
                 running = self.running() or self._start(port)
         return running
 
+    def alive(self) -> State | None:
+        """The state of the server if its process is alive; whether it answers is not asked."""
+        state = self._load()
+        return state if state and self._alive(state.pid) else None
+
     def running(self) -> State | None:
         """The state of the server if it is alive and answers; None if it is not running.
 
@@ -102,10 +107,7 @@ class OwnServer:
             return state
         if not self._alive(state.pid):
             return None
-        raise ServerError(
-            f"The course's server (process {state.pid}) is alive but does not answer: "
-            "`course server stop` ends it, and the next lesson starts it again."
-        )
+        raise ServerError(silent(state.pid))
 
     def stop(self) -> State | None:
         """End the server, its data saved. Returns what ran, or None if nothing did."""
@@ -300,3 +302,11 @@ def _quoted(path: Path) -> str:
     """A path as redis.conf takes it, whatever characters are in it."""
     escaped = str(path.resolve()).replace("\\", "\\\\").replace('"', '\\"')
     return f'"{escaped}"'
+
+
+def silent(pid: int) -> str:
+    """What to say of a server whose process is alive and does not answer."""
+    return (
+        f"The course's server (process {pid}) is alive but does not answer: `course server stop` "
+        "ends it, and the next lesson starts it again."
+    )

@@ -15,12 +15,14 @@ from typing import Any
 import redis
 import redis.asyncio
 
-from ..entry import Entry
+from ..entry import Entry, EntryId
 from ..errors import ArgumentError
 from ..patience import expect_patience
 from ..signals import stopping
+from ..states import wants_reconnect
 from .effects import Command
 from .loop import (
+    Collect,
     ConsumerSettings,
     Counts,
     DeliveryLoop,
@@ -28,6 +30,7 @@ from .loop import (
     Read,
     Run,
     Step,
+    Underway,
     Wait,
 )
 
@@ -64,7 +67,10 @@ class _Base:
         return self._loop.counts
 
     def stop(self) -> None:
-        """End `run()` after the entry in hand, or when the current BLOCK is over."""
+        """End `run()` after the entry in hand, or when the current BLOCK is over.
+
+        Of a server that is silent, when the reply that it waits for is overdue.
+        """
         self._loop.stopped = True
 
 
@@ -75,8 +81,8 @@ class Consumer(_Base):
         Consumer(redis, "chennai", "averages", handler=print, name="alice").run()
 
     What it works on, in this order: entries that are pending for its name from an earlier
-    life, one by one; entries that other consumers have left idle for too long; new entries, in
-    batches.
+    life; entries that other consumers have left idle for too long; new entries. All in batches,
+    but what was delivered twice already, and never acknowledged, comes alone.
 
     Promise, at least once: an entry is acknowledged after its handler returned, so that a
     crash repeats it and never loses it. An effect outside Redis may thus happen twice: let it
@@ -114,14 +120,26 @@ class Consumer(_Base):
                 given back at the end if nothing is pending for it.
             batch: the most entries a read.
             block_ms: how long a read waits, and so how soon `stop()` is heard, in ms.
-            min_idle_ms: after this time without an answer, in ms, an entry is taken from its
-                consumer. Longer than the slowest handler takes, or work is done twice.
+            min_idle_ms: after this time without a word, in ms, an entry is claimed from its
+                consumer. While it works, a consumer says every twentieth of it what it has in
+                hand, between two entries: a handler may take 19 twentieths of it.
             max_deliveries: how often an entry is delivered before it is a dead letter. One that
                 was read in a batch and not begun when its consumer died has been delivered once.
             delete: delete an entry once every group has acknowledged it, by XACKDEL where the
                 server has it.
             dead_letters: their key; `{stream}:group:dead` by default.
-            patience_s: how long the server may be out of reach, in seconds.
+            max_dead_letters: about how many are kept, by XADD MAXLEN ~; all by default.
+            patience_s: how long, in seconds, the server may be out of reach, silent, or in a
+                state that passes: see `states`.
+            allow_oom: run effects, and put entries aside, although the memory of the server is
+                full and grows. Otherwise they wait; with `delete` they wait only while the
+                memory used is above what it was when it began to be full.
+            on_lost_group: what to do when the group is gone, deleted or with its stream. By
+                default run() ends with GroupError. An ID, `0` or `$`: create it again there: `0`
+                handles everything once more, `$` misses what was added meanwhile. `resume`:
+                create it at the lowest entry that this consumer has in hand, or else behind the
+                last one that it was delivered. That misses what was pending for others, and
+                repeats what they have handled since.
 
         Raises:
             ArgumentError: a limit of zero or less, a name that is empty, a handler of the wrong
@@ -130,6 +148,8 @@ class Consumer(_Base):
         expect_handler(handler)
         if inspect.iscoroutinefunction(handler):
             raise ArgumentError("This handler is a coroutine function: give it to AsyncConsumer.")
+        if settings.get("concurrency", 1) != 1:
+            raise ArgumentError("A Consumer has one entry in hand: concurrency is AsyncConsumer's.")
         super().__init__(client, stream, group, handler, name, ConsumerSettings(**settings))
         self._client, self._handler = client, handler
 
@@ -145,9 +165,9 @@ class Consumer(_Base):
             GroupError: the stream or the group does not exist, or was deleted meanwhile.
             ConsumerError: another consumer of this name began.
             HandlerError: the handler returned something that is no effect.
-            ServerStateError: the server answers, and does not let a consumer work.
+            ServerStateError: the server answered, but was in a state for too long.
+            redis.ConnectionError, redis.TimeoutError: it was out of reach or silent for too long.
             StreamsError: an entry is no text.
-            redis.ConnectionError: the server was out of reach for too long.
         """
         steps = self._loop.run(drain=drain, limit=limit)
         answer: Any = None
@@ -157,7 +177,7 @@ class Consumer(_Base):
         return self.counts
 
     def _take(self, step: Step) -> Any:
-        """Take one step of the shift."""
+        """Take one step of the delivery loop."""
         if isinstance(step, Entry):
             return self._handle(step)
         try:
@@ -169,6 +189,8 @@ class Consumer(_Base):
                 case Wait(seconds):
                     time.sleep(seconds)
         except (redis.RedisError, UnicodeDecodeError) as error:
+            if wants_reconnect(error):
+                self._client.connection_pool.disconnect(inuse_connections=False)
             return error
 
     def _handle(self, entry: Entry) -> Effect | Failed:
@@ -181,7 +203,9 @@ class Consumer(_Base):
 class AsyncConsumer(_Base):
     """The same for asyncio: the handler may be a coroutine function, and `run()` is awaited.
 
-    A handler that takes longer than `min_idle_ms` is cancelled, and counts as failed.
+    A handler that takes longer than `min_idle_ms` is cancelled, and counts as failed. With
+    `concurrency=n`, n entries are in hand at a time: they begin in the order of the stream, and
+    end in any.
 
     Stop it with `stop()`. To cancel the task loses nothing, but what the server had just sent
     stays pending, for this name's next life or for others.
@@ -200,6 +224,7 @@ class AsyncConsumer(_Base):
         """Prepare to work: see `Consumer`."""
         super().__init__(client, stream, group, handler, name, ConsumerSettings(**settings))
         self._client, self._handler = client, handler
+        self._tasks: dict[asyncio.Task[Effect | Failed], EntryId] = {}
 
     async def run(
         self, *, drain: bool = False, limit: int | None = None, signals: bool = False
@@ -208,14 +233,23 @@ class AsyncConsumer(_Base):
         steps = self._loop.run(drain=drain, limit=limit)
         answer: Any = None
         with stopping(self.stop, wanted=signals), closing(steps), suppress(StopIteration):
-            while True:
-                answer = await self._take(steps.send(answer))
+            try:
+                while True:
+                    answer = await self._take(steps.send(answer))
+            finally:
+                for task in self._tasks:
+                    task.cancel()
+                await asyncio.gather(*self._tasks, return_exceptions=True)
+                self._tasks.clear()
         return self.counts
 
     async def _take(self, step: Step) -> Any:
-        """Take one step of the shift."""
+        """Take one step of the delivery loop."""
         if isinstance(step, Entry):
-            return await self._handle(step)
+            if self._settings.concurrency == 1:
+                return await self._handle(step)
+            self._tasks[asyncio.create_task(self._handle(step))] = step.id
+            return Underway()
         try:
             match step:
                 case Run(script, keys, args):
@@ -224,8 +258,19 @@ class AsyncConsumer(_Base):
                     return await self._client.xreadgroup(**arguments)
                 case Wait(seconds):
                     await asyncio.sleep(seconds)
+                case Collect(seconds):
+                    return await self._collect(seconds)
         except (redis.RedisError, UnicodeDecodeError) as error:
+            if wants_reconnect(error):
+                await self._client.connection_pool.disconnect(inuse_connections=False)
             return error
+
+    async def _collect(self, seconds: float) -> list[tuple[EntryId, Effect | Failed]]:
+        """What came of the handlers that have returned; waits for one, for a while."""
+        done, _ = await asyncio.wait(
+            self._tasks, timeout=seconds, return_when=asyncio.FIRST_COMPLETED
+        )
+        return [(self._tasks.pop(task), task.result()) for task in done]
 
     async def _handle(self, entry: Entry) -> Effect | Failed:
         limit: asyncio.Timeout | None = None
@@ -235,6 +280,11 @@ class AsyncConsumer(_Base):
                 return answer
             async with asyncio.timeout(self._settings.min_idle_ms / 1000) as limit:
                 return await answer
+        except asyncio.CancelledError as error:
+            task = asyncio.current_task()
+            if task and task.cancelling():  # somebody cancels us, and not the handler itself
+                raise
+            return Failed(error)
         except Exception as error:
             if limit and limit.expired():
                 return Failed(TimeoutError(f"it took longer than {self._settings.min_idle_ms} ms"))

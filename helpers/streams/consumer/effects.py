@@ -20,14 +20,22 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..entry import EntryId
 from ..errors import HandlerError
 
 Value = str | int | float
 Command = tuple[Value, ...]  # such as ("HINCRBY", "totals", "chennai", 1)
-Done = tuple[EntryId, tuple[Command, ...]]  # a handled entry, and its effect, yet to be applied
+
+
+class Done(NamedTuple):
+    """A handled entry, the number of its delivery, and its effect, yet to be applied."""
+
+    id: EntryId
+    number: int
+    effect: tuple[Command, ...]
+
 
 PORTION = 1000  # entries a step: while a script runs, the server hears nobody else
 MOST_WORDS = 7000  # of one command: Lua can hand on some 8,000 at once
@@ -59,9 +67,9 @@ def effect_of(answer: Any) -> tuple[Command, ...]:
 def encode(done: Sequence[Done]) -> tuple[list[Value], list[Value]]:
     """SETTLE's further keys and arguments for entries and their effects."""
     keys: dict[Value, None] = {}
-    plain: list[Value] = [f"{ms}-{seq}" for (ms, seq), effect in done if not effect]
+    plain: list[Value] = [f"{ms}-{seq}" for (ms, seq), _, effect in done if not effect]
     arguments: list[Value] = [len(plain), *plain]
-    for entry_id, effect in done:
+    for entry_id, _, effect in done:
         if effect:
             arguments += (str(entry_id), len(effect))
         for command in effect:

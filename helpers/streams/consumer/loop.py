@@ -8,38 +8,59 @@ import os
 import secrets
 import socket
 import time
+from collections import deque
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, fields
 from typing import Any, NamedTuple
 
 import redis
 
-from ..entry import Entry, EntryId, entries, pairs
+from ..entry import FIRST, Entry, EntryId, entries, pairs
 from ..errors import (
     ArgumentError,
     ConsumerError,
+    GroupError,
     HandlerError,
     StreamsError,
     WrongTypeError,
     explain,
 )
 from ..keys import sibling_key
-from ..patience import Patience, out_of_reach
+from ..patience import Patience
+from ..states import passes, state_of, unreachable
 from .dead_letters import dead_letters_of
 from .effects import PORTION, Done, effect_of, encode
-from .scripts import FAIL, JOIN, LEAVE, OWN, SETTLE, SWEEP, TAKE
+from .scripts import (
+    BURY,
+    CREATE,
+    DRAIN,
+    FAIL,
+    JOIN,
+    LEAVE,
+    OWN,
+    RENEW,
+    SEEN,
+    SETTLE,
+    SWEEP,
+    TAKE,
+    TIDY,
+    allow,
+    deny,
+    drain,
+)
 
-BATCH = 200  # entries a reply, and so how many a crash may leave to be recovered one by one
+BATCH = 200  # entries a reply, and so how many a crash may leave to be recovered
 BLOCK_MS = 1000  # how long one XREADGROUP waits, and so how soon stop() is heard
 MIN_IDLE_MS = 30_000  # longer than any handler takes: who is silent for longer is taken for dead
 MAX_DELIVERIES = 5
 SETTLE_S = 0.1  # how long a handled entry may wait for the others of its batch to be acknowledged
-SWEEP_S = 1.0  # the longest time between two looks at what is pending, its own and others'
-PATIENCE_S = 60.0  # how long the server may be out of reach
+SWEEP_S = 1.0  # between two looks at what is pending: its own, and others' if little is pending
+PATIENCE_S = 60.0  # how long the server may be out of reach, or in a state that passes
 STOP_S = 1.0  # the same, once it was asked to stop
 FIRST_RETRY_S = 0.1
 MOST_RETRIES = 1000  # while so many failed entries wait to be retried, nothing new is read
 PAGE = 100
+MANY_LETTERS = 1000  # so many dead letters, and each multiple, are worth a word
 
 log = logging.getLogger(__name__)
 
@@ -64,10 +85,16 @@ class Wait(NamedTuple):
     seconds: float
 
 
+class Collect(NamedTuple):
+    """Wait until a handler that is at work returns, so many seconds at most."""
+
+    seconds: float
+
+
 class Failed(NamedTuple):
     """The handler raised."""
 
-    error: Exception
+    error: BaseException
 
     def __str__(self) -> str:
         lines = str(self.error).splitlines() or [""]
@@ -75,8 +102,27 @@ class Failed(NamedTuple):
         return said.encode(errors="replace").decode()
 
 
-Step = Run | Read | Entry | Wait  # an Entry: hand it to the handler, and send back its answer
+class Underway(NamedTuple):
+    """The handler is at work on the entry; what comes of it is the answer to a Collect."""
+
+
+Step = Run | Read | Wait | Entry | Collect
 Steps = Generator[Step, Any, Any]
+
+
+class Delivered(NamedTuple):
+    """An entry in hand, and the number of the delivery that brought it."""
+
+    entry: Entry
+    number: int
+
+
+class Retry(NamedTuple):
+    """When a failed entry is due again, and how often it was delivered until now."""
+
+    due: float
+    number: int
+    why: str = ""  # the reason to put it aside, where there was no room for that
 
 
 @dataclass
@@ -122,15 +168,28 @@ class ConsumerSettings:
     delete: bool = False
     dead_letters: str | None = None
     patience_s: float = PATIENCE_S
+    allow_oom: bool = False
+    max_dead_letters: int | None = None
+    on_lost_group: str | None = None
+    concurrency: int = 1
 
     def __post_init__(self) -> None:
-        for name in ("batch", "block_ms", "min_idle_ms", "max_deliveries"):
+        for name in ("batch", "block_ms", "min_idle_ms", "max_deliveries", "concurrency"):
             expect_positive(name, getattr(self, name))
+        if self.max_dead_letters is not None:
+            expect_positive("max_dead_letters", self.max_dead_letters)
+        if self.on_lost_group not in (None, "$", "resume"):
+            EntryId.parse(self.on_lost_group)
         if self.max_deliveries == 1 and self.batch > 1:
             raise ArgumentError(
                 "With max_deliveries=1, a crash would give up the whole batch that was just "
                 "read: make it 2 or more, or read with batch=1."
             )
+
+    @property
+    def slack_s(self) -> float:
+        """How long an entry may wait in a batch, before the server is told that it is in hand."""
+        return self.min_idle_ms / 20_000
 
 
 def expect_positive(name: str, value: Any) -> None:
@@ -148,6 +207,21 @@ def live_name() -> str:
     return f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(2)}"
 
 
+def never(error: Exception) -> bool:
+    """No error is an answer."""
+    return False
+
+
+def unreadable(error: Exception) -> bool:
+    """The reply did not come, or could not be decoded: perhaps it was too large, or no text."""
+    return isinstance(error, UnicodeDecodeError) or unreachable(error)
+
+
+def no_room(error: Exception) -> bool:
+    """The server's memory is full."""
+    return state_of(error) == "OOM"
+
+
 class DeliveryLoop:
     """One consumer's work, as a generator of steps. Whoever drives it takes them:
 
@@ -161,7 +235,8 @@ class DeliveryLoop:
         Run    the script's reply
         Read   XREADGROUP's reply
         Wait   None, so many seconds later
-        Entry  what the handler returned, or Failed with what it raised
+        Entry  what the handler returned, or Failed with what it raised; or Underway, and then
+               the answer to a later Collect is a list of pairs: the entry's ID, and this
 
     To Run and Read an error of redis-py is an answer too. ConnectionError says that the fate of
     the step is unknown: it was not executed, or it was, or it still will be, at any later time.
@@ -188,15 +263,15 @@ class DeliveryLoop:
                 f"{stream!r} cannot hold its own dead letters: give them another key."
             )
         self.stream, self.group, self.name = stream, group, name
+        self._most_letters = settings.max_dead_letters or ""
         self.counts = Counts()
         self.stopped = False
         self._settings = settings
         self._clock = clock
         self._after = "keep"  # or XACKDEL, or XDEL: what becomes of an entry once it is handled
-        self._keys = [stream, sibling_key(stream, f"{group}:names"), dead,
-                      sibling_key(stream, f"{group}:failures")]  # fmt: skip
+        keys = (f"{group}:names", "", f"{group}:failures", f"{group}:sweep")
+        self._keys = [stream, *(sibling_key(stream, key) if key else dead for key in keys)]
         self._token = secrets.token_hex(8)
-        self._retries: dict[EntryId, float] = {}  # failed entries, and when they are due
         self._begin(None)
 
     def run(self, *, drain: bool, limit: int | None) -> Steps:
@@ -215,30 +290,49 @@ class DeliveryLoop:
         """Forget an earlier run, which may have been broken off anywhere."""
         self._limit = limit
         self._finished = 0  # entries that need no more work
+        self._retries: dict[EntryId, Retry] = {}  # failed entries
+        self._underway: dict[EntryId, int] = {}  # entries that handlers are at work on
         self._done: list[Done] = []  # handled, and not yet acknowledged
         self._settled_at = 0.0
+        self._said_at = 0.0  # since when the server knows that what we hold is in hand
         self._recheck = True  # whether our own pending entries have to be looked through
+        self._look_at = 0.0
         self._sweep_at = 0.0
+        self._tidy_at = 0.0
+        self._first_look = True
+        self._most = self._settings.batch  # entries a reply; fewer after one that did not come
+        self._last = FIRST  # the last entry that was delivered to us as new
+        self._waiting: deque[Delivered] = deque()  # of the batch in hand
+        self._ceiling = ""  # bytes that were used when the memory began to be full
         self._patience = Patience(self._settings.patience_s, self._clock)
 
     def steps(self, *, drain: bool) -> Steps:
         """The work: own history, then what others left behind, then what is new."""
         while not self._over:
-            if self._recheck or self._clock() >= self._sweep_at:
+            if self._recheck or self._clock() >= self._look_at:
                 yield from self._own_history()  # also what somebody else claimed for us
             if self._clock() >= self._sweep_at:
                 yield from self._idle_entries_of_others()
             yield from self._due_retries()
-            found = yield from self._new_entries(wait=not drain)
-            if drain and not (found or self._retries or self._recheck):
+            found = yield from self._new_entries(wait=not (drain or self._underway))
+            if self._underway and not found:
+                yield from self._collect()
+                yield from self._settle()
+            if drain and not (found or self._retries or self._recheck or self._underway):
                 break
+        while self._underway:
+            yield from self._collect()
+        yield from self._settle()
 
     @property
     def _over(self) -> bool:
         return self.stopped or (self._limit is not None and self._finished >= self._limit)
 
     def _join(self) -> Steps:
-        said, deleting, before = yield from self._ask(self._run(JOIN, self._token))
+        said = "raced"
+        while said == "raced":
+            seen = yield from self._ask(self._run(SEEN))
+            said, deleting = yield from self._ask(self._run(JOIN, seen))
         if said == "dead letters":
             raise WrongTypeError(
                 f"{self.stream!r} holds dead letters, which are not consumed but replayed: see "
@@ -249,12 +343,10 @@ class DeliveryLoop:
             raise WrongTypeError(
                 f"The dead letters would go to {self._keys[2]!r}, but that is a {said}: give "
                 "them another key.",
-                stream=self.stream,
-                group=self.group,
-                key=self._keys[2],
-            )
+                stream=self.stream, group=self.group, key=self._keys[2],
+            )  # fmt: skip
         self._after = deleting if self._settings.delete else "keep"
-        how = "took over the name of an earlier life in" if before else "joined"
+        how = "took over the name of an earlier life in" if seen else "joined"
         log.info("%s %s the group %s on %s", self.name, how, self.group, self.stream)
 
     def _leave(self) -> Steps:
@@ -262,42 +354,53 @@ class DeliveryLoop:
             yield self._run(LEAVE, self._token)  # tidiness: if it is not heard, nothing is lost
 
     def _own_history(self) -> Steps:
-        """Deliver again what is pending for this name, one by one.
-
-        One by one because each delivery counts: an entry that kills its consumer must not
-        take the blame to those behind it.
-        """
+        """Deliver again what is pending for this name, and is not in hand."""
         self._recheck, start = False, "-"
         while not self._over:
-            ids = yield from self._ask(self._run(OWN, start, PAGE))
-            for entry_id in map(EntryId.parse, ids):
-                if entry_id not in self._retries:
-                    yield from self._deliver_again(entry_id)
-            if len(ids) < PAGE:
-                return
-            start = f"({ids[-1]}"
+            found = yield from self._ask(self._run(OWN, start, PAGE))
+            known = [(EntryId.parse(entry_id), number) for entry_id, number in found]
+            yield from self._deliver_again(
+                {one: number for one, number in known if not self._in_hand(one)}
+            )
+            if len(found) < PAGE:
+                break
+            start = f"({found[-1][0]}"
+        self._look_at = self._clock() + min(SWEEP_S, self._settings.min_idle_ms / 2000)
+
+    def _in_hand(self, entry_id: EntryId) -> bool:
+        return entry_id in self._retries or entry_id in self._underway
 
     def _idle_entries_of_others(self) -> Steps:
-        """Claim and deliver what has been idle for too long, until the cursor is back at 0-0."""
-        idle_ms, cursor = self._settings.min_idle_ms, "0-0"
-        while not self._over and (room := self._room()) > 0:
-            sweep = self._run(SWEEP, self._token, idle_ms, cursor, room)
-            ours, cursor, ids, deleted = yield from self._ask(sweep)
+        """Claim and deliver what has been idle for too long, as far as there is any."""
+        idle_ms, start, rest_ms = self._settings.min_idle_ms, "-", 0
+        pause_ms = max(1, min(int(SWEEP_S * 1000), idle_ms // 2))
+        while start and not self._over and (room := self._room()) > 0:
+            sweep = self._run(SWEEP, idle_ms, start, room, pause_ms, int(self._first_look))
+            ours, claimed, gone, start, rest_ms = yield from self._ask(sweep)
             self._expect(ours)
-            self.counts.gone += deleted
-            if ids:
-                log.info("%s claims what others left idle: %s", self.name, ", ".join(ids))
-            for entry_id in map(EntryId.parse, ids):
-                self.counts.claimed += entry_id not in self._retries
-                yield from self._deliver_again(entry_id)
-            if cursor == "0-0":
-                break
-        self._sweep_at = self._clock() + min(SWEEP_S, idle_ms / 2000)
+            self.counts.gone += gone
+            self.counts.claimed += len(claimed)
+            if claimed:
+                ids = ", ".join(entry_id for entry_id, _ in claimed[:10])
+                log.info("%s claims %d entries left idle: %s", self.name, len(claimed), ids)
+            yield from self._deliver_again({EntryId.parse(one): n for one, n in claimed})
+        self._first_look = False
+        self._sweep_at = self._clock() + max(rest_ms, 1) / 1000
+        if not start and self._clock() >= self._tidy_at:
+            yield from self._tidy()
+
+    def _tidy(self) -> Steps:
+        """Forget consumers of the group that have long been gone."""
+        silent_ms = 10 * self._settings.min_idle_ms
+        forgotten = yield from self._ask(self._run(TIDY, silent_ms))
+        if forgotten:
+            log.info("%s forgets consumers that are gone: %s", self.name, ", ".join(forgotten))
+        self._tidy_at = self._clock() + silent_ms / 1000
 
     def _due_retries(self) -> Steps:
         now = self._clock()
-        for entry_id in [one for one, due in self._retries.items() if due <= now]:
-            yield from self._deliver_again(entry_id)
+        due = {one: retry.number for one, retry in self._retries.items() if retry.due <= now}
+        yield from self._deliver_again(due)
 
     def _new_entries(self, *, wait: bool) -> Steps:
         """Read and handle a batch of new entries; gives how many there were."""
@@ -307,103 +410,184 @@ class DeliveryLoop:
         room, pause_ms = self._room(), self._pause_ms()
         if room > 0:
             found = yield from self._read(room, pause_ms if wait else None)
-        if not (found or self._recheck or (wait and room > 0)) and self._retries:
+        idle = not (found or self._recheck or self._underway or (wait and room > 0))
+        if idle and self._retries:
             yield Wait(pause_ms / 1000)
         self.counts.new += len(found)
-        self._settled_at = self._clock()
-        stale_at = self._settled_at + self._settings.min_idle_ms / 2000
-        for place, entry in enumerate(found):
-            if self.stopped:
-                break  # the rest stays pending, for our successor or for others
-            now = self._clock()
-            if now > stale_at:
-                # Others may soon claim what waits here. Ask for each again, which renews it.
-                self._retries |= dict.fromkeys((one.id for one in found[place:]), 0.0)
-                break
-            if now - self._settled_at >= SETTLE_S:
-                yield from self._settle()
-            answer = yield entry
-            if answer is None:
-                self._done.append((entry.id, ()))
-            else:
-                yield from self._record_outcome(entry.id, answer)
-        yield from self._settle()
+        yield from self._hand_over([Delivered(entry, 1) for entry in found])
         return len(found)
 
-    def _deliver_again(self, entry_id: EntryId) -> Steps:
+    def _deliver_again(self, numbers: dict[EntryId, int]) -> Steps:
+        """Deliver entries again that are ours, each of which was delivered so often until now.
+
+        What was delivered once was mostly part of a batch that its consumer did not come to, and
+        is taken together. What was delivered more often is taken alone, because each delivery
+        counts: an entry that kills its consumer must not take the blame to those beside it.
+        """
+        together = self._settings.max_deliveries > 2
+        first = [one for one, number in numbers.items() if number <= 1 and together]
+        while first and not self._over:
+            size = max(1, self._room() + len(self._retries))
+            some, first = first[:size], first[size:]
+            yield from self._take(some, numbers)
+        for one, number in numbers.items():
+            if number > 1 or not together:
+                yield from self._take([one], numbers)
+
+    def _take(self, ids: list[EntryId], numbers: dict[EntryId, int]) -> Steps:
         if self._over:
             return
-        take = self._run(TAKE, str(entry_id), self._settings.max_deliveries)
-        reply = yield from self._ask(take)
-        self._retries.pop(entry_id, None)
-        if isinstance(reply, UnicodeDecodeError):
-            raise StreamsError(
-                f"The entry {entry_id} of {self.stream!r} holds bytes that are no UTF-8 text, so "
-                f"it cannot be handled: delete it, with XDEL {self.stream} {entry_id}, and add "
-                "it again as text, such as base64.",
-                stream=self.stream,
-                group=self.group,
-            )
-        what, *more = reply
-        if what != "entry":
-            if what == "dead":
-                log.error("%s puts %s aside: no answer ever came of it", self.name, entry_id)
-            self._count(what)
+        arguments = [part for one in ids for part in (str(one), numbers[one])]
+        take = self._run(TAKE, self._settings.max_deliveries, *arguments)
+        reply = yield from self._ask(take, but=unreadable if len(ids) > 1 else never)
+        if isinstance(reply, Exception):
+            self._recheck = True  # they are ours, and come again one by one
             return
-        self.counts.again += 1
-        _, parts = more
-        entry = Entry(entry_id, dict(zip(parts[::2], parts[1::2], strict=True)))
-        yield from self._record_outcome(entry_id, (yield entry))
+        ours, *answers = reply
+        taken = []
+        for one, answer in zip(ids, answers, strict=True):
+            retry = self._retries.pop(one, None)
+            if answer == "most":
+                why = (retry and retry.why) or "No answer: its consumer died, or took too long"
+                yield from self._put_aside(one, numbers[one], why)
+            elif answer == "moved":
+                self._recheck = True
+            elif isinstance(answer, str):
+                self._count(answer)
+            else:
+                self.counts.again += 1
+                number, parts = answer
+                fields = dict(zip(parts[::2], parts[1::2], strict=True))
+                taken.append(Delivered(Entry(one, fields), number))
+        self._expect(ours)
+        yield from self._hand_over(taken)
+
+    def _hand_over(self, batch: list[Delivered]) -> Steps:
+        """Have the entries of a batch handled, and what is handled acknowledged."""
+        self._waiting = deque(batch)
+        self._settled_at = self._clock()
+        if not (self._retries or self._underway):
+            self._said_at = self._settled_at
+        while self._waiting and not self.stopped:  # the rest stays pending
+            now = self._clock()
+            stale = now - self._said_at > self._settings.slack_s
+            if stale or now - self._settled_at >= SETTLE_S:
+                yield from self._settle()
+            if stale:
+                yield from self._renew()
+            if len(self._underway) >= self._settings.concurrency:
+                yield from self._collect()
+            elif self._waiting:
+                entry, number = self._waiting.popleft()
+                answer = yield entry
+                if answer is None:
+                    self._done.append(Done(entry.id, number, ()))
+                elif isinstance(answer, Underway):
+                    self._underway[entry.id] = number
+                else:
+                    yield from self._record_outcome(entry.id, number, answer)
+        self._waiting.clear()
         yield from self._settle()
 
-    def _record_outcome(self, entry_id: EntryId, answer: Any) -> Steps:
+    def _collect(self) -> Steps:
+        """Wait for handlers that are at work, and record what came of them."""
+        outcomes = yield Collect(self._settings.slack_s)
+        for entry_id, answer in outcomes:
+            yield from self._record_outcome(entry_id, self._underway.pop(entry_id), answer)
+        if self._clock() - self._said_at > self._settings.slack_s:
+            yield from self._renew()
+
+    def _renew(self) -> Steps:
+        """Say that all that we hold is in hand, and let go of what others have taken."""
+        held = [one.entry.id for one in self._waiting]
+        held += [*self._underway, *self._retries]
+        said_at = self._clock()
+        ours, *still = yield from self._ask(self._run(RENEW, *map(str, held)))
+        self._expect(ours)
+        self._said_at = said_at
+        kept = set(map(EntryId.parse, still))
+        for one in [one for one in self._retries if one not in kept]:
+            del self._retries[one]
+            self._count("lost")
+        left = [one for one in self._waiting if one.entry.id in kept]
+        self.counts.lost += len(self._waiting) - len(left)
+        self._waiting = deque(left)
+
+    def _record_outcome(self, entry_id: EntryId, number: int, answer: Any) -> Steps:
         """Note that an entry is handled, or that it failed."""
         if isinstance(answer, Failed):
-            yield from self._fail(entry_id, str(answer), answer.error)
+            yield from self._fail(entry_id, number, str(answer), answer.error)
             return
         try:
-            self._done.append((entry_id, effect_of(answer)))
+            self._done.append(Done(entry_id, number, effect_of(answer)))
         except ValueError as error:
-            yield from self._fail(entry_id, str(Failed(error)), error)
+            yield from self._fail(entry_id, number, str(Failed(error)), error)
         except HandlerError:
             yield from self._settle()  # the entries before this one have done nothing wrong
             raise
 
     def _settle(self) -> Steps:
         """Acknowledge what is handled, with its effects."""
-        while self._done:
-            done, self._done = self._done[:PORTION], self._done[PORTION:]
-            more_keys, more = encode(done)
-            settle = self._run(SETTLE, self._token, self._after, *more, keys=more_keys)
-            ours, acked, refused = yield from self._ask(settle)
-            self.counts.acked += acked
-            self.counts.lost += len(done) - acked - len(refused)
-            self._finished += len(done) - len(refused)
-            for entry_id, said, buried in refused:
-                if buried:
-                    log.error("%s puts %s aside, half done: %s", self.name, entry_id, said)
-                    self.counts.failed += 1
-                    self._count("dead")
-                else:
-                    why = f"The effect was refused: {said}"
-                    yield from self._fail(EntryId.parse(entry_id), why)
-            self._expect(ours)
+        done, self._done = self._done, []
+        for some in (
+            [one for one in done if not one.effect],  # a full memory does not refuse these
+            [one for one in done if one.effect],
+        ):
+            for at in range(0, len(some), PORTION):
+                yield from self._settle_portion(some[at : at + PORTION])
         self._settled_at = self._clock()
 
-    def _fail(self, entry_id: EntryId, why: str, error: Exception | None = None) -> Steps:
+    def _settle_portion(self, done: list[Done]) -> Steps:
+        more_keys, more = encode(done)
+        settle = self._run(SETTLE, self._after, self._most_letters, *more, keys=more_keys)
+        ours, acked, refused = yield from self._ask(self._growing(settle) if more_keys else settle)
+        self.counts.acked += acked
+        self.counts.lost += len(done) - acked - len(refused)
+        self._finished += len(done) - len(refused)
+        numbers = {one.id: one.number for one in done}
+        for parsed, said, buried in ((EntryId.parse(one), *more) for one, *more in refused):
+            if buried:
+                log.error("%s puts %s aside, half done: %s", self.name, parsed, said)
+                self.counts.failed += 1
+                self._count("dead")
+            else:
+                why = f"The effect was refused: {said}"
+                yield from self._fail(parsed, numbers[parsed], why)
+        self._expect(ours)
+
+    def _fail(
+        self, entry_id: EntryId, number: int, why: str, error: BaseException | None = None
+    ) -> Steps:
+        """Note a failure, and try the entry again later or put it aside."""
         self.counts.failed += 1
-        fail = self._run(FAIL, str(entry_id), self._settings.max_deliveries, why)
-        what, *deliveries = yield from self._ask(fail)
-        if what == "again":
-            delay_s = FIRST_RETRY_S * 2.0 ** min(deliveries[0] - 1, 20)
-            delay_s = min(delay_s, self._settings.min_idle_ms / 2000)
-            self._retries[entry_id] = self._clock() + delay_s
-            fate = f"which it tries again in {delay_s:.1f} s"
-            log.warning("%s failed on %s, %s: %s", self.name, entry_id, fate, why, exc_info=error)
+        log.warning("%s failed on %s, delivery %d: %s", self.name, entry_id, number, why,
+                    exc_info=error)  # fmt: skip
+        if not (yield from self._ask(self._run(FAIL, str(entry_id), number, why))):
+            self._count("lost")
+        elif number >= self._settings.max_deliveries:
+            yield from self._put_aside(entry_id, number, why)
         else:
-            fate = f"which is {what} now"
-            log.error("%s failed on %s, %s: %s", self.name, entry_id, fate, why, exc_info=error)
-            self._count(what)
+            self._try_again(entry_id, number)
+
+    def _try_again(self, entry_id: EntryId, number: int, why: str = "") -> None:
+        delay_s = FIRST_RETRY_S * 2.0 ** min(number - 1, 20)
+        delay_s = min(delay_s, self._settings.min_idle_ms / 2000)
+        self._retries[entry_id] = Retry(self._clock() + delay_s, number, why)
+
+    def _put_aside(self, entry_id: EntryId, number: int, why: str) -> Steps:
+        """Move an entry to the dead letters; if there is no room for it, it stays pending."""
+        bury = self._run(BURY, str(entry_id), number, why, self._after, self._most_letters)
+        reply = yield from self._ask(self._growing(bury), but=no_room)
+        if isinstance(reply, redis.RedisError):
+            log.warning("%s: no room to put %s aside (%s)", self.name, entry_id, reply)
+            self._try_again(entry_id, number, why)
+            return
+        what, letters = reply
+        if what == "dead":
+            log.error("%s puts %s aside: %s", self.name, entry_id, why)
+            if letters % MANY_LETTERS == 0:
+                log.warning("%s holds %d dead letters", self._keys[2], letters)
+        self._count(what)
 
     def _count(self, what: str) -> None:
         """Count an entry that needs no more work here: lost, dead or gone."""
@@ -414,58 +598,122 @@ class DeliveryLoop:
         """New entries; none where they are pending for us unseen, after a lost reply."""
         arguments = {"groupname": self.group, "consumername": self.name,
                      "streams": {self.stream: ">"}, "count": count, "block": block_ms}  # fmt: skip
+        since = self._clock()
         reply = yield Read(arguments)
         if isinstance(reply, UnicodeDecodeError):  # one by one we find out which entry it is
             self._recheck = True
             return []
         if isinstance(reply, redis.RedisError):
-            if not (self.stopped and out_of_reach(reply)):
-                yield from self._failure(reply)
+            self._most = max(1, self._most // 2)  # the reply may have been too large
+            if not (self.stopped and passes(reply)):
+                yield from self._failure(reply, since)
             return []
+        self._most = min(self._settings.batch, 2 * self._most)
         self._answered()
-        return [entry for _, part in pairs(reply) for entry in entries(part)]
+        found = [entry for _, part in pairs(reply) for entry in entries(part)]
+        if found:
+            self._last = max(self._last, found[-1].id)
+        return found
 
-    def _ask(self, run: Run) -> Steps:
-        """Run a script that can be run twice, until the answer comes."""
-        while isinstance(reply := (yield run), redis.RedisError):
-            yield from self._failure(reply)
-        self._answered()
-        return reply
+    def _ask(self, run: Run, *, but: Callable[[Exception], bool] = never) -> Steps:
+        """Run a script that can be run twice, until the answer comes.
+
+        Args:
+            run: the script.
+            but: says of an error whether that is an answer too.
+        """
+        while True:
+            since = self._clock()
+            reply = yield run
+            if not isinstance(reply, redis.RedisError | UnicodeDecodeError):
+                self._answered()
+                return self._drained(run, reply)
+            if isinstance(reply, redis.RedisError):
+                if not (but(reply) and state_of(reply)):
+                    yield from self._failure(reply, since)
+            elif not but(reply):
+                raise not_text(self.stream, self.group, run) from reply
+            if but(reply):
+                return reply
 
     def _answered(self) -> None:
-        if self._patience.lasts_s:
-            log.info(
-                "%s: the server answers again, after %.1f s", self.name, self._patience.lasts_s
-            )
+        if away_s := self._patience.lasts_s:
+            log.info("%s: the server answers again, after %.1f s", self.name, away_s)
         self._patience.renew()
 
-    def _failure(self, error: redis.RedisError) -> Steps:
-        """Wait after a lost connection; raise what is not worth another try."""
-        if not out_of_reach(error):
-            raise explain(error, self.stream, self.group) from error
+    def _failure(self, error: redis.RedisError, since: float) -> Steps:
+        """Wait for what passes; raise what is not worth another try."""
+        if not passes(error):
+            known = explain(error, self.stream, self.group)
+            if not (isinstance(known, GroupError) and self._settings.on_lost_group):
+                raise known from error
+            yield from self._create_group(known)
+            return
         self._recheck = True
-        self.counts.reconnects += 1
+        self.counts.reconnects += unreachable(error)
         if not self._patience.lasts_s:
-            log.warning("%s: no answer (%s); tries again", self.name, error)
-        wait_s = self._patience.failed()
+            log.warning("%s: no answer, and tries again: %s", self.name, error)
+        wait_s = self._patience.failed(since)
         if self._patience.exhausted or (self.stopped and self._patience.lasts_s > STOP_S):
-            raise error  # what we hold stays pending
+            # What we hold stays pending.
+            if unreachable(error):
+                raise error
+            raise explain(error, self.stream, self.group) from error
         yield Wait(wait_s)
 
+    def _create_group(self, lost: GroupError) -> Steps:
+        """Make a group anew that is gone, where the caller wants it to begin."""
+        start = self._settings.on_lost_group
+        if start == "resume":
+            held = [*self._retries, *self._underway, *(one.id for one in self._done)]
+            held += [one.entry.id for one in self._waiting]
+            after = min(held).before() if held else self._last
+            if after == FIRST:
+                raise lost  # it was gone before we had seen anything of it
+            start = str(after)
+        log.warning("%s: %s It is created again, at %s.", self.name, lost, start)
+        while isinstance(reply := (yield self._run(CREATE, start)), redis.RedisError):
+            if not passes(reply):
+                raise explain(reply, self.stream, self.group) from reply
+            yield Wait(self._patience.failed())
+            if self._patience.exhausted:
+                raise lost
+        self._recheck = True
+
+    def _growing(self, run: Run) -> Run:
+        """A script that makes the memory grow, as the settings let it where that is full."""
+        if self._settings.allow_oom:
+            return run._replace(script=allow(run.script))
+        if self._settings.delete:
+            args = [*run.args]
+            args[3] = self._ceiling
+            return run._replace(script=drain(run.script), args=args)
+        return run._replace(script=deny(run.script))
+
+    def _drained(self, run: Run, reply: Any) -> Any:
+        """The script's own reply, where `drain` says beside it how full the memory is."""
+        if run.script.startswith(DRAIN):
+            used, reply = reply
+            self._ceiling = used and (self._ceiling or used)
+        return reply
+
     def _run(self, script: str, *args: Any, keys: list[Any] | None = None) -> Run:
-        return Run(script, [*self._keys, *(keys or [])], [self.group, self.name, *args])
+        arguments = [self.group, self.name, self._token, "", *args]
+        return Run(script, [*self._keys, *(keys or [])], arguments)
 
     def _room(self) -> int:
         """How many entries to take on; those that wait to be retried are taken on already."""
         waiting = len(self._retries)
-        room = min(self._settings.batch, MOST_RETRIES - waiting)
-        return room if self._limit is None else min(room, self._limit - self._finished - waiting)
+        room = min(max(self._most, self._settings.concurrency), MOST_RETRIES - waiting)
+        if self._limit is None:
+            return room
+        return min(room, self._limit - self._finished - waiting - len(self._underway))
 
     def _pause_ms(self) -> int:
         """How long to wait for something new: BLOCK, or until the next retry is due."""
         if not self._retries:
             return self._settings.block_ms
-        due_ms = 1000 * (min(self._retries.values()) - self._clock())
+        due_ms = 1000 * (min(one.due for one in self._retries.values()) - self._clock())
         return min(self._settings.block_ms, max(1, math.ceil(due_ms)))
 
     def _expect(self, ours: int) -> None:
@@ -481,3 +729,15 @@ class DeliveryLoop:
                 stream=self.stream,
                 group=self.group,
             )
+
+
+def not_text(stream: str, group: str, run: Run) -> StreamsError:
+    """An entry cannot be decoded, and so not be handed over."""
+    entry_id = next((word for word in reversed(run.args) if "-" in str(word)), "?")
+    return StreamsError(
+        f"The entry {entry_id} of {stream!r} holds bytes that are no UTF-8 text, so it cannot be "
+        f"handled: delete it, with XDEL {stream} {entry_id}, and add it again as text, such as "
+        "base64.",
+        stream=stream,
+        group=group,
+    )

@@ -1,152 +1,275 @@
 """The consumer's scripts, in the order in which they come to run: see the page in `__init__`.
 
-Each has KEYS: the stream, names, dead letters, failures; and ARGV: group, consumer, then its
-own. REPLAY, which is no consumer's, says what it has.
+Each has KEYS: the stream, names, dead letters, failures, sweep; and ARGV: group, consumer, the
+token of its life, '', then its own. A script may be run twice, and a copy may come at any later
+time: each asks first whether what it was sent for is still so. TAKE, FAIL and BURY know an
+entry's delivery by its number, JOIN knows the token that it has seen.
+
+A server whose memory is full refuses what makes it grow. What only acknowledges or deletes
+goes on; SETTLE with effects and BURY say `deny`, and are refused before they have begun.
 """
 
 from __future__ import annotations
 
-JOIN = """
--- Take a name in the group. Who had it before notices, and leaves.
--- ARGV: group, consumer, its token.
--- Replies with OK or what is in the way, how this server deletes what is handled, and 1 if
--- an earlier life had the name.
-redis.call('XPENDING', KEYS[1], ARGV[1])  -- is an error where there is no such group
-local first = redis.call('XRANGE', KEYS[1], '-', '+', 'COUNT', 1)[1]
-if first and first[2][1] == 'dead:id' then return {'dead letters', '', 0} end
-local kind = redis.call('TYPE', KEYS[3]).ok
-if kind ~= 'none' and kind ~= 'stream' then return {kind, '', 0} end
-redis.call('XGROUP', 'CREATECONSUMER', KEYS[1], ARGV[1], ARGV[2])
-local before = redis.call('HEXISTS', KEYS[2], ARGV[2])
-redis.call('HSET', KEYS[2], ARGV[2], ARGV[3])
-local found = redis.pcall('COMMAND', 'LIST', 'FILTERBY', 'PATTERN', 'xackdel')  -- Redis 8.2
-return {'OK', #found > 0 and 'XACKDEL' or 'XDEL', before}
-"""
-
-OWN = """
--- ARGV: group, consumer, ID to begin at, how many. Replies with IDs that are pending for it.
-local ids = {}
-for _, one in ipairs(redis.call('XPENDING', KEYS[1], ARGV[1], ARGV[3], '+', ARGV[4], ARGV[2])) do
-  ids[#ids + 1] = one[1]
+OURS = """
+local function ours()  -- whether the name is the caller's; one that was evicted is restored
+  local token = redis.call('HGET', KEYS[2], ARGV[2])
+  if not token then redis.pcall('HSET', KEYS[2], ARGV[2], ARGV[3]) end
+  return (not token or token == ARGV[3]) and 1 or 0
 end
-return ids
 """
 
-SWEEP = """
--- Claim entries that have been idle for too long. JUSTID: a claim is no delivery yet, so it
--- does not count as one. ARGV: group, consumer, its token, idle time in ms, cursor, how many.
--- Replies with 1 if the name is the caller's, the next cursor, IDs, how many were deleted.
-if redis.call('HGET', KEYS[2], ARGV[2]) ~= ARGV[3] then return {0, '0-0', {}, 0} end
-local found = redis.call('XAUTOCLAIM', KEYS[1], ARGV[1], ARGV[2], ARGV[4], ARGV[5],
-  'COUNT', ARGV[6], 'JUSTID')
-for _, deleted in ipairs(found[3]) do redis.call('HDEL', KEYS[4], deleted) end
-return {1, found[1], found[2], #found[3]}
+ACKNOWLEDGE = """
+local function owed(id)  -- whether a group has yet to acknowledge an entry
+  for _, found in ipairs(redis.call('XINFO', 'GROUPS', KEYS[1])) do
+    local about = {}
+    for at = 1, #found, 2 do about[found[at]] = found[at + 1] end
+    local last = about['last-delivered-id']
+    if #redis.call('XRANGE', KEYS[1], id, last, 'COUNT', 1) == 0 then return true end
+    if #redis.call('XPENDING', KEYS[1], about['name'], id, id, 1) > 0 then return true end
+  end
+end
+
+local function acknowledge(id, after)  -- gives 1, or 0 if it was not pending
+  redis.call('HDEL', KEYS[4], id)
+  if after == 'XACKDEL' then
+    return redis.call('XACKDEL', KEYS[1], ARGV[1], 'ACKED', 'IDS', 1, id)[1] > 0 and 1 or 0
+  end
+  local was_pending = redis.call('XACK', KEYS[1], ARGV[1], id)
+  if after == 'XDEL' and was_pending == 1 and not owed(id) then
+    redis.call('XDEL', KEYS[1], id)
+  end
+  return was_pending
+end
 """
 
-BURY = """
--- Scripts that begin with this have KEYS: the stream, names, dead letters, failures;
--- and ARGV: the group, …
-local function bury(id, consumer, deliveries, reason)
-  -- Put an entry aside and acknowledge it, in one step. Redis may have deleted it meanwhile.
+ASIDE = (
+    ACKNOWLEDGE
+    + """
+local function put_aside(pending, reason, after, most)
+  -- Move an entry to the dead letters and acknowledge it, in one step. It may be deleted already.
+  local id = pending[1]
   local found = redis.call('XRANGE', KEYS[1], id, id)[1]
   if found then
     local failures = redis.call('HGET', KEYS[4], id) or ''
     local fields = #found[2] < 7000 and found[2] or {}  -- Lua cannot hand on more than some 8,000
-    redis.call('XADD', KEYS[3], '*', 'dead:id', id, 'dead:group', ARGV[1],
-      'dead:consumer', consumer, 'dead:deliveries', deliveries, 'dead:reason', reason,
-      'dead:failures', failures, unpack(fields))
+    local cap = most ~= '' and {'MAXLEN', '~', most, '*'} or {'*'}
+    local letter = {'dead:id', id, 'dead:group', ARGV[1], 'dead:consumer', pending[2],
+      'dead:deliveries', pending[4], 'dead:reason', reason, 'dead:failures', failures}
+    for _, word in ipairs(letter) do cap[#cap + 1] = word end
+    for _, word in ipairs(fields) do cap[#cap + 1] = word end
+    redis.call('XADD', KEYS[3], unpack(cap))
   end
-  redis.call('XACK', KEYS[1], ARGV[1], id)
-  redis.call('HDEL', KEYS[4], id)
+  acknowledge(id, after)
   return found and 'dead' or 'gone'
 end
 """
+)
 
-TAKE = (
-    BURY
+SEEN = """
+-- Who has the name, before it is taken: JOIN says what it has seen.
+return redis.call('HGET', KEYS[2], ARGV[2]) or ''
+"""
+
+JOIN = """#!lua flags=allow-oom
+-- Take the name, unless somebody took it since it was seen. Who had it before notices, and leaves.
+-- ARGV[5]: the token that was seen.
+-- Replies with OK, raced, or what is in the way; and how this server deletes what is handled.
+redis.call('XPENDING', KEYS[1], ARGV[1])  -- is an error where there is no such group
+local first = redis.call('XRANGE', KEYS[1], '-', '+', 'COUNT', 1)[1]
+if first and first[2][1] == 'dead:id' then return {'dead letters', ''} end
+local kind = redis.call('TYPE', KEYS[3]).ok
+if kind ~= 'none' and kind ~= 'stream' then return {kind, ''} end
+local token = redis.call('HGET', KEYS[2], ARGV[2]) or ''
+if token ~= ARGV[5] and token ~= ARGV[3] then return {'raced', ''} end
+redis.call('XGROUP', 'CREATECONSUMER', KEYS[1], ARGV[1], ARGV[2])
+redis.call('HSET', KEYS[2], ARGV[2], ARGV[3])
+local found = redis.pcall('COMMAND', 'LIST', 'FILTERBY', 'PATTERN', 'xackdel')  -- Redis 8.2
+return {'OK', #found > 0 and 'XACKDEL' or 'XDEL'}
+"""
+
+OWN = """
+-- What is pending for this name. ARGV[5], [6]: the ID to begin at, how many.
+-- Replies with pairs: ID, how often it was delivered.
+local found = {}
+for _, one in ipairs(redis.call('XPENDING', KEYS[1], ARGV[1], ARGV[5], '+', ARGV[6], ARGV[2])) do
+  found[#found + 1] = {one[1], one[4]}
+end
+return found
+"""
+
+SWEEP = (
+    OURS
     + """
--- Deliver one entry again, if it is still the caller's, or bury it if that is enough.
--- ARGV: group, consumer, ID, most deliveries.
--- Replies with lost, dead, gone, or: entry, its deliveries, its fields.
-local pending = redis.call('XPENDING', KEYS[1], ARGV[1], ARGV[3], ARGV[3], 1)[1]
-if not pending or pending[2] ~= ARGV[2] then return {'lost'} end
-if pending[4] >= tonumber(ARGV[4]) then
-  return {bury(ARGV[3], ARGV[2], pending[4], 'No answer: its consumer died, or took too long')}
+-- Claim what others have left idle for too long. JUSTID: a claim is no delivery yet.
+-- ARGV[5]: idle for so many ms; [6], [7]: the ID to begin at, how many; [8]: in how many ms the
+-- next look is due; [9]: 1 to look in any case.
+-- Replies with 1 if the name is the caller's; pairs of ID and deliveries; how many were deleted;
+-- the ID to go on from, or '' at the end; and in how many ms to look again.
+if ours() == 0 then return {0, {}, 0, '', 0} end
+-- One consumer of the group looks for all. The server keeps no index by idle time, so that a look
+-- goes through all that is pending: the more there is, the longer until the next one.
+if ARGV[9] ~= '1' then
+  local rest = redis.call('PTTL', KEYS[5])
+  if rest > 0 then return {1, {}, 0, '', rest} end
 end
-local entry = redis.call('XCLAIM', KEYS[1], ARGV[1], ARGV[2], 0, ARGV[3])[1]
-if not entry then
-  redis.call('XACK', KEYS[1], ARGV[1], ARGV[3])
-  redis.call('HDEL', KEYS[4], ARGV[3])
-  return {'gone'}
+local found = redis.call('XPENDING', KEYS[1], ARGV[1], 'IDLE', ARGV[5], ARGV[6], '+', ARGV[7])
+local claim = {'XCLAIM', KEYS[1], ARGV[1], ARGV[2], ARGV[5]}
+local times = {}
+for _, one in ipairs(found) do
+  if one[2] ~= ARGV[2] then
+    claim[#claim + 1] = one[1]
+    times[one[1]] = one[4]
+  end
 end
-return {'entry', pending[4] + 1, entry[2]}
+local claimed, gone = {}, 0
+if #claim > 5 then
+  claim[#claim + 1] = 'JUSTID'
+  for _, id in ipairs(redis.call(unpack(claim))) do
+    claimed[#claimed + 1] = {id, times[id]}
+    times[id] = nil
+  end
+  for id in pairs(times) do  -- what XCLAIM leaves out was deleted, and is no longer pending
+    redis.call('HDEL', KEYS[4], id)
+    gone = gone + 1
+  end
+end
+if #found == tonumber(ARGV[7]) then return {1, claimed, gone, '(' .. found[#found][1], 0} end
+local pending = redis.call('XPENDING', KEYS[1], ARGV[1])[1]
+local rest = math.max(tonumber(ARGV[8]), math.floor(pending / 150))
+redis.pcall('SET', KEYS[5], ARGV[2], 'PX', rest)
+return {1, claimed, gone, '', rest}
 """
 )
 
-FAIL = (
-    BURY
+TIDY = """
+-- Forget consumers that are gone: nothing is pending for them, and they have been silent for long.
+-- A paused one that comes back finds its name free, and goes on. ARGV[5]: silent for so many ms.
+-- Replies with their names.
+local here, forgotten = {}, {}
+for _, found in ipairs(redis.call('XINFO', 'CONSUMERS', KEYS[1], ARGV[1])) do
+  local about = {}
+  for at = 1, #found, 2 do about[found[at]] = found[at + 1] end
+  local name = about['name']
+  here[name] = true
+  local silent = about['pending'] == 0 and about['idle'] > tonumber(ARGV[5])
+  if silent and name ~= ARGV[2] and #forgotten < 1000 then forgotten[#forgotten + 1] = name end
+end
+for _, name in ipairs(forgotten) do
+  redis.call('XGROUP', 'DELCONSUMER', KEYS[1], ARGV[1], name)
+  redis.call('HDEL', KEYS[2], name)
+end
+for _, name in ipairs(redis.call('HKEYS', KEYS[2])) do
+  if not here[name] then redis.call('HDEL', KEYS[2], name) end
+end
+return forgotten
+"""
+
+TAKE = (
+    OURS
     + """
--- Note why an entry failed, or bury it if it was delivered often enough.
--- ARGV: group, consumer, ID, most deliveries, the error. Replies with lost, dead, gone, or:
--- again, its deliveries.
-local pending = redis.call('XPENDING', KEYS[1], ARGV[1], ARGV[3], ARGV[3], 1)[1]
-if not pending or pending[2] ~= ARGV[2] then return {'lost'} end
-local line = pending[4] .. ' ' .. ARGV[2] .. ' ' .. ARGV[5] .. '\\n'
-local noted = redis.call('HGET', KEYS[4], ARGV[3]) or ''
+-- Deliver entries again that are the caller's, each if it was delivered just so often until now.
+-- ARGV[5]: most deliveries; then for each entry: ID, how often it was delivered.
+-- Replies with 1 if the name is the caller's, then for each: lost, gone, moved, most (it has been
+-- delivered often enough), or its deliveries and fields.
+local answers = {ours()}
+for at = 6, #ARGV, 2 do
+  local id, times = ARGV[at], tonumber(ARGV[at + 1])
+  local pending = redis.call('XPENDING', KEYS[1], ARGV[1], id, id, 1)[1]
+  local answer
+  if answers[1] == 0 or not pending or pending[2] ~= ARGV[2] then
+    answer = 'lost'
+  elseif pending[4] ~= times and pending[4] ~= times + 1 then
+    answer = 'moved'
+  elseif pending[4] == times and times >= tonumber(ARGV[5]) then
+    answer = 'most'
+  else
+    local entry
+    if pending[4] == times then
+      entry = redis.call('XCLAIM', KEYS[1], ARGV[1], ARGV[2], 0, id)[1]
+    else  -- this very step was taken already, and its reply was lost
+      entry = redis.call('XRANGE', KEYS[1], id, id)[1]
+    end
+    if entry then
+      answer = {times + 1, entry[2]}
+    else
+      redis.call('XACK', KEYS[1], ARGV[1], id)
+      redis.call('HDEL', KEYS[4], id)
+      answer = 'gone'
+    end
+  end
+  answers[#answers + 1] = answer
+end
+return answers
+"""
+)
+
+RENEW = (
+    OURS
+    + """
+-- Say that entries are still in hand, so that nobody claims them. ARGV[5] and on: their IDs.
+-- Replies with 1 if the name is the caller's, then the IDs of those that still are, too.
+if ours() == 0 then return {0} end
+local claim = {'XCLAIM', KEYS[1], ARGV[1], ARGV[2], 0}
+for at = 5, #ARGV do
+  local pending = redis.call('XPENDING', KEYS[1], ARGV[1], ARGV[at], ARGV[at], 1)[1]
+  if pending and pending[2] == ARGV[2] then claim[#claim + 1] = ARGV[at] end
+end
+if #claim == 5 then return {1} end
+claim[#claim + 1] = 'JUSTID'
+return {1, unpack(redis.call(unpack(claim)))}
+"""
+)
+
+FAIL = """
+-- Note why an entry failed. ARGV[5], [6], [7]: its ID, the number of the delivery, the error.
+-- Replies with 1 if that delivery is still the latest, and the caller's.
+local pending = redis.call('XPENDING', KEYS[1], ARGV[1], ARGV[5], ARGV[5], 1)[1]
+if not pending or pending[2] ~= ARGV[2] or pending[4] ~= tonumber(ARGV[6]) then return 0 end
+local line = ARGV[6] .. ' ' .. ARGV[2] .. ' ' .. ARGV[7] .. '\\n'
+local noted = redis.call('HGET', KEYS[4], ARGV[5]) or ''
 if noted:sub(-#line) ~= line then  -- else the reply was lost, and this comes a second time
-  redis.call('HSET', KEYS[4], ARGV[3], noted .. line)
+  redis.pcall('HSET', KEYS[4], ARGV[5], noted .. line)  -- with full memory it goes without a note
 end
-if pending[4] >= tonumber(ARGV[4]) then
-  return {bury(ARGV[3], ARGV[2], pending[4], ARGV[5])}
+return 1
+"""
+
+BURY = (
+    ASIDE
+    + """
+-- Give an entry up. ARGV[5] to [9]: its ID, the number of its last delivery, the reason, what
+-- becomes of handled entries (keep, XACKDEL or XDEL), the most dead letters or ''.
+-- Replies with lost, dead or gone, and how many dead letters there are.
+local pending = redis.call('XPENDING', KEYS[1], ARGV[1], ARGV[5], ARGV[5], 1)[1]
+if not pending or pending[2] ~= ARGV[2] or pending[4] ~= tonumber(ARGV[6]) then
+  return {'lost', 0}
 end
-return {'again', pending[4]}
+return {put_aside(pending, ARGV[7], ARGV[8], ARGV[9]), redis.call('XLEN', KEYS[3])}
 """
 )
 
 SETTLE = (
-    BURY
+    OURS
+    + ASIDE
     + """
 -- Acknowledge entries, each together with its effect, if it is still pending.
--- KEYS: the stream, names, dead letters, failures, then the keys of the effects.
--- ARGV: group, consumer, its token, what becomes of the entries (keep, XACKDEL or XDEL),
---       how many entries have no effect, their IDs,
---       then for each that has one: ID, number of commands, and for each command
---       how many words it has, and its words.
+-- KEYS[6] and on: the keys of the effects.
+-- ARGV[5], [6]: what becomes of the entries (keep, XACKDEL or XDEL), the most dead letters or '';
+-- [7]: how many entries have no effect; their IDs; then for each that has one: ID, number of
+-- commands, and for each command how many words it has, and its words.
 -- Replies with 1 if the name is the caller's, how many entries were acknowledged,
---   and of each whose effect was refused: ID, what Redis said, 1 if it is buried.
-local stream, group, after = KEYS[1], ARGV[1], ARGV[4]
-
-local function owed(id)  -- whether a group has yet to acknowledge an entry
-  for _, found in ipairs(redis.call('XINFO', 'GROUPS', stream)) do
-    local about = {}
-    for at = 1, #found, 2 do about[found[at]] = found[at + 1] end
-    local last = about['last-delivered-id']
-    if #redis.call('XRANGE', stream, id, last, 'COUNT', 1) == 0 then return true end
-    if #redis.call('XPENDING', stream, about['name'], id, id, 1) > 0 then return true end
-  end
-end
-
-local function acknowledge(id)  -- gives 1, or 0 if it was not pending
-  redis.call('HDEL', KEYS[4], id)
-  if after == 'XACKDEL' then
-    return redis.call('XACKDEL', stream, group, 'ACKED', 'IDS', 1, id)[1] > 0 and 1 or 0
-  end
-  local was_pending = redis.call('XACK', stream, group, id)
-  if after == 'XDEL' and was_pending == 1 and not owed(id) then redis.call('XDEL', stream, id) end
-  return was_pending
-end
-
-local acknowledged, refused = 0, {}
-local at = 6 + ARGV[5]
-if after == 'keep' and at > 6 then
-  acknowledged = redis.call('XACK', stream, group, unpack(ARGV, 6, at - 1))
-  redis.call('HDEL', KEYS[4], unpack(ARGV, 6, at - 1))
+--   and of each whose effect was refused: ID, what Redis said, 1 if it is put aside.
+local after, acknowledged, refused = ARGV[5], 0, {}
+local at = 8 + ARGV[7]
+if after == 'keep' and at > 8 then
+  acknowledged = redis.call('XACK', KEYS[1], ARGV[1], unpack(ARGV, 8, at - 1))
+  redis.call('HDEL', KEYS[4], unpack(ARGV, 8, at - 1))
 else
-  for plain = 6, at - 1 do acknowledged = acknowledged + acknowledge(ARGV[plain]) end
+  for plain = 8, at - 1 do acknowledged = acknowledged + acknowledge(ARGV[plain], after) end
 end
 while at <= #ARGV do
   local id, commands = ARGV[at], tonumber(ARGV[at + 1])
-  local pending = redis.call('XPENDING', stream, group, id, id, 1)[1]
+  local pending = redis.call('XPENDING', KEYS[1], ARGV[1], id, id, 1)[1]
   local failure
   at = at + 2
   for number = 1, commands do
@@ -159,20 +282,24 @@ while at <= #ARGV do
   end
   if failure then
     local half = failure[2] > 1  -- what came before cannot be undone, so it must not be repeated
-    if half then bury(id, pending[2], pending[4], 'Half done: ' .. failure[1]) end
+    if half then put_aside(pending, 'Half done: ' .. failure[1], after, ARGV[6]) end
     refused[#refused + 1] = {id, failure[1], half and 1 or 0}
   elseif pending then
-    acknowledged = acknowledged + acknowledge(id)
+    acknowledged = acknowledged + acknowledge(id, after)
   end
 end
-local ours = redis.call('HGET', KEYS[2], ARGV[2]) == ARGV[3] and 1 or 0
-return {ours, acknowledged, refused}
+return {ours(), acknowledged, refused}
 """
 )
 
+CREATE = """#!lua flags=allow-oom
+-- Make a group anew that is gone. ARGV[5]: where it begins.
+local said = redis.pcall('XGROUP', 'CREATE', KEYS[1], ARGV[1], ARGV[5], 'MKSTREAM')
+return said.err and not said.err:find('^BUSYGROUP') and said or 'OK'
+"""
+
 LEAVE = """
 -- Give back a name that nobody will use again, unless entries are still pending for it.
--- ARGV: group, consumer, its token.
 if redis.call('HGET', KEYS[2], ARGV[2]) ~= ARGV[3] then return end
 if #redis.call('XPENDING', KEYS[1], ARGV[1], '-', '+', 1, ARGV[2]) > 0 then return end
 redis.call('XGROUP', 'DELCONSUMER', KEYS[1], ARGV[1], ARGV[2])
@@ -199,4 +326,39 @@ if #back == 0 then  -- it is no longer on the stream, so it comes back as a new 
 end
 redis.call('XDEL', KEYS[2], ARGV[1])
 return {how, id}
+"""
+
+
+DRAIN = "#!lua flags=allow-oom\n-- while the memory is full"
+
+
+def deny(script: str) -> str:
+    """The script is refused as a whole, before it has done anything, while the memory is full."""
+    return f"#!lua\n{script}"
+
+
+def allow(script: str) -> str:
+    """The script runs although the memory is full, and may make it grow."""
+    return f"#!lua flags=allow-oom\n{script}"
+
+
+def drain(script: str) -> str:
+    """The script runs although the memory is full, as long as no more of it is used than at first.
+
+    For a consumer that deletes what it has handled: it may be the one who makes room. ARGV[4] is
+    how many bytes were used when the memory began to be full, '' while it is not known. The reply
+    is {bytes used, or '' if there is room; the script's own reply}.
+    """
+    return f"""{DRAIN}
+local said = redis.call('INFO', 'memory')
+local used = tonumber(said:match('used_memory:(%d+)'))
+local most = tonumber(said:match('maxmemory:(%d+)'))
+local full = most > 0 and used > most
+if full and ARGV[4] ~= '' and used > tonumber(ARGV[4]) then
+  return redis.error_reply('OOM the memory is full, and this consumer has not made room in it')
+end
+local function step()
+{script}
+end
+return {{full and tostring(used) or '', step()}}
 """

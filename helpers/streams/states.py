@@ -1,0 +1,90 @@
+"""States of a server, as its error replies name them, and what each asks of a client.
+
+The codes are those of `createSharedObjects` and of the checks in `processCommand` (server.c), of
+`scriptPrepareForRun` and `scriptCall` (script.c), of ACL (acl.c), blocked clients (blocked.c) and
+cluster redirections (cluster.c), in Valkey 9 and Redis 7 and 8. redis-py takes some codes off the
+message and keeps them as `status_code`.
+
+A reply that is not here says something of the command or of its keys, and not of the server.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+
+import redis
+
+
+class Ask(Enum):
+    """What a client should do about a reply."""
+
+    WAIT = "wait and try again"
+    RECONNECT = "connect anew, perhaps to another server, and try again"
+
+
+STATES: dict[str, tuple[Ask, str]] = {
+    "LOADING": (Ask.WAIT, "it loads its data: wait until it has"),
+    "BUSY": (Ask.WAIT, "a script keeps it busy: wait, or end that script with SCRIPT KILL"),
+    "MASTERDOWN": (Ask.WAIT, "it is a replica that has lost its primary: wait for a failover"),
+    "CLUSTERDOWN": (Ask.WAIT, "slots of the cluster are not served: bring their node back"),
+    "TRYAGAIN": (Ask.WAIT, "a slot of the cluster is being moved: wait until it has"),
+    "MISCONF": (Ask.WAIT, "it cannot write its data to disk: make room there, and see its log"),
+    "NOREPLICAS": (Ask.WAIT, "too few replicas are linked: bring them back, or lower"
+                             " min-replicas-to-write"),
+    "OOM": (Ask.WAIT, "its memory is full: raise maxmemory, or trim streams and delete keys"),
+    "NOPERM": (Ask.WAIT, "this user may not do that: see ACL SETUSER"),
+    "NOAUTH": (Ask.WAIT, "it wants a password: put it into the URL"),
+    "WRONGPASS": (Ask.WAIT, "it does not take this password: put the right one into the URL"),
+    "MAXCLIENTS": (Ask.WAIT, "it has as many clients as maxclients allows: close some"),
+    "UNBLOCKED": (Ask.WAIT, "somebody ended the wait, by CLIENT UNBLOCK"),
+    "READONLY": (Ask.RECONNECT, "it is a replica: connect to the primary"),
+    "DEMOTED": (Ask.RECONNECT, "it has become a replica: connect to the primary"),
+    "MOVED": (Ask.RECONNECT, "this key is on another node: use a RedisCluster client"),
+    "ASK": (Ask.RECONNECT, "this key moves to another node: use a RedisCluster client"),
+}  # fmt: skip
+
+# What some replies say in place of a code of their own, or behind a code that says less.
+_PHRASES = (
+    ("UNBLOCKED force unblock", "DEMOTED"),  # instance state changed
+    ("max number of clients", "MAXCLIENTS"),
+    ("ACL failure in script", "NOPERM"),
+    ("The user executing the script can't", "NOPERM"),  # Redis 7.0
+    ("has no permissions", "NOPERM"),
+    ("invalid username-password pair", "WRONGPASS"),
+    ("UNBLOCKED the stream key", ""),  # of the key, and not of the server
+)
+
+
+def state_of(error: BaseException) -> str | None:
+    """The state that an error reply names; None for any other error."""
+    said = str(error)
+    for phrase, code in _PHRASES:
+        if phrase in said:
+            return code or None
+    code = getattr(error, "status_code", None) or said.split(" ", 1)[0]
+    return code if code in STATES else None
+
+
+def unreachable(error: BaseException) -> bool:
+    """Whether an error means that no answer came, so that the command's fate is unknown."""
+    lost = isinstance(error, redis.ConnectionError | redis.TimeoutError)
+    return lost and state_of(error) is None
+
+
+def passes(error: BaseException) -> bool:
+    """Whether the same command may go through later: no answer came, or a state that passes."""
+    return unreachable(error) or state_of(error) is not None
+
+
+def fate_unknown(error: BaseException) -> bool:
+    """Whether the command may have been executed, or may still be.
+
+    BUSY is no answer either: the script that keeps the server busy may be an earlier copy.
+    """
+    return unreachable(error) or state_of(error) == "BUSY"
+
+
+def wants_reconnect(error: BaseException) -> bool:
+    """Whether another connection may lead to a server that can do it."""
+    code = state_of(error)
+    return code is not None and STATES[code][0] is Ask.RECONNECT
