@@ -41,7 +41,6 @@ from tests.consumers import (
     work_when_told_async,
 )
 from tests.lives import Life
-from tests.points import points
 
 pytestmark = pytest.mark.usefixtures("soon")
 
@@ -49,6 +48,7 @@ pytestmark = pytest.mark.usefixtures("soon")
 # ------------------------------------------------------------------ a little of everything
 
 TERMS: dict[str, Any] = {"batch": 3, "max_deliveries": 3}
+STRUCK = (2, 6, 9, 13)  # the commands at which a fault strikes
 
 
 def set_out(redis):
@@ -76,20 +76,18 @@ def assert_all_is_well(redis, note):
     ("fault", "work"),
     [*((fault, work) for fault in LOSSES), (Fault.LOSE_REPLY, work_async)],
 )
-def test_a_lost_connection_at_any_command_costs_nothing(redis, work, fault):
+def test_a_lost_connection_costs_nothing(redis, work, fault):
+    """One pass through a real proxy; tests/steps tries each fault at each step."""
     with Proxy() as proxy:
-        for at in points(range(1, 1000)):
+        for at in STRUCK:
             set_out(redis)
             proxy.reset()
             proxy.arm(fault, at)
             work(partial(everything, client=redis), proxy=proxy, **TERMS)
-            seen = len(proxy.commands)
+            assert len(proxy.commands) >= at
             proxy.deliver()
             work(partial(everything, client=redis), **TERMS)  # a late XREADGROUP found something
             assert_all_is_well(redis, (fault, at, proxy.names))
-            if at > seen:
-                break
-    assert at > 15
 
 
 @both
@@ -199,24 +197,20 @@ def test_it_survives_its_server(home, work):
 
 
 @pytest.mark.parametrize("reborn", ["under its name", "under another"])
-def test_kill_9_between_any_two_commands_costs_nothing(redis, reborn):
-    """Its process stands still before each of its commands in turn, and is killed there."""
+def test_kill_9_costs_nothing(redis, reborn):
+    """Its process stands still before some of its commands, and is killed there."""
     terms = {**TERMS, "min_idle_ms": 1} if reborn == "under another" else TERMS
     with Proxy() as proxy:
-        for at in points(range(1, 1000)):
+        for at in STRUCK:
             set_out(redis)
             proxy.reset()
             proxy.arm(Fault.FREEZE_BEFORE, at)
-            with Life(drain_with_everything, TERMS, url=proxy.url) as life:
-                until(lambda: proxy.frozen(0.005) or life.exit_code is not None)
-                finished = life.exit_code is not None
+            with Life(drain_with_everything, TERMS, url=proxy.url):
+                until(partial(proxy.frozen, 0.005))
             proxy.thaw()
             name = "alice" if reborn == "under its name" else "carol"
             work(partial(everything, client=redis), name=name, **terms)
             assert_all_is_well(redis, (at, proxy.names))
-            if finished:
-                break
-    assert at > 15
 
 
 @pytest.mark.parametrize("name", ["alice", None])
