@@ -299,9 +299,9 @@ def test_what_a_handler_may_return():
 @pytest.mark.once
 def test_keys_are_named_once_and_entries_without_effect_cost_a_word():
     one, two = ("INCR", "a"), ("SET", "b", 1)
-    effects = [(), (one, two), (), (one,)]
-    done = [Done(EntryId(n), 1, effect) for n, effect in enumerate(effects, 1)]
-    assert encode(done) == (
+    done = [EntryId(1), EntryId(3)]
+    effects = [Done(EntryId(2), 1, (one, two)), Done(EntryId(4), 1, (one,))]
+    assert encode(done, effects) == (
         ["a", "b"],
         [2, "1-0", "3-0", "2-0", 2, 2, *one, 3, *two, "4-0", 1, 2, *one],
     )

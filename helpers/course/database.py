@@ -39,6 +39,7 @@ COURSE_KEYS = (
     "{*}:producers",
     "{*}:names",
     "{*}:failures",
+    "{*}:sweep",
     "{*}:dead",
 )
 

@@ -12,13 +12,24 @@ import redis.asyncio
 
 from .entry import LAST, EntryId
 from .errors import EntryIdError, PendingError, explain, no_group
+from .keys import sibling_key
 from .scan import Bound, Range, bounds
 
 COUNTED = 1000  # unread entries are counted up to here where the server does not know the lag
 
+LOOK = """#!lua flags=no-writes,allow-oom
+-- A stream and its groups as they are at one moment: their fields, but of entries only the IDs.
+-- KEYS: the stream.
+local stream = redis.call('XINFO', 'STREAM', KEYS[1])
+for at = 2, #stream, 2 do
+  if type(stream[at]) == 'table' then stream[at] = stream[at][1] end
+end
+return {stream, redis.call('XINFO', 'GROUPS', KEYS[1])}
+"""
+
 DESTROY = """
--- Destroy a group, unless that would drop pending entries.
--- KEYS: the stream. ARGV: group, 1 to drop them all the same.
+-- Destroy a group, unless that would drop pending entries, and what is noted of its consumers.
+-- KEYS: the stream, names, failures, sweep. ARGV: group, 1 to drop them all the same.
 -- Replies with 1 if the group was destroyed, and how many entries were pending.
 local summary = redis.pcall('XPENDING', KEYS[1], ARGV[1])
 if summary.err then
@@ -26,12 +37,13 @@ if summary.err then
   return summary
 end
 if summary[1] > 0 and ARGV[2] ~= '1' then return {0, summary[1]} end
+redis.call('DEL', KEYS[2], KEYS[3], KEYS[4])
 return {redis.call('XGROUP', 'DESTROY', KEYS[1], ARGV[1]), summary[1]}
 """
 
 REMOVE = """
 -- Remove a consumer, unless that would drop pending entries.
--- KEYS: the stream. ARGV: group, consumer.
+-- KEYS: the stream, names. ARGV: group, consumer.
 -- Replies with 1 if the consumer was removed, and how many entries are pending.
 for _, found in ipairs(redis.call('XINFO', 'CONSUMERS', KEYS[1], ARGV[1])) do
   local about = {}
@@ -39,6 +51,7 @@ for _, found in ipairs(redis.call('XINFO', 'CONSUMERS', KEYS[1], ARGV[1])) do
   if about['name'] == ARGV[2] then
     if about['pending'] > 0 then return {0, about['pending']} end
     redis.call('XGROUP', 'DELCONSUMER', KEYS[1], ARGV[1], ARGV[2])
+    redis.call('HDEL', KEYS[2], ARGV[2])
     return {1, 0}
   end
 end
@@ -165,17 +178,17 @@ class Group:
         """
         script = self._client.register_script(DESTROY)
         with explained(self.stream, self.name):
-            reply = script(keys=[self.stream], args=[self.name, int(even_if_pending)])
+            reply = script(noted(self.stream, self.name), [self.name, int(even_if_pending)])
         return destroyed(reply, self.stream, self.name, even_if_pending)
 
     def info(self) -> GroupInfo:
-        """How the group stands, by XINFO STREAM and XINFO GROUPS in one MULTI.
+        """How the group stands, by XINFO STREAM and XINFO GROUPS in one script.
 
         The lag is right or None: see `lag_of`. Where the server does not know it, unread
         entries are counted by XRANGE, up to 1,000 of them.
         """
         with explained(self.stream, self.name):
-            replies = both(self._client.pipeline(), self.stream).execute()
+            replies = self._client.register_script(LOOK)(keys=[self.stream])
             info = group_info(replies, self.stream, self.name)
             if info.lag is None:
                 after = f"({info.last_delivered}"
@@ -231,7 +244,7 @@ class Group:
         """
         script = self._client.register_script(REMOVE)
         with explained(self.stream, self.name):
-            reply = script(keys=[self.stream], args=[self.name, name])
+            reply = script(noted(self.stream, self.name)[:2], [self.name, name])
         return removed(reply, self.stream, self.name, name)
 
     def move(self, to: str | EntryId) -> None:
@@ -271,13 +284,13 @@ class AsyncGroup:
         """Destroy the group; False if there is none: see `Group.destroy`."""
         script = self._client.register_script(DESTROY)
         with explained(self.stream, self.name):
-            reply = await script(keys=[self.stream], args=[self.name, int(even_if_pending)])
+            reply = await script(noted(self.stream, self.name), [self.name, int(even_if_pending)])
         return destroyed(reply, self.stream, self.name, even_if_pending)
 
     async def info(self) -> GroupInfo:
         """How the group stands, with a lag that is right or None: see `Group.info`."""
         with explained(self.stream, self.name):
-            replies = await both(self._client.pipeline(), self.stream).execute()
+            replies = await self._client.register_script(LOOK)(keys=[self.stream])
             info = group_info(replies, self.stream, self.name)
             if info.lag is None:
                 after = f"({info.last_delivered}"
@@ -320,7 +333,7 @@ class AsyncGroup:
         """Remove a consumer that has nothing pending: see `Group.remove_consumer`."""
         script = self._client.register_script(REMOVE)
         with explained(self.stream, self.name):
-            reply = await script(keys=[self.stream], args=[self.name, name])
+            reply = await script(noted(self.stream, self.name)[:2], [self.name, name])
         return removed(reply, self.stream, self.name, name)
 
     async def move(self, to: str | EntryId) -> None:
@@ -362,20 +375,19 @@ def place(start: str | EntryId) -> str:
         raise EntryIdError(f"{start!r} is no place for a group: give '$', '0' or an ID.") from error
 
 
-def both(pipeline: Any, stream: str) -> Any:
-    """A pipeline, in a MULTI, that asks for the stream and its groups as they are at one moment."""
-    pipeline.xinfo_stream(stream)
-    pipeline.xinfo_groups(stream)
-    return pipeline
+def noted(stream: str, group: str) -> list[str]:
+    """The stream, and the keys beside it in which consumers of a group keep their notes."""
+    kinds = ("names", "failures", "sweep")
+    return [stream, *(sibling_key(stream, f"{group}:{kind}") for kind in kinds)]
 
 
 def group_info(replies: list[Any], stream: str, name: str) -> GroupInfo:
-    """One group, from the replies of XINFO STREAM and XINFO GROUPS.
+    """One group, from LOOK's reply.
 
     Raises:
         GroupError: the stream has no group of this name.
     """
-    stream_info, groups = replies
+    stream_info, *groups = (paired(one) for one in (replies[0], *replies[1]))
     for found in groups:
         if found["name"] == name:
             return GroupInfo(
@@ -389,6 +401,11 @@ def group_info(replies: list[Any], stream: str, name: str) -> GroupInfo:
     raise no_group(stream, name)
 
 
+def paired(flat: list[Any]) -> dict[str, Any]:
+    """A mapping that a script replied as field, value, field, value, …"""
+    return dict(zip(flat[::2], flat[1::2], strict=True))
+
+
 def lag_of(stream_info: Mapping[str, Any], group: Mapping[str, Any]) -> int | None:
     """How many entries a group has yet to read, or None if these replies cannot tell.
 
@@ -399,18 +416,20 @@ def lag_of(stream_info: Mapping[str, Any], group: Mapping[str, Any]) -> int | No
     the right lag. Valkey 9.1 gives too much until the group has read past what was trimmed,
     and Redis 7.0 also after that. Replies that are right look the same, so none is trusted.
 
-    A count that somebody made up, with ENTRIESREAD or XSETID, cannot be seen through.
+    A count that was made up, with ENTRIESREAD or XSETID, cannot be seen through, unless the lag
+    comes out negative.
     """
     length = stream_info["length"]
     if not length:
         return 0
     cursor = EntryId.parse(group["last-delivered-id"])
-    first = EntryId.parse(stream_info["first-entry"][0])
-    if cursor >= EntryId.parse(stream_info["last-entry"][0]):
+    first = EntryId.parse(stream_info["first-entry"])
+    if cursor >= EntryId.parse(stream_info["last-entry"]):
         return 0
     if cursor <= first:
         return length - (cursor == first)
-    return group["lag"] if stream_info["entries-added"] == length else None
+    lag: int | None = group["lag"] if stream_info["entries-added"] == length else None
+    return None if lag is not None and lag < 0 else lag
 
 
 def counted(info: GroupInfo, unread: Any) -> GroupInfo:

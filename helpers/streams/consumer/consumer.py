@@ -170,16 +170,21 @@ class Consumer(_Base):
             StreamsError: an entry is no text.
         """
         steps = self._loop.run(drain=drain, limit=limit)
-        answer: Any = None
+        handler, answer = self._handler, None
         with stopping(self.stop, wanted=signals), closing(steps), suppress(StopIteration):
             while True:
-                answer = self._take(steps.send(answer))
+                step = steps.send(answer)
+                if type(step) is not Entry:
+                    answer = self._take(step)
+                    continue
+                try:
+                    answer = handler(step)
+                except Exception as error:
+                    answer = Failed(error)
         return self.counts
 
     def _take(self, step: Step) -> Any:
-        """Take one step of the delivery loop."""
-        if isinstance(step, Entry):
-            return self._handle(step)
+        """Take a step of the delivery loop that is no entry."""
         try:
             match step:
                 case Run(script, keys, args):
@@ -192,12 +197,6 @@ class Consumer(_Base):
             if wants_reconnect(error):
                 self._client.connection_pool.disconnect(inuse_connections=False)
             return error
-
-    def _handle(self, entry: Entry) -> Effect | Failed:
-        try:
-            return self._handler(entry)
-        except Exception as error:
-            return Failed(error)
 
 
 class AsyncConsumer(_Base):

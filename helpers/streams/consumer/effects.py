@@ -64,14 +64,12 @@ def effect_of(answer: Any) -> tuple[Command, ...]:
     return tuple(commands)
 
 
-def encode(done: Sequence[Done]) -> tuple[list[Value], list[Value]]:
-    """SETTLE's further keys and arguments for entries and their effects."""
+def encode(done: Sequence[EntryId], effects: Sequence[Done]) -> tuple[list[Value], list[Value]]:
+    """SETTLE's further keys and arguments for entries without an effect, and for those with one."""
     keys: dict[Value, None] = {}
-    plain: list[Value] = [f"{ms}-{seq}" for (ms, seq), _, effect in done if not effect]
-    arguments: list[Value] = [len(plain), *plain]
-    for entry_id, _, effect in done:
-        if effect:
-            arguments += (str(entry_id), len(effect))
+    arguments: list[Value] = [len(done), *[f"{ms}-{seq}" for ms, seq in done]]
+    for entry_id, _, effect in effects:
+        arguments += (str(entry_id), len(effect))
         for command in effect:
             keys[command[1]] = None
             arguments += (len(command), *command)

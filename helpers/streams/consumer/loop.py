@@ -8,7 +8,6 @@ import os
 import secrets
 import socket
 import time
-from collections import deque
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, fields
 from typing import Any, NamedTuple
@@ -60,7 +59,13 @@ STOP_S = 1.0  # the same, once it was asked to stop
 FIRST_RETRY_S = 0.1
 MOST_RETRIES = 1000  # while so many failed entries wait to be retried, nothing new is read
 PAGE = 100
+SLACK = 20  # of min_idle_ms, how much an entry may wait in a batch before we say that it is ours
 MANY_LETTERS = 1000  # so many dead letters, and each multiple, are worth a word
+
+EVICTS = (
+    "%s may be evicted, and what is noted of its consumers: maxmemory-policy is %s. A server of "
+    "streams wants noeviction, and streams that are trimmed"
+)
 
 log = logging.getLogger(__name__)
 
@@ -186,11 +191,6 @@ class ConsumerSettings:
                 "read: make it 2 or more, or read with batch=1."
             )
 
-    @property
-    def slack_s(self) -> float:
-        """How long an entry may wait in a batch, before the server is told that it is in hand."""
-        return self.min_idle_ms / 20_000
-
 
 def expect_positive(name: str, value: Any) -> None:
     """Make sure that a limit is a whole number above 0.
@@ -267,6 +267,7 @@ class DeliveryLoop:
         self.counts = Counts()
         self.stopped = False
         self._settings = settings
+        self._slack_s = settings.min_idle_ms / SLACK / 1000
         self._clock = clock
         self._after = "keep"  # or XACKDEL, or XDEL: what becomes of an entry once it is handled
         keys = (f"{group}:names", "", f"{group}:failures", f"{group}:sweep")
@@ -292,7 +293,8 @@ class DeliveryLoop:
         self._finished = 0  # entries that need no more work
         self._retries: dict[EntryId, Retry] = {}  # failed entries
         self._underway: dict[EntryId, int] = {}  # entries that handlers are at work on
-        self._done: list[Done] = []  # handled, and not yet acknowledged
+        self._done: list[EntryId] = []  # handled, without an effect, and not yet acknowledged
+        self._effects: list[Done] = []  # the same, with one
         self._settled_at = 0.0
         self._said_at = 0.0  # since when the server knows that what we hold is in hand
         self._recheck = True  # whether our own pending entries have to be looked through
@@ -302,7 +304,7 @@ class DeliveryLoop:
         self._first_look = True
         self._most = self._settings.batch  # entries a reply; fewer after one that did not come
         self._last = FIRST  # the last entry that was delivered to us as new
-        self._waiting: deque[Delivered] = deque()  # of the batch in hand
+        self._waiting: list[Delivered] = []  # of the batch in hand, the next one last
         self._ceiling = ""  # bytes that were used when the memory began to be full
         self._patience = Patience(self._settings.patience_s, self._clock)
 
@@ -332,7 +334,7 @@ class DeliveryLoop:
         said = "raced"
         while said == "raced":
             seen = yield from self._ask(self._run(SEEN))
-            said, deleting = yield from self._ask(self._run(JOIN, seen))
+            said, deleting, policy = yield from self._ask(self._run(JOIN, seen))
         if said == "dead letters":
             raise WrongTypeError(
                 f"{self.stream!r} holds dead letters, which are not consumed but replayed: see "
@@ -348,6 +350,8 @@ class DeliveryLoop:
         self._after = deleting if self._settings.delete else "keep"
         how = "took over the name of an earlier life in" if seen else "joined"
         log.info("%s %s the group %s on %s", self.name, how, self.group, self.stream)
+        if policy:
+            log.warning(EVICTS, self.stream, policy)
 
     def _leave(self) -> Steps:
         if self._passing:
@@ -464,37 +468,40 @@ class DeliveryLoop:
 
     def _hand_over(self, batch: list[Delivered]) -> Steps:
         """Have the entries of a batch handled, and what is handled acknowledged."""
-        self._waiting = deque(batch)
-        self._settled_at = self._clock()
+        waiting = self._waiting = batch[::-1]  # the next one is the last, which list.pop() gives
+        clock, slack_s, concurrency = self._clock, self._slack_s, self._settings.concurrency
+        now = self._settled_at = clock()
         if not (self._retries or self._underway):
-            self._said_at = self._settled_at
-        while self._waiting and not self.stopped:  # the rest stays pending
-            now = self._clock()
-            stale = now - self._said_at > self._settings.slack_s
+            self._said_at = now
+        while waiting and not self.stopped:  # the rest stays pending
+            now = clock()
+            stale = now - self._said_at > slack_s
             if stale or now - self._settled_at >= SETTLE_S:
                 yield from self._settle()
             if stale:
                 yield from self._renew()
-            if len(self._underway) >= self._settings.concurrency:
+                waiting = self._waiting
+            if len(self._underway) >= concurrency:
                 yield from self._collect()
-            elif self._waiting:
-                entry, number = self._waiting.popleft()
+                waiting = self._waiting
+            elif waiting:
+                entry, number = waiting.pop()
                 answer = yield entry
                 if answer is None:
-                    self._done.append(Done(entry.id, number, ()))
+                    self._done.append(entry.id)
                 elif isinstance(answer, Underway):
                     self._underway[entry.id] = number
                 else:
                     yield from self._record_outcome(entry.id, number, answer)
-        self._waiting.clear()
+        self._waiting = []
         yield from self._settle()
 
     def _collect(self) -> Steps:
         """Wait for handlers that are at work, and record what came of them."""
-        outcomes = yield Collect(self._settings.slack_s)
+        outcomes = yield Collect(self._slack_s)
         for entry_id, answer in outcomes:
             yield from self._record_outcome(entry_id, self._underway.pop(entry_id), answer)
-        if self._clock() - self._said_at > self._settings.slack_s:
+        if self._clock() - self._said_at > self._slack_s:
             yield from self._renew()
 
     def _renew(self) -> Steps:
@@ -511,7 +518,7 @@ class DeliveryLoop:
             self._count("lost")
         left = [one for one in self._waiting if one.entry.id in kept]
         self.counts.lost += len(self._waiting) - len(left)
-        self._waiting = deque(left)
+        self._waiting = left
 
     def _record_outcome(self, entry_id: EntryId, number: int, answer: Any) -> Steps:
         """Note that an entry is handled, or that it failed."""
@@ -519,7 +526,10 @@ class DeliveryLoop:
             yield from self._fail(entry_id, number, str(answer), answer.error)
             return
         try:
-            self._done.append(Done(entry_id, number, effect_of(answer)))
+            if effect := effect_of(answer):
+                self._effects.append(Done(entry_id, number, effect))
+            else:
+                self._done.append(entry_id)
         except ValueError as error:
             yield from self._fail(entry_id, number, str(Failed(error)), error)
         except HandlerError:
@@ -529,22 +539,22 @@ class DeliveryLoop:
     def _settle(self) -> Steps:
         """Acknowledge what is handled, with its effects."""
         done, self._done = self._done, []
-        for some in (
-            [one for one in done if not one.effect],  # a full memory does not refuse these
-            [one for one in done if one.effect],
-        ):
-            for at in range(0, len(some), PORTION):
-                yield from self._settle_portion(some[at : at + PORTION])
+        effects, self._effects = self._effects, []
+        for at in range(0, len(done), PORTION):  # first: a full memory does not refuse these
+            yield from self._settle_portion(done[at : at + PORTION], [])
+        for at in range(0, len(effects), PORTION):
+            yield from self._settle_portion([], effects[at : at + PORTION])
         self._settled_at = self._clock()
 
-    def _settle_portion(self, done: list[Done]) -> Steps:
-        more_keys, more = encode(done)
-        settle = self._run(SETTLE, self._after, self._most_letters, *more, keys=more_keys)
-        ours, acked, refused = yield from self._ask(self._growing(settle) if more_keys else settle)
+    def _settle_portion(self, done: list[EntryId], effects: list[Done]) -> Steps:
+        keys, words = encode(done, effects)
+        settle = self._run(SETTLE, self._after, self._most_letters, *words, keys=keys)
+        ours, acked, refused = yield from self._ask(self._growing(settle) if effects else settle)
         self.counts.acked += acked
-        self.counts.lost += len(done) - acked - len(refused)
-        self._finished += len(done) - len(refused)
-        numbers = {one.id: one.number for one in done}
+        finished = len(done) + len(effects) - len(refused)
+        self.counts.lost += finished - acked
+        self._finished += finished
+        numbers = {one.id: one.number for one in effects}
         for parsed, said, buried in ((EntryId.parse(one), *more) for one, *more in refused):
             if buried:
                 log.error("%s puts %s aside, half done: %s", self.name, parsed, said)
@@ -665,7 +675,12 @@ class DeliveryLoop:
         """Make a group anew that is gone, where the caller wants it to begin."""
         start = self._settings.on_lost_group
         if start == "resume":
-            held = [*self._retries, *self._underway, *(one.id for one in self._done)]
+            held = [
+                *self._retries,
+                *self._underway,
+                *self._done,
+                *(one.id for one in self._effects),
+            ]
             held += [one.entry.id for one in self._waiting]
             after = min(held).before() if held else self._last
             if after == FIRST:

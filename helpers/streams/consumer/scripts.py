@@ -74,18 +74,22 @@ return redis.call('HGET', KEYS[2], ARGV[2]) or ''
 JOIN = """#!lua flags=allow-oom
 -- Take the name, unless somebody took it since it was seen. Who had it before notices, and leaves.
 -- ARGV[5]: the token that was seen.
--- Replies with OK, raced, or what is in the way; and how this server deletes what is handled.
+-- Replies with OK, raced, or what is in the way; how this server deletes what is handled; and the
+-- maxmemory-policy under which it may evict keys, or ''.
 redis.call('XPENDING', KEYS[1], ARGV[1])  -- is an error where there is no such group
 local first = redis.call('XRANGE', KEYS[1], '-', '+', 'COUNT', 1)[1]
-if first and first[2][1] == 'dead:id' then return {'dead letters', ''} end
+if first and first[2][1] == 'dead:id' then return {'dead letters', '', ''} end
 local kind = redis.call('TYPE', KEYS[3]).ok
-if kind ~= 'none' and kind ~= 'stream' then return {kind, ''} end
+if kind ~= 'none' and kind ~= 'stream' then return {kind, '', ''} end
 local token = redis.call('HGET', KEYS[2], ARGV[2]) or ''
-if token ~= ARGV[5] and token ~= ARGV[3] then return {'raced', ''} end
+if token ~= ARGV[5] and token ~= ARGV[3] then return {'raced', '', ''} end
 redis.call('XGROUP', 'CREATECONSUMER', KEYS[1], ARGV[1], ARGV[2])
 redis.call('HSET', KEYS[2], ARGV[2], ARGV[3])
 local found = redis.pcall('COMMAND', 'LIST', 'FILTERBY', 'PATTERN', 'xackdel')  -- Redis 8.2
-return {'OK', #found > 0 and 'XACKDEL' or 'XDEL'}
+local memory = redis.pcall('INFO', 'memory')
+local policy = type(memory) == 'string' and memory:match('maxmemory_policy:(%S+)') or ''
+if policy == 'noeviction' or policy ~= '' and memory:find('maxmemory:0%s') then policy = '' end
+return {'OK', #found > 0 and 'XACKDEL' or 'XDEL', policy}
 """
 
 OWN = """
