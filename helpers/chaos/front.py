@@ -18,12 +18,9 @@ from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 import redis
 import redis.asyncio
 from redis.asyncio.connection import parse_url
-from redis.asyncio.retry import Retry as AsyncRetry
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 
 from helpers.chaos.link import HungUpError, Stream
-from helpers.course.connect import _Packer, settings
+from helpers.course.connect import async_client_of, client_of
 from helpers.course.database import claim
 from helpers.course.errors import CourseError
 from helpers.course.home import hidden_folder
@@ -60,17 +57,11 @@ class Front(ABC):
 
     def connect(self) -> redis.Redis:
         """A client of what stands here, with the course's settings; it sends nothing twice."""
-        once = Retry(NoBackoff(), 0)
-        pool = redis.ConnectionPool.from_url(
-            self.url, **settings(), retry=once, command_packer=_Packer()
-        )
-        return redis.Redis.from_pool(pool)
+        return client_of(self.url)
 
     def connect_async(self) -> redis.asyncio.Redis:
         """The same for asyncio."""
-        once = AsyncRetry(NoBackoff(), 0)
-        pool = redis.asyncio.ConnectionPool.from_url(self.url, **settings(), retry=once)
-        return redis.asyncio.Redis.from_pool(pool)
+        return async_client_of(self.url)
 
     def cut(self) -> None:
         """Break every connection."""

@@ -10,11 +10,10 @@ from pathlib import Path
 from typing import Self
 
 import redis
-from redis.backoff import NoBackoff
-from redis.retry import Retry
+import redis.asyncio
 
 from helpers.chaos.process import Process
-from helpers.course.connect import settings
+from helpers.course.connect import async_client_of, client_of
 from helpers.course.errors import ServerError
 from helpers.course.server.program import choose_program
 
@@ -86,9 +85,21 @@ class SpareServer:
         """End it as a crash of the program would: kill -9."""
         self._process.kill()
 
+    def pause(self) -> None:
+        """Stop it, by SIGSTOP: it is silent, and its kernel still answers for it."""
+        self._process.pause()
+
+    def resume(self) -> None:
+        """Let it go on, by SIGCONT."""
+        self._process.resume()
+
     def connect(self) -> redis.Redis:
         """A client of it, with the course's settings; it sends nothing twice."""
-        return redis.Redis.from_url(self.url, **settings(), retry=Retry(NoBackoff(), 0))
+        return client_of(self.url)
+
+    def connect_async(self) -> redis.asyncio.Redis:
+        """The same for asyncio."""
+        return async_client_of(self.url)
 
     def close(self) -> None:
         """End it, and delete its data."""

@@ -9,14 +9,12 @@ from functools import cache, partial
 from typing import Any, cast
 
 import redis
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 
 from helpers.chaos import Fault, Proxy
 from helpers.checks.lab import LIMIT_S, Scene, result
 from helpers.checks.standing import group_of
 from helpers.checks.verdict import Wrong
-from helpers.course.connect import settings
+from helpers.course.connect import client_of
 
 GROUP = "mygroup"
 ALICE, BOB, CAROL = "alice", "bob", "carol"
@@ -51,8 +49,7 @@ def toil(key: str, ill: dict[str, str], fields: Any) -> None:
 @cache
 def _client() -> redis.Redis:
     """One connection for all the work of a process; it leads where the learner's does."""
-    once = Retry(NoBackoff(), 0)
-    return redis.Redis.from_url(os.environ["REDIS_URL"], **settings(), retry=once)
+    return client_of(os.environ["REDIS_URL"])
 
 
 def handler(scene: Scene, **ill: str) -> Any:

@@ -51,16 +51,8 @@ def connect(*, retries: int = 0) -> redis.Redis:
         ServerError: no server can be used, with the remedy.
         ForeignDatabaseError: the database holds keys that the course did not make.
     """
-    backoff = ExponentialWithJitterBackoff()
     url, own = _address()
-    pool = redis.ConnectionPool.from_url(
-        url,
-        **settings(),
-        retry=Retry(backoff, retries),
-        command_packer=_Packer(),
-        **_connection(own, _OwnConnection),
-    )
-    return redis.Redis.from_pool(patient(pool))
+    return client_of(url, retries=retries, **_connection(own, _OwnConnection))
 
 
 def connect_async(*, retries: int = 0) -> redis.asyncio.Redis:
@@ -68,14 +60,23 @@ def connect_async(*, retries: int = 0) -> redis.asyncio.Redis:
 
     Call it where you await it: a client belongs to one event loop.
     """
-    backoff = ExponentialWithJitterBackoff()
     url, own = _address()
-    pool = redis.asyncio.ConnectionPool.from_url(
-        url,
-        **settings(),
-        retry=AsyncRetry(backoff, retries),
-        **_connection(own, _OwnAsyncConnection),
+    return async_client_of(url, retries=retries, **_connection(own, _OwnAsyncConnection))
+
+
+def client_of(url: str, *, retries: int = 0, **more: Any) -> redis.Redis:
+    """A client of any server, with the course's settings; nothing is sent yet."""
+    retry = Retry(ExponentialWithJitterBackoff(), retries)
+    pool = redis.ConnectionPool.from_url(
+        url, **settings() | more, retry=retry, command_packer=_Packer()
     )
+    return redis.Redis.from_pool(patient(pool))
+
+
+def async_client_of(url: str, *, retries: int = 0, **more: Any) -> redis.asyncio.Redis:
+    """The same for asyncio."""
+    retry = AsyncRetry(ExponentialWithJitterBackoff(), retries)
+    pool = redis.asyncio.ConnectionPool.from_url(url, **settings() | more, retry=retry)
     if pool.connection_class is redis.asyncio.Connection:
         pool.connection_class = _AsyncConnection
     return redis.asyncio.Redis.from_pool(patient(pool))
@@ -88,12 +89,8 @@ def connect_raw() -> redis.Redis:
     all commands: so MULTI and SELECT last from one to the next, as in redis-cli.
     """
     url, own = _address()
-    ours = settings() | {"decode_responses": False, "protocol": 2, "max_connections": 1}
-    retry = Retry(ExponentialWithJitterBackoff(), 0)
-    pool = redis.ConnectionPool.from_url(
-        url, **ours, retry=retry, command_packer=_Packer(), **_connection(own, _OwnConnection)
-    )
-    client = redis.Redis.from_pool(patient(pool))
+    raw = {"decode_responses": False, "protocol": 2, "max_connections": 1}
+    client = client_of(url, **raw, **_connection(own, _OwnConnection))
     client.response_callbacks.clear()
     return client
 
