@@ -85,7 +85,7 @@ def totals(client: Any) -> dict[str, str]:
     return client.hgetall("totals")
 
 
-def add_up(entry: Entry) -> list[tuple[str | int, ...]]:
+def add_up(entry: Entry) -> Any:
     """An effect of two commands: how many entries, and the sum of their numbers."""
     return [
         ("HINCRBY", "totals", "count", 1),

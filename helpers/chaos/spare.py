@@ -41,10 +41,10 @@ class SpareServer:
             ServerError: there is no server program, or it does not start.
         """
         program = choose_program(os.environ.get("COURSE_SERVER", "").strip() or None).path
-        self._folder = Path(tempfile.mkdtemp(prefix="spare-"))
+        self.folder = Path(tempfile.mkdtemp(prefix="spare-"))
         words = [word for option in options for word in option.split()]
         self._command = [program, "--port", "0", "--unixsocket", str(self._socket),
-                         "--dir", str(self._folder), "--save", "", *words]  # fmt: skip
+                         "--dir", str(self.folder), "--save", "", *words]  # fmt: skip
         try:
             self.start()
         except BaseException:
@@ -105,7 +105,7 @@ class SpareServer:
         """End it, and delete its data."""
         if hasattr(self, "_process"):
             self._process.kill()
-        shutil.rmtree(self._folder, ignore_errors=True)
+        shutil.rmtree(self.folder, ignore_errors=True)
 
     def __enter__(self) -> Self:
         return self
@@ -115,4 +115,4 @@ class SpareServer:
 
     @property
     def _socket(self) -> Path:
-        return self._folder / "socket"
+        return self.folder / "socket"

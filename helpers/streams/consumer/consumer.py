@@ -133,7 +133,7 @@ class Consumer(_Base):
                 state that passes: see `states`.
             allow_oom: run effects, and put entries aside, although the memory of the server is
                 full and grows. Otherwise they wait; with `delete` they wait only while the
-                memory used is above what it was when it began to be full.
+                memory used is a MiB above what it was when it began to be full.
             on_lost_group: what to do when the group is gone, deleted or with its stream. By
                 default run() ends with GroupError. An ID, `0` or `$`: create it again there: `0`
                 handles everything once more, `$` misses what was added meanwhile. `resume`:

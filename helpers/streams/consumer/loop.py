@@ -538,12 +538,12 @@ class DeliveryLoop:
 
     def _settle(self) -> Steps:
         """Acknowledge what is handled, with its effects."""
-        done, self._done = self._done, []
-        effects, self._effects = self._effects, []
+        done, effects = self._done, self._effects
         for at in range(0, len(done), PORTION):  # first: a full memory does not refuse these
             yield from self._settle_portion(done[at : at + PORTION], [])
         for at in range(0, len(effects), PORTION):
             yield from self._settle_portion([], effects[at : at + PORTION])
+        self._done, self._effects = [], []
         self._settled_at = self._clock()
 
     def _settle_portion(self, done: list[EntryId], effects: list[Done]) -> Steps:

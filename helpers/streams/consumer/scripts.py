@@ -347,18 +347,19 @@ def allow(script: str) -> str:
 
 
 def drain(script: str) -> str:
-    """The script runs although the memory is full, as long as no more of it is used than at first.
+    """The script runs although the memory is full, while hardly more is used than at first.
 
     For a consumer that deletes what it has handled: it may be the one who makes room. ARGV[4] is
-    how many bytes were used when the memory began to be full, '' while it is not known. The reply
-    is {bytes used, or '' if there is room; the script's own reply}.
+    how many bytes were used when the memory began to be full, '' while it is not known; a MiB more
+    is let pass, since a node of a stream is freed with its last entry only. The reply is {bytes
+    used, or '' if there is room; the script's own reply}.
     """
     return f"""{DRAIN}
 local said = redis.call('INFO', 'memory')
 local used = tonumber(said:match('used_memory:(%d+)'))
 local most = tonumber(said:match('maxmemory:(%d+)'))
 local full = most > 0 and used > most
-if full and ARGV[4] ~= '' and used > tonumber(ARGV[4]) then
+if full and ARGV[4] ~= '' and used > tonumber(ARGV[4]) + 1048576 then
   return redis.error_reply('OOM the memory is full, and this consumer has not made room in it')
 end
 local function step()
