@@ -7,14 +7,16 @@ import importlib
 import os
 import signal
 import subprocess
+import sys
 import threading
 import time
+from multiprocessing.connection import Connection
 from typing import cast
 
 import psutil
 import pytest
 
-from helpers.chaos import CLIENT, Failure, Outcome, Returned, Running, orders
+from helpers.chaos import CLIENT, Failure, Outcome, Returned, Running, warm
 from helpers.course.server.own import has_ended
 from tests.test_chaos_process import parent
 
@@ -110,12 +112,27 @@ def test_a_forker_that_was_killed_is_started_anew_and_its_forks_end():
 
 
 @pytest.mark.once
+def test_a_forker_imports_beforehand_what_it_is_told_to_and_is_there(monkeypatch):
+    def there():
+        return "colorsys" in sys.modules
+
+    with forked(there) as one:
+        assert one.outcome(LIMIT_S) == Returned(False)
+        forker_of(one).kill()
+    monkeypatch.setattr(warm, "_preload", [])
+    warm.preload("no_such_module", "colorsys")
+    with forked(there) as one:
+        assert one.outcome(LIMIT_S) == Returned(True)
+        forker_of(one).kill()  # the next one is as before
+
+
+@pytest.mark.once
 def test_ctrl_c_while_a_fork_begins_spoils_nothing(monkeypatch):
     def interrupted(*_):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(orders, "_exactly", interrupted)  # the order is given, the answer not heard
+        patch.setattr(Connection, "recv", interrupted)  # the order is given, the answer not heard
         with pytest.raises(KeyboardInterrupt):
             forked(doze)
     with forked(os.getpid) as one:
