@@ -18,30 +18,7 @@ import pytest
 
 from helpers.chaos import CLIENT, Failure, Outcome, Returned, Running, warm
 from helpers.course.server.own import has_ended
-from tests.test_chaos_process import parent
-
-LIMIT_S = 15.0
-
-
-def until(true, limit_s=LIMIT_S):
-    """Wait for a condition; False if it never comes."""
-    deadline = time.monotonic() + limit_s
-    while not (found := true()) and time.monotonic() < deadline:
-        time.sleep(0.01)
-    return found
-
-
-def doze():
-    time.sleep(600)
-
-
-def add(redis, key, amount):
-    print("adding", amount)
-    return redis.incrby(key, amount)
-
-
-def fail():
-    raise ValueError("this was meant")
+from tests.test_chaos_process import LIMIT_S, add, doze, fail, parent, until
 
 
 def forked(function, *arguments, **how):
