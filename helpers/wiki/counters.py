@@ -154,7 +154,7 @@ class Counters:
     def note(self, now_ms: int, newest_ms: int) -> list[Command]:
         """The commands that tell a dashboard when, and how, somebody last counted."""
         latest = {"at": now_ms, "newest": newest_ms,
-                "interval": self.interval_s, "history": self.history_s}  # fmt: skip
+                  "interval": self.interval_s, "history": self.history_s}  # fmt: skip
         pairs = [part for pair in latest.items() for part in pair]
         return [("HSET", self.counted, *pairs), ("EXPIRE", self.counted, self.lasts_s)]
 
