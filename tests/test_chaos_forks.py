@@ -89,15 +89,17 @@ def test_a_forker_that_was_killed_is_started_anew_and_its_forks_end():
 
 
 @pytest.mark.once
-def test_a_forker_imports_beforehand_what_it_is_told_to_and_is_there(monkeypatch):
+def test_a_forker_imports_beforehand_what_there_is_of_its_preload(tmp_path, monkeypatch):
     def there():
-        return "colorsys" in sys.modules
+        return "only_here_beforehand" in sys.modules
 
+    (tmp_path / "only_here_beforehand.py").touch()
+    monkeypatch.syspath_prepend(tmp_path)
     with forked(there) as one:
         assert one.outcome(LIMIT_S) == Returned(False)
         forker_of(one).kill()
     monkeypatch.setattr(warm, "_preload", [])
-    warm.preload("no_such_module", "colorsys")
+    warm.preload("no_such_module", "only_here_beforehand")
     with forked(there) as one:
         assert one.outcome(LIMIT_S) == Returned(True)
         forker_of(one).kill()  # the next one is as before
