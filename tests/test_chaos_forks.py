@@ -7,39 +7,18 @@ import importlib
 import os
 import signal
 import subprocess
+import sys
 import threading
 import time
+from multiprocessing.connection import Connection
 from typing import cast
 
 import psutil
 import pytest
 
-from helpers.chaos import CLIENT, Failure, Outcome, Returned, Running, orders
+from helpers.chaos import CLIENT, Failure, Outcome, Returned, Running, warm
 from helpers.course.server.own import has_ended
-from tests.test_chaos_process import parent
-
-LIMIT_S = 15.0
-
-
-def until(true, limit_s=LIMIT_S):
-    """Wait for a condition; False if it never comes."""
-    deadline = time.monotonic() + limit_s
-    while not (found := true()) and time.monotonic() < deadline:
-        time.sleep(0.01)
-    return found
-
-
-def doze():
-    time.sleep(600)
-
-
-def add(redis, key, amount):
-    print("adding", amount)
-    return redis.incrby(key, amount)
-
-
-def fail():
-    raise ValueError("this was meant")
+from tests.test_chaos_process import LIMIT_S, add, doze, fail, parent, until
 
 
 def forked(function, *arguments, **how):
@@ -110,12 +89,29 @@ def test_a_forker_that_was_killed_is_started_anew_and_its_forks_end():
 
 
 @pytest.mark.once
+def test_a_forker_imports_beforehand_what_there_is_of_its_preload(tmp_path, monkeypatch):
+    def there():
+        return "only_here_beforehand" in sys.modules
+
+    (tmp_path / "only_here_beforehand.py").touch()
+    monkeypatch.syspath_prepend(tmp_path)
+    with forked(there) as one:
+        assert one.outcome(LIMIT_S) == Returned(False)
+        forker_of(one).kill()
+    monkeypatch.setattr(warm, "_preload", [])
+    warm.preload("no_such_module", "only_here_beforehand")
+    with forked(there) as one:
+        assert one.outcome(LIMIT_S) == Returned(True)
+        forker_of(one).kill()  # the next one is as before
+
+
+@pytest.mark.once
 def test_ctrl_c_while_a_fork_begins_spoils_nothing(monkeypatch):
     def interrupted(*_):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(orders, "_exactly", interrupted)  # the order is given, the answer not heard
+        patch.setattr(Connection, "recv", interrupted)  # the order is given, the answer not heard
         with pytest.raises(KeyboardInterrupt):
             forked(doze)
     with forked(os.getpid) as one:

@@ -257,11 +257,27 @@ def test_what_it_prints_is_there_at_once_on_both_streams():
 
 
 @pytest.mark.once
+def test_news_are_the_whole_lines_since_it_was_last_asked(tmp_path):
+    gate = tmp_path / "gate"
+    os.mkfifo(gate)
+    with start(["sh", "-c", f'printf "one\\ntw"; read _ <{gate}; printf "o\\nthree"']) as bob:
+        assert says(bob, "tw")
+        assert bob.news() == ["one"]
+        assert bob.news() == []
+        gate.write_text("\n")
+        assert bob.wait(LIMIT_S)
+        assert bob.news() == ["two", "three"]
+        assert bob.news() == []
+        assert bob.output() == "one\ntwo\nthree"
+
+
+@pytest.mark.once
 def test_of_much_output_the_end_is_kept():
     source = "print('a' * 3_000_000); print('the end')"
     with start(program(source)) as bob:
         assert bob.wait(LIMIT_S)
         assert len(bob.output()) == process.KEPT_BYTES
+        assert bob.news()[-1] == "the end"
         assert bob.output().endswith("a\nthe end\n")
 
 

@@ -6,14 +6,11 @@ import asyncio
 import contextlib
 import gc
 import os
-import signal
 import socket
 import subprocess
 import sys
 import threading
-import time
 import warnings
-from urllib.parse import urlsplit
 
 import psutil
 import pytest
@@ -22,15 +19,11 @@ from redis.exceptions import ConnectionError as LostError
 
 from helpers import connect
 from helpers.chaos import CLIENT, LOSSES, Fault, Proxy, Returned, start
-from helpers.chaos.front import _leading_to
 from helpers.course.errors import CourseError
-from helpers.course.server import OwnServer, find_server
-from tests.test_connect import strange_server
-from tests.test_server import taken_port
+from tests import fronts
+from tests.fronts import LIMIT_S, blocked, in_background, until
 
 pytestmark = pytest.mark.once
-
-LIMIT_S = 15.0
 
 
 @pytest.fixture
@@ -39,45 +32,13 @@ def proxy(redis):
         yield proxy
 
 
-@pytest.fixture(autouse=True)
-def _quiet(caplog):
-    """What fails unseen in the proxy's thread, asyncio writes to its log."""
-    yield
-    records = [record for phase in ("setup", "call") for record in caplog.get_records(phase)]
-    assert [record.getMessage() for record in records] == []
+quiet = fronts.quiet
 
 
 @pytest.fixture
 def client(proxy):
     with proxy.connect() as client:
         yield client
-
-
-def until(true, limit_s=LIMIT_S):
-    """Wait for a condition; False if it never comes."""
-    deadline = time.monotonic() + limit_s
-    while not (found := true()) and time.monotonic() < deadline:
-        time.sleep(0.005)
-    return found
-
-
-def in_background(work):
-    """Start a thread; the list gets what it returned or raised."""
-    told: list[object] = []
-
-    def run():
-        try:
-            told.append(work())
-        except redis_py.RedisError as error:
-            told.append(error)
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    return thread, told
-
-
-def blocked(redis):
-    return redis.info("clients")["blocked_clients"]
 
 
 def group(redis):
@@ -102,20 +63,20 @@ def test_without_faults_nothing_changes(redis, client):
     assert client.eval("redis.setresp(3); return false", 0) is False
 
 
-def test_asyncio_goes_through_it_too(redis, proxy):
-    async def run():
-        async with proxy.connect_async() as client:
-            await client.xadd("s", {"a": "1"}, id="1-0")
-            return await client.xread({"s": "0"})
-
-    assert asyncio.run(run()) == {"s": [("1-0", {"a": "1"})]}
-    assert proxy.names == ["XADD", "XREAD"]
-
-
 def test_a_plain_client_of_its_url_goes_through_it(redis, proxy):
     with redis_py.Redis.from_url(proxy.url) as plain:
         plain.xlen("s")
     assert proxy.names == ["XLEN"]
+
+
+def test_it_sees_the_commands_of_an_asyncio_client(redis, proxy):
+    async def run():
+        async with proxy.connect_async() as client:
+            await client.xadd("s", {"a": "1"}, id="1-0")
+            await client.xread({"s": "0"})
+
+    asyncio.run(run())
+    assert proxy.names == ["XADD", "XREAD"]
 
 
 def test_pipelines_and_transactions_work_and_each_of_their_commands_counts(redis, proxy, client):
@@ -128,14 +89,6 @@ def test_pipelines_and_transactions_work_and_each_of_their_commands_counts(redis
         assert proxy.names == (["MULTI", *names, "EXEC"] if transaction else names)
 
 
-def test_a_pipeline_may_be_larger_than_what_the_connection_holds(redis, client):
-    text = "x" * 10_000
-    with client.pipeline(transaction=False) as pipeline:
-        for _ in range(2_000):
-            pipeline.echo(text)
-        assert pipeline.execute() == [text] * 2_000
-
-
 def test_a_transaction_that_another_client_disturbs_is_refused(redis, client):
     with client.pipeline() as pipeline:
         pipeline.watch("n")
@@ -144,16 +97,6 @@ def test_a_transaction_that_another_client_disturbs_is_refused(redis, client):
         pipeline.set("n", 2)
         with pytest.raises(redis_py.WatchError):
             pipeline.execute()
-
-
-def test_a_blocking_read_waits_for_news_and_holds_up_no_other_connection(redis, client):
-    reading, found = in_background(lambda: client.xread({"s": "$"}, block=0))
-    assert until(lambda: blocked(redis) == 1)
-    assert client.ping()
-    redis.xadd("s", {"a": "1"}, id="1-0")
-    reading.join()
-    assert found == [{"s": [("1-0", {"a": "1"})]}]
-    assert client.xread({"s": "$"}, block=1) == {}
 
 
 def test_published_messages_and_monitored_commands_pass(redis, client):
@@ -167,28 +110,6 @@ def test_published_messages_and_monitored_commands_pass(redis, client):
     with client.monitor() as monitor:
         redis.echo("heard")
         assert until(lambda: "heard" in monitor.next_command()["command"])
-
-
-def test_a_client_that_hangs_up_leaves_no_blocked_read_behind(redis, proxy):
-    group(redis)
-
-    def read(client):
-        client.xreadgroup("g", "bob", {"s": ">"}, block=0)
-
-    with start(read, CLIENT, url=proxy.url) as bob:
-        assert until(lambda: blocked(redis) == 1)
-        bob.kill()
-        assert until(lambda: blocked(redis) == 0)
-    redis.xadd("s", {"a": "1"})
-    assert redis.xpending("s", "g")["pending"] == 0
-
-
-def test_what_a_client_sent_before_it_hung_up_reaches_the_server(redis, proxy):
-    parts = urlsplit(proxy.url)
-    with socket.create_connection(("127.0.0.1", proxy.port)) as raw:
-        raw.sendall(f"*2\r\n$4\r\nAUTH\r\n${len(parts.password)}\r\n{parts.password}\r\n".encode())
-        raw.sendall(b"*2\r\n$4\r\nINCR\r\n$1\r\nn\r\n" * 100)
-    assert until(lambda: redis.get("n") == "100")
 
 
 @pytest.mark.parametrize("said", [b"GET / HTTP/1.1\r\n\r\n", b":1\r\n", b"*1\r\n*0\r\n", b"*0\r\n"])
@@ -415,78 +336,6 @@ def test_a_client_that_gives_up_while_frozen_has_sent_nothing(redis, proxy, clie
 # ------------------------------------------------------------------ the server, and the end
 
 
-def test_cut_breaks_every_connection_and_the_next_ones_work(redis, proxy, client):
-    waiting, told = in_background(lambda: client.xread({"s": "$"}, block=0))
-    assert until(lambda: blocked(redis) == 1)
-    proxy.cut()
-    waiting.join()
-    assert isinstance(told[0], LostError)
-    assert until(lambda: blocked(redis) == 0)
-    assert client.ping()
-
-
-def test_it_survives_the_course_s_server_which_is_started_again(home):
-    own = OwnServer(home)
-    with Proxy() as proxy, proxy.connect() as client:
-        client.set("k", "v")
-        waiting, told = in_background(lambda: client.xread({"s": "$"}, block=0))
-        assert until(lambda: proxy.names[-1:] == ["XREAD"])
-        state = own.running()
-        assert state
-        os.kill(state.pid, signal.SIGKILL)
-        waiting.join()
-        assert isinstance(told[0], LostError)
-        assert client.get("k") == "v"
-
-
-def test_a_server_that_is_away_is_a_lost_connection():
-    with Proxy(f"redis://127.0.0.1:{free_port()}") as proxy, proxy.connect() as client:
-        for _ in range(2):
-            with pytest.raises(LostError):
-                client.ping()
-
-
-def free_port():
-    with taken_port() as port:
-        return port
-
-
-def test_a_server_on_a_unix_socket_will_do(tmp_path):
-    path = tmp_path / "server.sock"
-    with strange_server(free_port(), "--unixsocket", str(path)), Proxy(f"unix://{path}") as proxy:
-        with proxy.connect() as client:
-            assert client.ping()
-        assert proxy.url == f"redis://127.0.0.1:{proxy.port}/0"
-
-
-@pytest.mark.parametrize(
-    ("server", "proxied"),
-    [
-        ("redis://localhost", "redis://127.0.0.1:1/0"),
-        ("redis://:p%40ss@localhost:6379/3", "redis://:p%40ss@127.0.0.1:1/3"),
-        ("redis://me:pw@h:1/?client_name=x&db=2", "redis://me:pw@127.0.0.1:1/2?client_name=x"),
-        ("unix:///s.sock?db=4&password=pw", "redis://:pw@127.0.0.1:1/4"),
-        ("unix://me@/s.sock?password=pw", "redis://me:pw@127.0.0.1:1/0"),
-    ],
-)
-def test_its_url_keeps_user_database_and_settings(server, proxied):
-    assert _leading_to(1, server) == proxied
-
-
-def test_a_tls_server_is_refused_in_one_sentence():
-    with pytest.raises(CourseError, match="TLS"):
-        Proxy("rediss://localhost:6379")
-
-
-def test_it_listens_on_loopback_alone(proxy):
-    listening = [
-        one.laddr.ip
-        for one in psutil.Process().net_connections("tcp")
-        if one.status == psutil.CONN_LISTEN and one.laddr.port == proxy.port
-    ]
-    assert listening == ["127.0.0.1"]
-
-
 def test_it_ends_with_its_block_and_leaves_nothing_open(redis):
     def everything():
         with Proxy() as proxy, proxy.connect() as client, proxy.connect() as other:
@@ -529,13 +378,6 @@ def test_many_connections_at_once(redis, proxy):
         worker.join()
     assert redis.get("n") == "400"
     assert proxy.names == ["INCRBY"] * 400
-
-
-def test_its_server_is_the_one_that_redis_url_names(redis, monkeypatch):
-    monkeypatch.setenv("REDIS_URL", find_server().url)
-    with Proxy() as proxy, proxy.connect() as client:
-        client.set("k", "v")
-    assert redis.get("k") == "v"
 
 
 @pytest.mark.parametrize("ending", ["pass", "raise SystemExit", "del proxy"])

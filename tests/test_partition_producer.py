@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 
 from helpers import connect
 from helpers.chaos import CLIENT, LOSSES, Fault, Proxy, Returned, start
-from helpers.checks.lab import Scene
 from helpers.checks.lives import Supervisor
+from helpers.checks.scene import Scene
 from helpers.course.server import OwnServer
 from helpers.partitions import (
     RETENTION_S,

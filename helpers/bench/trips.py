@@ -22,6 +22,8 @@ import redis.asyncio
 import redis.asyncio.connection
 import redis.connection
 
+from helpers.course.like import like
+
 Packed = bytes | str | Iterable[bytes]
 
 
@@ -69,24 +71,13 @@ class Trips:
 def counted(client: redis.Redis) -> tuple[redis.Redis, Trips]:
     """A client like this one that counts its round trips. Close it, and its connections close."""
     trips = Trips()
-    return _like(client, _CountedConnection, trips), trips
+    return like(client, connection=_CountedConnection, trips=trips), trips
 
 
 def counted_async(client: redis.asyncio.Redis) -> tuple[redis.asyncio.Redis, Trips]:
     """The same for asyncio."""
     trips = Trips()
-    return _like(client, _CountedAsyncConnection, trips), trips
-
-
-def _like(client: Any, counting: type, trips: Trips) -> Any:
-    """A client with the settings of another, whose connections count."""
-    pool = client.connection_pool
-    kind = type("Counted", (counting, pool.connection_class), {"trips": trips})
-    waiting = {"timeout": pool.timeout} if hasattr(pool, "timeout") else {}  # a blocking pool's
-    settings = {**pool.connection_kwargs, **waiting, "max_connections": pool.max_connections}
-    other = type(client).from_pool(type(pool)(connection_class=kind, **settings))
-    other.response_callbacks = client.response_callbacks.copy()
-    return other
+    return like(client, connection=_CountedAsyncConnection, trips=trips), trips
 
 
 class _Line:

@@ -73,7 +73,8 @@ class Process:
         self._lock = threading.RLock()
         self._printed: bytes | None = None
         self._file = open(output, "a+b") if output else tempfile.TemporaryFile()  # noqa: SIM115
-        self._begin = os.fstat(self._file.fileno()).st_size
+        self._begin = self._heard = os.fstat(self._file.fileno()).st_size
+        self._unsaid = b""  # heard, and not yet given by `news`
         self._guardian = subprocess.Popen(
             ["/bin/sh", "-c", _GUARDIAN],
             stdin=subprocess.PIPE,
@@ -179,6 +180,17 @@ class Process:
             printed = self._read() if self._printed is None else self._printed
         return printed.decode(errors="replace")
 
+    def news(self) -> list[str]:
+        """The whole lines that it has printed since this was last called; after its end, all."""
+        with self._lock:
+            ended = not self.alive
+            if not ended:
+                self._hear()
+            *lines, rest = self._unsaid.split(b"\n")
+            self._unsaid = b"" if ended else rest
+            lines += [rest] if ended and rest else []
+            return [line.decode(errors="replace") for line in lines]
+
     def __enter__(self) -> Self:
         return self
 
@@ -213,10 +225,17 @@ class Process:
         start = max(self._begin, size - KEPT_BYTES)
         return os.pread(self._file.fileno(), size - start, start) if size > start else b""
 
+    def _hear(self) -> None:
+        fresh = os.pread(self._file.fileno(), KEPT_BYTES, self._heard)
+        self._heard += len(fresh)
+        self._unsaid += fresh
+
     def _close(self) -> None:
         """It has ended: end what it has left behind in its group, and keep what it said."""
         self._dismiss_guardian()
         self._printed = self._read()
+        self._heard = max(self._heard, os.fstat(self._file.fileno()).st_size - KEPT_BYTES)
+        self._hear()
         self._file.close()
 
     def _dismiss_guardian(self) -> None:

@@ -69,16 +69,7 @@ class Proxy(Front):
     """
 
     def __init__(self, url: str | None = None) -> None:
-        """Begin to listen.
-
-        Args:
-            url: the server behind it; by default the course's, which a new connection
-                starts again if it died.
-
-        Raises:
-            ServerError: no server can be used, with the remedy.
-            CourseError: the URL asks for TLS.
-        """
+        """Begin to listen, as every `Front` does, with no fault armed."""
         self._lock = threading.Lock()
         self._armed: list[_Armed] = []
         self._commands: list[list[str]] = []

@@ -21,6 +21,7 @@ from helpers.chaos.outcome import Failure, Outcome, Returned, Unfinished, packed
 from helpers.chaos.process import Child, Process
 
 START_LIMIT_S = 15.0  # a fresh Python with its imports, on a slow and busy machine
+_WORK = "from helpers.chaos.worker import work; work"
 GLANCE_S = 0.05  # how soon a thread sees what another one has read
 
 
@@ -44,14 +45,14 @@ class Running(Process):
         payload = packed((function, arguments))
         reading, writing = os.pipe()
         self._report = os.fdopen(reading, "rb", buffering=0)
-        self._told = b""
+        self._reported = b""
         self._complete = False
         try:
             with tempfile.TemporaryFile() as given:
                 given.write(payload)
                 given.seek(0)
                 super().__init__(
-                    [sys.executable, "-m", "helpers.chaos.worker", str(writing)],
+                    [sys.executable, "-c", f"{_WORK}({writing})"],
                     name=name,
                     url=url,
                     output=output,
@@ -78,16 +79,16 @@ class Running(Process):
 
     def begun(self, limit_s: float = START_LIMIT_S) -> bool:
         """Wait until the function is about to run; False if it never does."""
-        self._read_until(lambda: bool(self._told), limit_s)
-        return self._told[:1] == b"R"
+        self._read_until(lambda: bool(self._reported), limit_s)
+        return self._reported[:1] == b"R"
 
     def outcome(self, limit_s: float) -> Outcome:
         """Wait for the function to return, at most `limit_s` seconds from when it began."""
         self.begun()
         ended = self._read_until(lambda: False, limit_s)
-        if not ended or len(self._told) < 2:
+        if not ended or len(self._reported) < 2:
             return Unfinished(ended)
-        outcome = pickle.loads(self._told.removeprefix(b"R"))
+        outcome = pickle.loads(self._reported.removeprefix(b"R"))
         assert isinstance(outcome, Returned | Failure)
         return outcome
 
@@ -112,7 +113,7 @@ class Running(Process):
     def _read_report(self) -> None:
         if not self._complete and self._readable(0):
             chunk = self._report.read(65536)
-            self._told += chunk or b""
+            self._reported += chunk or b""
             self._complete = not chunk
 
     def _close(self) -> None:

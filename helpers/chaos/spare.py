@@ -78,8 +78,8 @@ class SpareServer:
                     time.sleep(0.005)  # it is not there yet, or reads its data
                 else:
                     return
-        told = self._process.output().strip().splitlines() or ["it said nothing"]
-        raise ServerError(f"The spare server did not start: {told[-1]}")
+        printed = self._process.output().strip().splitlines() or ["it said nothing"]
+        raise ServerError(f"The spare server did not start: {printed[-1]}")
 
     def kill(self) -> None:
         """End it as a crash of the program would: kill -9."""

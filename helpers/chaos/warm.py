@@ -1,8 +1,12 @@
 """Functions that begin at once: forked from one Python that has done its imports.
 
 To start Python takes up to half a second, most of it for imports. So one process, the forker,
-does them once, and is kept for whoever comes next. It is started when it is needed, started
-anew if somebody has killed it, and ends with this process, as every `Process` does.
+does them once, and is kept for the next function. It is started when it is needed, started
+again if it was killed, and ends with this process, as every `Process` does.
+
+The standard library's forkserver promises less. It runs a script's `__main__` again in each
+fork, leaves its socket's folder behind and its forks alive if this process is killed, cannot be
+used from a fork of this process, and never recovers if its own process was waited for elsewhere.
 """
 
 from __future__ import annotations
@@ -10,14 +14,15 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from multiprocessing.connection import Pipe
+from multiprocessing.reduction import send_handle
 
-from helpers.chaos.orders import ALIVE, REFUSED, End, Life, Order, give
+from helpers.chaos.forker import End, Life, Order
 from helpers.chaos.process import Process
 from helpers.course.errors import CourseError
 
@@ -26,29 +31,35 @@ LOOK_S = 0.002
 
 
 class _Forker:
-    """The process at work in `helpers.chaos.forker`, and the socket that leads to it."""
+    """The process at work in `helpers.chaos.forker`, and the connection that leads to it."""
 
-    def __init__(self) -> None:
+    def __init__(self, preload: Sequence[str]) -> None:
         self._lock = threading.Lock()
-        self._orders, theirs = socket.socketpair()
-        self._orders.settimeout(LIMIT_S)
+        self._orders, theirs = Pipe()
         with theirs:
-            words = [sys.executable, "-m", "helpers.chaos.forker", str(theirs.fileno())]
+            code = f"from helpers.chaos.forker import serve; serve({theirs.fileno()}, {preload!r})"
+            words = [sys.executable, "-c", code]
             self._process = Process(words, name="forker", pass_fds=[theirs.fileno()])
 
     @property
     def alive(self) -> bool:
         return self._process.alive
 
-    def ask(self, order: Order, fds: Sequence[int] = ()) -> int:
-        """Give an order. Whoever is interrupted here leaves an answer behind: so it ends then.
+    def ask(self, order: Order, files: Sequence[int] = ()) -> int | None:
+        """Give an order. If this is interrupted, the answer is left behind: so the forker ends.
 
         Raises:
-            EOFError, OSError: it has ended.
+            EOFError, OSError: it has ended, or does not answer in time.
         """
         with self._lock:
             try:
-                return give(self._orders, order, fds)
+                self._orders.send(order)
+                for file in files:
+                    send_handle(self._orders, file, self._process.pid)
+                if not self._orders.poll(LIMIT_S):
+                    raise TimeoutError
+                answer: int | None = self._orders.recv()
+                return answer
             except BaseException:
                 self._process.kill()
                 raise
@@ -69,10 +80,9 @@ class Fork:
         """Its exit code, or None while it is alive."""
         if self.returncode is None:
             try:
-                code = self._forker.ask(End(self.pid))
-            except (EOFError, OSError):  # nobody knows; its guardian ends it if it still lives
-                code = -signal.SIGKILL
-            self.returncode = None if code == ALIVE else code
+                self.returncode = self._forker.ask(End(self.pid))
+            except (EOFError, OSError):  # not to be known; its guardian ends it if it is alive
+                self.returncode = -signal.SIGKILL
         return self.returncode
 
     def wait(self, timeout: float | None = None) -> int:
@@ -97,13 +107,19 @@ class Fork:
 
 _lock = threading.Lock()
 _forkers: list[_Forker] = []  # one, or none yet
+_preload: list[str] = []
 
 
-def fork(fds: Sequence[int], group: int, environment: Mapping[str, str]) -> Fork:
+def preload(*modules: str) -> None:
+    """Let the forker import these modules too, so that no fork has to, from its next start on."""
+    _preload.extend(modules)
+
+
+def fork(files: Sequence[int], group: int, environment: Mapping[str, str]) -> Fork:
     """A process that runs the function which its standard input holds, as `worker` does.
 
     Args:
-        fds: its standard input, what it prints to, and what it reports to.
+        files: its standard input, what it prints to, and what it reports to.
         group: the process group that it joins, led by its guardian.
         environment: its environment variables.
 
@@ -115,8 +131,7 @@ def fork(fds: Sequence[int], group: int, environment: Mapping[str, str]) -> Fork
     for _ in range(2):  # the one at hand may have been killed
         forker = _forker()
         with contextlib.suppress(EOFError, OSError):
-            pid = forker.ask(life, fds)
-            if pid != REFUSED:
+            if pid := forker.ask(life, files):
                 return Fork(pid, forker)
     raise CourseError("No process could be started for the function: end some others, and retry.")
 
@@ -126,7 +141,7 @@ def _forker() -> _Forker:
         if _forkers and not _forkers[0].alive:
             _forkers.pop().close()
         if not _forkers:
-            _forkers.append(_Forker())
+            _forkers.append(_Forker(_preload))
         return _forkers[0]
 
 

@@ -1,7 +1,7 @@
 """The other side of `Running`: run a function in a process of its own.
 
-Reads the function and its arguments from standard input, and writes to the file descriptor
-given as first argument: one byte when the function is about to run, then its outcome.
+Reads the function and its arguments from standard input, and writes to a file descriptor: one
+byte when the function is about to run, then its outcome.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import pickle
 import sys
 import traceback
 import warnings
-from typing import Any
+from typing import Any, NoReturn
 
 import cloudpickle
 
@@ -22,9 +22,9 @@ from helpers.chaos.outcome import Client, Failure, Returned
 from helpers.course.connect import connect, connect_async
 
 
-def main() -> None:
-    """Run what standard input holds, and report."""
-    with os.fdopen(int(sys.argv[1]), "wb") as report:
+def work(number: int) -> NoReturn:
+    """Run what standard input holds, report to this file descriptor, and end the process."""
+    with os.fdopen(number, "wb") as report:
         function, arguments = pickle.load(sys.stdin.buffer)
         failed = False
         try:
@@ -32,12 +32,12 @@ def main() -> None:
             report.write(b"R")
             report.flush()
             outcome = _attentively(function, ready)
-            told = _packed(outcome)
+            packed = _packed(outcome)
         except BaseException as error:
             failed = True
             traceback.print_exception(error)
-            told = cloudpickle.dumps(_failure(error))
-        report.write(told)
+            packed = cloudpickle.dumps(_failure(error))
+        report.write(packed)
         report.flush()
     sys.stdout.flush()
     os._exit(failed)  # threads and tasks that the function left behind do not matter
@@ -83,7 +83,3 @@ def _failure(error: BaseException) -> Failure:
            and f"lib{os.sep}python" not in frame.filename]  # fmt: skip
     place = (own[-1].filename, own[-1].lineno or 0) if own else ("", 0)
     return Failure(type(error).__name__, str(error), *place)
-
-
-if __name__ == "__main__":
-    main()

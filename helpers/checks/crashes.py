@@ -11,7 +11,7 @@ from typing import Any, cast
 import redis
 
 from helpers.chaos import Fault, Proxy
-from helpers.checks.lab import LIMIT_S, Scene, result
+from helpers.checks.scene import LIMIT_S, Scene, result
 from helpers.checks.standing import group_of
 from helpers.checks.verdict import Wrong
 from helpers.course.connect import client_of

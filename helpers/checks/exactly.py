@@ -11,8 +11,8 @@ from typing import Any, NamedTuple, cast
 
 from helpers.chaos import CLIENT, Failure, Fault, Proxy, Unfinished
 from helpers.checks.crashes import ALICE, BOB, GROUP, grouped, last_delivered, pending
-from helpers.checks.lab import LIMIT_S, Scene, result
 from helpers.checks.lives import Life, Supervisor
+from helpers.checks.scene import LIMIT_S, Scene, result
 from helpers.checks.verdict import Wrong
 
 CITIES = ("coimbatore", "madurai", "ooty", "salem", "erode", "karur", "vellore", "tiruppur")
@@ -112,11 +112,11 @@ class Course:
 
     def total(self, city: str) -> float:
         """What the learner's hash says of a city."""
-        told = cast("Any", self.scene.redis.hget(self.totals, city))
+        stored = cast("Any", self.scene.redis.hget(self.totals, city))
         try:
-            return float(told or 0)
+            return float(stored or 0)
         except ValueError:
-            raise Wrong("A total is a number: HINCRBY adds to it.", instead=told) from None
+            raise Wrong("A total is a number: HINCRBY adds to it.", instead=stored) from None
 
 
 def expect_exact(scene: Scene, count: Any) -> None:
@@ -153,19 +153,19 @@ def changing(names: list[str]) -> list[str]:
 
 
 def _expect_plain(course: Course) -> None:
-    told, right = course.total("chennai"), float(sum(RAIN))
-    if course.scene.redis.exists(course.totals) and told == len(RAIN):
+    total, right = course.total("chennai"), float(sum(RAIN))
+    if course.scene.redis.exists(course.totals) and total == len(RAIN):
         raise Wrong(
             "It counts entries. Add up the millimetres: the field `mm` of each.",
             expected=f"chennai: {right:g}",
-            found=f"chennai: {told:g}",
+            found=f"chennai: {total:g}",
         )
-    if told != right:
+    if total != right:
         raise Wrong(
             "Add the `mm` of each entry to the field of its `city` in the hash `totals`, in "
             "the step in which you acknowledge it.",
             expected=f"chennai: {right:g}",
-            found=f"chennai: {told:g}",
+            found=f"chennai: {total:g}",
         )
     if pending(course.scene, course.stream):
         raise Wrong(
@@ -186,14 +186,14 @@ def _expect_nothing_left(course: Course) -> None:
         )
 
 
-def _expect_total(stage: Stage, told: float) -> None:
+def _expect_total(stage: Stage, total: float) -> None:
     right = float(sum(RAIN))
-    if told == right:
+    if total == right:
         return
     raise Wrong(
-        _HINTS[stage.fault, told > right],
+        _HINTS[stage.fault, total > right],
         expected=f"{stage.city}: {right:g} mm",
-        found=f"{stage.city}: {told:g} mm, with {_WHAT[stage.fault].format(stage.command)}",
+        found=f"{stage.city}: {total:g} mm, with {_WHAT[stage.fault].format(stage.command)}",
     )
 
 

@@ -6,7 +6,7 @@ import time
 from typing import Any, Self
 
 from helpers.chaos import CannotTravel, Outcome, Proxy, Running, Unfinished
-from helpers.checks.lab import LIMIT_S, Scene, stays_here
+from helpers.checks.scene import LIMIT_S, Scene, stays_here
 
 LOOK_S = 0.003
 

@@ -9,22 +9,22 @@ from helpers.checks.verdict import Wrong
 
 
 def expect_predicted(
-    predicted: Any, told: Mapping[str, object], why: Mapping[str, str], keep: str
+    predicted: Any, actual: Mapping[str, object], why: Mapping[str, str], keep: str
 ) -> None:
-    """Make sure that a dict of predictions says what the server told.
+    """Make sure that a dict of predictions matches what the server did.
 
     Args:
         predicted: the learner's.
-        told: what the server did in each case.
+        actual: what the server did in each case.
         why: the reason for each; a sentence without its capital letter and full stop.
         keep: what the dict holds, for those who have changed it.
 
     Raises:
         Wrong: the first that differs.
     """
-    if not isinstance(predicted, dict) or set(predicted) != set(told):
+    if not isinstance(predicted, dict) or set(predicted) != set(actual):
         raise Wrong(f"Keep the dict as the lab gives it: {keep}.")
-    for case, right in told.items():
+    for case, right in actual.items():
         said = predicted[case]
         if said != right or isinstance(said, bool) != isinstance(right, bool):
             reason = why[case]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from helpers.checks.lab import Scene
+from helpers.checks.scene import Scene
 
 GROUP = "display"  # the group of which a check asks, unless it says another
 

@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from helpers.chaos import Outcome, Running, Unfinished
-from helpers.checks.lab import LIMIT_S, Scene
+from helpers.checks.scene import LIMIT_S, Scene
 from helpers.course.connect import connect, connect_async
 
 WORK_S = 0.08  # how long the handler takes for an entry

@@ -8,7 +8,8 @@ import sys
 from rich.markup import escape
 
 from helpers.cli import bench, groups, partitions, place, streams, wiki
-from helpers.cli.console import EXPECTED, commands, err
+from helpers.cli.console import commands, err
+from helpers.course.errors import EXPECTED
 
 INTERRUPTED = 130  # what a shell expects of a program that Ctrl-C ended
 

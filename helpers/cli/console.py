@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import redis
 import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from helpers.streams.entry import Entry
-from helpers.streams.errors import StreamsError
 
 out = Console(highlight=False, soft_wrap=True, emoji=False)  # `:sun:` may be part of a key
 err = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
-
-EXPECTED = (StreamsError, redis.RedisError, OSError)  # what may go wrong with no fault of ours
 
 
 def commands(help: str) -> typer.Typer:

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -28,6 +24,7 @@ from helpers.averages import (
 )
 from helpers.averages.aggregating import GRACE_S
 from helpers.cli.console import commands, err, many, out, table
+from helpers.cli.together import Together
 from helpers.course.connect import connect
 from helpers.course.database import clean
 from helpers.partitions import (
@@ -50,7 +47,6 @@ partition_commands = commands("Daily partitions of readings, and their hourly av
 
 AGGREGATING, SHOWING = "cyan", "yellow"  # the colours of the two consumers
 LOOK_S = 0.1
-RESTART_S = 0.5
 _A_DAY = timedelta(days=1)
 
 Start = Annotated[str | None, typer.Argument(help="The partition to begin anew with.")]
@@ -58,7 +54,6 @@ Grace = Annotated[
     float, typer.Option(help="Seconds an hour waits for late readings.", min=0, max=3599)
 ]
 Drain = Annotated[bool, typer.Option("--drain", help="End when nothing is left.")]
-Child = Annotated[bool, typer.Option("--child", hidden=True)]  # ends when its standard input does
 
 
 @partition_commands.command("fill")
@@ -123,95 +118,38 @@ def consume(partition: Start = None, grace: Grace = GRACE_S) -> None:
     with connect() as client:
         if partition:
             _begin_anew(client, partition)
-    both = {
-        "agg": _Child("agg", AGGREGATING, "aggregate", "--grace", str(grace)),
-        "avg": _Child("avg", SHOWING, "average"),
-    }
+    says = {"agg": _say("agg", AGGREGATING), "avg": _say("avg", SHOWING)}
+
+    def say(name: str, line: str) -> None:
+        says[name](line.removeprefix(f"{name}: "))
+
     asked = threading.Event()
-    with stopping(asked.set):
-        try:
-            while not asked.is_set() and not any(child.failed for child in both.values()):
-                for child in both.values():
-                    child.revive()
-                time.sleep(LOOK_S)
-        finally:
-            for child in both.values():
-                child.stop()
-            for child in both.values():
-                child.wait()
-    if any(child.failed for child in both.values()):
-        raise typer.Exit(1)
+    with Together(say) as both, stopping(asked.set):
+        both.start("agg", "partitions", "aggregate", "--grace", str(grace))
+        both.start("avg", "partitions", "average")
+        while not asked.is_set():
+            both.look()
+            time.sleep(LOOK_S)
 
 
 @partition_commands.command("aggregate")
-def aggregate(
-    partition: Start = None, grace: Grace = GRACE_S, drain: Drain = False, child: Child = False
-) -> None:
+def aggregate(partition: Start = None, grace: Grace = GRACE_S, drain: Drain = False) -> None:
     """Run the aggregating consumer: publish the mean of each hour."""
     say = _say("agg", AGGREGATING)
     with connect() as client:
         if partition:
             _begin_anew(client, partition)
         consumer = AggregatingConsumer(client, grace_s=grace, clock=_clock(client, say), say=say)
-        _end_with_parent(child, consumer.stop)
         consumer.run(drain=drain)
 
 
 @partition_commands.command("average")
-def average(drain: Drain = False, child: Child = False) -> None:
+def average(drain: Drain = False) -> None:
     """Run the averages consumer: print each hourly average as it comes."""
     say = _say("avg", SHOWING)
     with connect() as client:
         consumer = AveragesConsumer(client, show=lambda entry: say(sentence(entry)), say=say)
-        _end_with_parent(child, consumer.stop)
         consumer.run(drain=drain)
-
-
-class _Child:
-    """A consumer in a process of its own, which ends with this one."""
-
-    def __init__(self, name: str, colour: str, *words: str) -> None:
-        self._say = _say(name, colour)
-        self._words = words
-        self._process = self._start()
-
-    @property
-    def failed(self) -> bool:
-        """Whether it ended with an error, which it has told itself."""
-        return (self._process.poll() or 0) > 0
-
-    def revive(self) -> None:
-        """Start it again if something killed it."""
-        if (code := self._process.poll()) is not None and code < 0:
-            self._say(f"Killed by signal {-code}. Starting it again: it knows where it was.")
-            time.sleep(RESTART_S)
-            self._process = self._start()
-
-    def stop(self) -> None:
-        """Ask it to end, also if it is paused."""
-        if self._process.poll() is None:
-            self._process.terminate()
-            self._process.send_signal(signal.SIGCONT)
-
-    def wait(self) -> None:
-        """Wait until it has ended."""
-        self._process.wait()
-
-    def _start(self) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-m", "helpers.cli", "partitions", *self._words, "--child"]
-        # Its own session, so that Ctrl-C reaches it once: from us.
-        return subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)
-
-
-def _end_with_parent(child: bool, stop: Callable[[], None]) -> None:
-    if child:
-
-        def watch() -> None:
-            while os.read(sys.stdin.fileno(), 1):
-                pass
-            stop()
-
-        threading.Thread(target=watch, daemon=True).start()
 
 
 def _begin_anew(client: redis.Redis, partition: str) -> None:

@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import json
 import os
-import platform
 import sys
 from typing import Annotated, Any
 
-import redis
 import typer
 from rich.markup import escape
 from rich.table import Table
 
 from helpers.checks import progress
-from helpers.cli.console import EXPECTED, commands, many, out
+from helpers.cli.console import commands, many, out
 from helpers.course.connect import connect
 from helpers.course.database import reset as reset_database
+from helpers.course.doctor import examine
 from helpers.course.home import CHECKOUT, hidden_folder
-from helpers.course.server import OwnServer, Server, find_server
+from helpers.course.server import OwnServer, find_server
 
 server_commands = commands("The course's own Redis server.")
 
@@ -35,7 +34,7 @@ def lab(
     What this command does not know is handed on to JupyterLab.
     """
     server = find_server()
-    out.print(f"[green]✓[/] {_sentence(server)}")
+    out.print(f"[green]✓[/] {escape(server.sentence)}")
     os.chdir(CHECKOUT)
     # Settings for the course's JupyterLab alone: no pop-ups about Jupyter's news.
     settings = str(CHECKOUT / "helpers" / "course" / "jupyter")
@@ -53,30 +52,8 @@ def lab(
 def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
 ) -> None:
-    """Say which server answers and why, and what is amiss."""
-    report: dict[str, Any] = {
-        "ok": True,
-        "server": None,
-        "python": platform.python_version(),
-        "redis_py": redis.__version__,
-        "checkout": str(CHECKOUT),
-        "problems": [],
-    }
-    try:
-        report["hidden_folder"] = str(hidden_folder())
-        server = find_server()
-        report["server"] = {
-            "product": server.product,
-            "version": server.version,
-            "source": server.source,
-            "url": server.safe_url,
-            "why": server.why,
-        }
-        with connect() as client:
-            client.ping()
-    except EXPECTED as error:
-        report["ok"] = False
-        report["problems"].append(str(error))
+    """Show which server answers and why, and what is wrong."""
+    report = examine()
     if as_json:
         print(json.dumps(report), flush=True)  # so that a closed pipe is noticed here
     else:
@@ -89,7 +66,7 @@ def server_start(
     port: Annotated[int | None, typer.Option(help="TCP port; any free one by default.")] = None,
 ) -> None:
     """Start the course's own server, if it does not run yet."""
-    out.print(_sentence(OwnServer(hidden_folder()).ensure(port)))
+    out.print(escape(OwnServer(hidden_folder()).ensure(port).sentence))
 
 
 @server_commands.command("status")
@@ -100,7 +77,8 @@ def server_status() -> None:
     if state is None:
         out.print("The course's own server does not run; `course server start` starts it.")
         raise typer.Exit(1)
-    out.print(f"{_sentence(own.ensure())} Its process is {state.pid}, its data is in {own.data}.")
+    where = f"Its process is {state.pid}, its data is in {own.data}."
+    out.print(escape(f"{own.ensure().sentence} {where}"))
 
 
 @server_commands.command("stop")
@@ -126,13 +104,6 @@ def reset(
     if labs:
         progress.forget()
         out.print("All exercises are open again.")
-
-
-def _sentence(server: Server) -> str:
-    return escape(
-        f"{server.product} {server.version} answers at {server.safe_url} ({server.source}: "
-        f"{server.why})."
-    )
 
 
 def _print_report(report: dict[str, Any]) -> None:

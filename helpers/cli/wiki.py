@@ -20,8 +20,8 @@ import typer
 from rich.live import Live
 from rich.markup import escape
 
-from helpers.chaos import Crew, course
 from helpers.cli.console import commands, err, many, out
+from helpers.cli.together import Together
 from helpers.course.connect import connect, connect_async
 from helpers.course.database import clean
 from helpers.course.errors import CourseError
@@ -35,6 +35,7 @@ wiki_commands = commands("Wikipedia's changes: a feed, a pipeline, counters, and
 LOOK_S = 0.5
 REPORT_S = 5.0
 SO_FAR = "changes so far"
+BEGINS = PUBLISHING, COUNTING = "Publishing ", "Counting from "
 KEYS = (WIKI, "ev", "ev:*", "known_domains")  # with what stands beside them: all that it makes
 
 Url = Annotated[str, typer.Option("--feed", help="The feed's URL: Wikimedia's, or a replay's.")]
@@ -86,7 +87,7 @@ def publish(
     publisher = Publisher(
         connect_async(), feed, target, through=through, keep=keep, say=_warn  # type: ignore[arg-type]
     )  # fmt: skip
-    out.print(f"Publishing {escape(url)} to the {_kind(through)} {escape(target)}.")
+    out.print(f"{PUBLISHING}{escape(url)} to the {_kind(through)} {escape(target)}.")
     asyncio.run(_work(publisher.run(), publisher.stop, lambda: publisher.counts.published))
     skipped = sum(publisher.counts.skipped.values()) + sum(feed.counts.skipped.values())
     out.print(f"{many(publisher.counts.published, 'change')} published, {skipped:,} skipped.")
@@ -107,7 +108,7 @@ def subscribe(
     subscriber = Subscriber(
         connect_async(), target, through=through, counters=counters, name=name, say=_warn  # type: ignore[arg-type]
     )  # fmt: skip
-    out.print(f"Counting from the {_kind(through)} {escape(target)}, by {interval} s.")
+    out.print(f"{COUNTING}the {_kind(through)} {escape(target)}, by {interval} s.")
     asyncio.run(_work(subscriber.run(), subscriber.stop, lambda: subscriber.counts.counted))
     skipped = sum(subscriber.counts.skipped.values())
     out.print(f"{many(subscriber.counts.counted, 'change')} counted, {skipped:,} skipped.")
@@ -159,13 +160,13 @@ def demo(
         Feed(url, contact=contact)  # says at once what would be wrong with it
         client = all_of_it.enter_context(connect())
         clean(client, *KEYS)  # so that no synthetic change stands among the real ones
-        crew = all_of_it.enter_context(Crew())
+        pipeline = all_of_it.enter_context(Together(_pass_on))
         from_feed = ["--feed", url, "--contact", contact, "--through", through]
         # With a name of its own: what a killed one held is at once its successor's.
         counting = ["--through", through, "--interval", str(interval)]
         counting += ["--name", "demo"] if through == "stream" else []
-        crew.start("subscriber", course("wiki", "subscribe", *counting))
-        crew.start("publisher", course("wiki", "publish", *from_feed))
+        pipeline.start("subscriber", "wiki", "subscribe", *counting)
+        pipeline.start("publisher", "wiki", "publish", *from_feed)
         kind = "Wikimedia's feed" if live else f"a synthetic feed, {rate:g} events a second"
         out.print(f"Feed       {kind}: {escape(url)}")
         out.print(f"Pipeline   publisher, {_kind(through)} {WIKI}, subscriber")
@@ -173,8 +174,12 @@ def demo(
         out.print(f"Dashboard  {page.url}")
         out.print("Ctrl-C ends all.")
         _open(page.url, no_browser)
-        _watch(crew, lambda: _progress(client, counters), asked)
-        crew.stop()
+        with Live(console=out, auto_refresh=False) as line:
+            while not asked.is_set():
+                pipeline.look()
+                if out.is_terminal:
+                    line.update(_progress(client, counters), refresh=True)
+                time.sleep(LOOK_S)
     out.print("All is ended.")
 
 
@@ -186,37 +191,10 @@ def clear() -> None:
     out.print("Deleted the stream, the counters, and the publisher's place.")
 
 
-def _watch(crew: Crew, progress: Callable[[], str], asked: threading.Event) -> None:
-    """Show how it goes until somebody asks for the end, and pass on what the crew has to say."""
-    told = dict.fromkeys(crew, 0)  # lines
-    with Live(console=out, auto_refresh=False) as line:
-        while not asked.is_set():
-            _revive(crew)
-            for name, process in crew.items():
-                said = process.output().splitlines()
-                for sentence in said[max(told[name], 1) :]:  # the first says that it is there
-                    if SO_FAR not in sentence:
-                        line.console.print(f"{name}: {escape(sentence)}")
-                told[name] = len(said)
-            if out.is_terminal:
-                line.update(progress(), refresh=True)
-            time.sleep(LOOK_S)
-
-
-def _revive(crew: Crew) -> None:
-    """Start again who was killed.
-
-    Raises:
-        CourseError: somebody ended with an error, which is in what it printed.
-    """
-    for name, process in crew.items():
-        code = process.exit_code
-        if code is not None and code < 0:
-            out.print(f"The {name} was killed by signal {-code}. Starting it again.")
-            crew.revive(name)
-        elif code is not None:
-            words = process.output().strip().splitlines()
-            raise CourseError(f"The {name} ended: {words[-1] if words else 'it said nothing'}")
+def _pass_on(name: str, line: str) -> None:
+    """Print what a process has to say beyond that it is there and at work."""
+    if SO_FAR not in line and not line.startswith(BEGINS):
+        out.print(f"{name}: {escape(line)}")
 
 
 def _progress(client: redis.Redis, counters: Counters) -> str:

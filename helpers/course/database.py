@@ -13,6 +13,7 @@ import redis
 
 from helpers.course.errors import ForeignDatabaseError, ServerError
 from helpers.course.server.identity import Server, hide_password, probe
+from helpers.streams.keys import sibling_key
 
 MARK = "course:database"
 
@@ -122,20 +123,6 @@ def reset(client: redis.Redis, server: Server) -> int:
     for chunk in _chunks(keys, 500):
         client.unlink(*chunk)
     return len(keys)
-
-
-def sibling_key(key: str, name: str) -> str:
-    """The name of a key that belongs to another and lives in the same hash slot.
-
-    Only for a key with a `}` and no hash tag, such as `a}b`, there is no such name.
-
-    >>> sibling_key("chennai", "producers")
-    '{chennai}:producers'
-    """
-    start = key.find("{")
-    end = key.find("}", start + 1)
-    tagged = start >= 0 and end > start + 1
-    return f"{key}:{name}" if tagged else f"{{{key}}}:{name}"
 
 
 def _another(client: redis.Redis) -> str:

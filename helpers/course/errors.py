@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import redis
+
 from helpers.streams.errors import StreamsError
+
+# What may go wrong with no fault of the course: one sentence, and no traceback.
+EXPECTED = (StreamsError, redis.RedisError, OSError)
 
 
 class CourseError(StreamsError):

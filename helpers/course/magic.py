@@ -70,10 +70,8 @@ class RedisMagics(Magics):
                 return [f"(refused) {name}: {_REFUSED[name]}."]
         try:
             return list(as_cli(words[0], self._send(words)))
-        except redis.ResponseError as error:
-            return [f"(error) {_told(error)}"]
-        except redis.AuthenticationError as error:
-            return [f"(error) {_told(error)}"]
+        except (redis.ResponseError, redis.AuthenticationError) as error:
+            return [f"(error) {_with_code(error)}"]
         except redis.ConnectionError as error:
             self._client = None
             return [f"(error) the server went away ({error}): run the cell again."]
@@ -119,11 +117,11 @@ def _scalar(reply: Any) -> str:
         case bytes():
             return '"' + "".join(_escaped(byte) for byte in reply) + '"'
         case Exception():
-            return f"(error) {_told(reply)}"
+            return f"(error) {_with_code(reply)}"
     raise CourseError(f"RESP2 has no reply of type {type(reply).__name__}.")
 
 
-def _told(error: Exception) -> str:
+def _with_code(error: Exception) -> str:
     """What the server said, with the code in front that redis-py takes off."""
     code = getattr(error, "status_code", None)
     return f"{code} {error}" if code else str(error)

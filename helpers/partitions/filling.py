@@ -92,24 +92,24 @@ def _fill_day(
 ) -> Partition:
     """Write what a day lacks, and say how its partition is then."""
     producer = PartitionProducer(client, name=f"demo of {sensors}", clock=clock)
-    key, told, whole = partition_key(day), 0, SECONDS_A_DAY * sensors
+    key, reported, whole = partition_key(day), 0, SECONDS_A_DAY * sensors
     look = partial(producer.patiently, partial(inspect, client, key), key)
     before, length, written = producer.written(day), look().length, producer.written(day)
     _expect_ours(key, before, length, written)
     while written < whole and not stop.is_set():
-        progress(written - told)
-        told = written
+        progress(written - reported)
+        reported = written
         try:
             for batch in batches(islice(readings_of(day, sensors), written, None)):
                 progress(producer.send(batch))
-                told += batch.count
+                reported += batch.count
                 if stop.is_set():
                     return look()
         except PartitionError:
-            if producer.written(day) == told:  # else another fill of these readings is at work
+            if producer.written(day) == reported:  # else another fill of these readings is at work
                 raise
         written = producer.written(day)
-    progress(written - told)
+    progress(written - reported)
     return look()
 
 

@@ -10,7 +10,6 @@ from collections.abc import Iterable, Sequence
 from html import escape
 from typing import Any
 
-import redis
 from ipywidgets import (  # type: ignore[import-untyped]
     HTML,
     Box,
@@ -22,7 +21,7 @@ from ipywidgets import (  # type: ignore[import-untyped]
 from matplotlib.figure import Figure
 
 from helpers.bench.trial import Trial, milliseconds, trial
-from helpers.course.errors import CourseError
+from helpers.course.errors import EXPECTED, CourseError
 from helpers.streams.errors import StreamsError
 from helpers.views.changes import DPI, png
 from helpers.views.figures import BLUE, ORANGE
@@ -41,7 +40,6 @@ START = "Move a slider, or press Measure."
 BUSY = "Measuring …"
 AWAY = "The server did not answer: measure again when it is back."
 CLOSED = "These sliders are closed: run their cell again to open them."
-EXPECTED = (redis.RedisError, OSError, TimeoutError)  # with no fault of ours
 
 _open: list[Tuning] = []  # the one of this kernel
 

@@ -153,9 +153,9 @@ class Counters:
 
     def note(self, now_ms: int, newest_ms: int) -> list[Command]:
         """The commands that tell a dashboard when, and how, somebody last counted."""
-        told = {"at": now_ms, "newest": newest_ms,
-                "interval": self.interval_s, "history": self.history_s}  # fmt: skip
-        pairs = [part for pair in told.items() for part in pair]
+        latest = {"at": now_ms, "newest": newest_ms,
+                  "interval": self.interval_s, "history": self.history_s}  # fmt: skip
+        pairs = [part for pair in latest.items() for part in pair]
         return [("HSET", self.counted, *pairs), ("EXPIRE", self.counted, self.lasts_s)]
 
     @property

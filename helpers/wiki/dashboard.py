@@ -15,7 +15,7 @@ import redis.asyncio
 from ipywidgets import HTML, Box, Layout, SelectMultiple, VBox  # type: ignore[import-untyped]
 
 from helpers.course.connect import connect_async
-from helpers.course.errors import CourseError
+from helpers.course.errors import EXPECTED, CourseError
 from helpers.streams.clock import Clock, moment_of, utc_now
 from helpers.streams.errors import StreamsError
 from helpers.views.changes import STYLES, Chart, changes, describe, png, zone
@@ -43,7 +43,6 @@ QUIET_S = 3.0  # the list stands still for so long after somebody has picked fro
 PATIENCE_S = 2.0  # so long a look may take
 AWAY = "The server does not answer. The picture goes on when it is back."
 CLOSED = "This dashboard is closed: run its cell again to open it."
-EXPECTED = (redis.RedisError, StreamsError, OSError, TimeoutError)  # with no fault of ours
 HINT = (
     "Several: hold Ctrl, or ⌘ on a Mac, and click. With the keyboard: Shift and the arrow keys, "
     "or Ctrl and the arrow keys to move and Ctrl and the space bar to pick. "

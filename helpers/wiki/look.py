@@ -116,15 +116,15 @@ async def look(
     pipeline.hget(place_key(target), "at")
     for domain in wanted:
         pipeline.hgetall(key_of(counters, domain))
-    domains, told, published, *hashes = await _answers(pipeline, counters)
+    domains, latest, published, *hashes = await _answers(pipeline, counters)
     return Look(
         now_ms=ms_of(clock()),
-        interval_s=_number(told.get("interval")) or counters.interval_s,
-        history_s=_number(told.get("history")) or counters.history_s,
+        interval_s=_number(latest.get("interval")) or counters.interval_s,
+        history_s=_number(latest.get("history")) or counters.history_s,
         domains=tuple(sorted(domains)),
         counts={domain: _numbers(one) for domain, one in zip(wanted, hashes, strict=True)},
-        counted_ms=_number(told.get("at")),
-        newest_ms=_number(told.get("newest")),
+        counted_ms=_number(latest.get("at")),
+        newest_ms=_number(latest.get("newest")),
         published_ms=_number(published),
     )
 

@@ -10,7 +10,8 @@ import pytest
 
 from helpers.chaos import CLIENT, Failure, Fault, Returned, Unfinished
 from helpers.checks import open_lab, progress
-from helpers.checks.lab import Lab, Scene
+from helpers.checks.lab import Lab
+from helpers.checks.scene import Scene
 from helpers.checks.verdict import Verdict, Wrong
 from helpers.course.errors import CourseError
 from tests.checks.answers import answer, function

@@ -10,8 +10,8 @@ import psutil
 import pytest
 
 from helpers.chaos import CLIENT, Failure, Fault, Returned, Unfinished
-from helpers.checks.lab import Scene
 from helpers.checks.lives import Supervisor
+from helpers.checks.scene import Scene
 
 
 @pytest.fixture

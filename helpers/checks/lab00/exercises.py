@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from helpers.checks.lab import Lab, Scene
+from helpers.checks.lab import Lab
+from helpers.checks.scene import Scene
 from helpers.checks.verdict import Wrong
 
 lab = Lab("00", "the lesson itself")

@@ -7,7 +7,8 @@ from typing import Any
 import redis
 
 from helpers.chaos import CLIENT
-from helpers.checks.lab import Lab, Scene, ids_of
+from helpers.checks.lab import Lab
+from helpers.checks.scene import Scene, ids_of
 from helpers.checks.verdict import Wrong
 from helpers.streams.entry import entries
 

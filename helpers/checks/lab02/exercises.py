@@ -6,8 +6,9 @@ import time
 from typing import Any
 
 from helpers.chaos import CLIENT, Returned, Running, Unfinished
-from helpers.checks.lab import LIMIT_S, Lab, Scene, ids_of, result
+from helpers.checks.lab import Lab
 from helpers.checks.predictions import expect_predicted
+from helpers.checks.scene import LIMIT_S, Scene, ids_of, result
 from helpers.checks.verdict import Wrong
 from helpers.checks.work import WORK_S, handled, handler, until_begun
 
@@ -35,8 +36,8 @@ def how_many(scene: Scene, brought: Any) -> str:
     ids = ["1000-0", "1000-1", "2000-0"]
     stream = scene.stream("three", [(one, {"n": "1"}) for one in ids])
     replies: dict[str, Any] = {after: scene.redis.xread({stream: after}) for after in why}
-    told = {after: len(reply.get(stream, [])) for after, reply in replies.items()}
-    expect_predicted(brought, told, why, "six IDs, each with a number")
+    actual = {after: len(reply.get(stream, [])) for after, reply in replies.items()}
+    expect_predicted(brought, actual, why, "six IDs, each with a number")
     return "The server agrees with all six."
 
 

@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 from helpers.chaos import CLIENT, Failure, Fault, Returned, Unfinished
-from helpers.checks.lab import LIMIT_S, Lab, Scene, ids_of, result
+from helpers.checks.lab import Lab
 from helpers.checks.lab03.spread import (
     STATIONS,
     TOWNS,
@@ -17,6 +17,7 @@ from helpers.checks.lab03.spread import (
     hash_seed,
 )
 from helpers.checks.predictions import expect_predicted
+from helpers.checks.scene import LIMIT_S, Scene, ids_of, result
 from helpers.checks.standing import GROUP, consumers_of, group_of, numbered, pending_of, unread_of
 from helpers.checks.verdict import StillBlank, Wrong
 from helpers.checks.work import (
@@ -54,23 +55,23 @@ def who_gets_what(scene: Scene, delivered: Any) -> str:
         "h": "bob, of the same group, was given the new entry, so it does not go to alice as well",
     }
     stream = numbered(scene, "five", 5)
-    create, told = partial(scene.redis.xgroup_create, stream), {}
+    create, actual = partial(scene.redis.xgroup_create, stream), {}
 
     def read(group: str, name: str, count: int | None = None) -> int:
         reply: Any = scene.redis.xreadgroup(group, name, {stream: ">"}, count=count)
         return len(reply.get(stream, []))
 
     create("display", "0")
-    told["a"], told["b"] = read("display", "alice", 2), read("display", "alice")
-    told["c"] = read("display", "bob")
+    actual["a"], actual["b"] = read("display", "alice", 2), read("display", "alice")
+    actual["c"] = read("display", "bob")
     create("archive", "3-0")
-    told["d"] = read("archive", "alice")
+    actual["d"] = read("archive", "alice")
     create("alarm", "$")
-    told["e"] = read("alarm", "alice")
+    actual["e"] = read("alarm", "alice")
     scene.redis.xadd(stream, {"n": "6"}, id="6-0")
-    told["f"], told["g"] = read("alarm", "alice"), read("display", "bob")
-    told["h"] = read("display", "alice")
-    expect_predicted(delivered, told, why, "the letters `a` to `h`, each with a number")
+    actual["f"], actual["g"] = read("alarm", "alice"), read("display", "bob")
+    actual["h"] = read("display", "alice")
+    expect_predicted(delivered, actual, why, "the letters `a` to `h`, each with a number")
     return "The server agrees with all eight."
 
 

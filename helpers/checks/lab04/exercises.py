@@ -24,9 +24,10 @@ from helpers.checks.crashes import (
     last_delivered,
     pending,
 )
-from helpers.checks.lab import LIMIT_S, Lab, Scene, result
+from helpers.checks.lab import Lab
 from helpers.checks.lives import Supervisor
 from helpers.checks.predictions import expect_predicted
+from helpers.checks.scene import LIMIT_S, Scene, result
 from helpers.checks.standing import consumers_of
 from helpers.checks.verdict import Wrong
 from helpers.checks.work import handled
@@ -65,8 +66,8 @@ def predict(scene: Scene, predicted: Any) -> str:
         "entries for bob with >": "`>` is what nobody in the group was given yet: only 5-0",
         "XACK 3-0, sent by bob": "XACK does not ask whose entry it is: it strikes off carol's",
     }
-    told = dict(zip(why, _what_happens(scene), strict=True))
-    expect_predicted(predicted, told, why, "eight questions, each with a number")
+    actual = dict(zip(why, _what_happens(scene), strict=True))
+    expect_predicted(predicted, actual, why, "eight questions, each with a number")
     return "The server agrees with all eight."
 
 

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, cast
 
 from helpers.chaos import CLIENT, Failure, Fault
 from helpers.checks.crashes import ALICE, GROUP, grouped, pending
-from helpers.checks.lab import LIMIT_S, Lab, Scene, result
+from helpers.checks.lab import Lab
 from helpers.checks.lab05.expiring import (
     Reading,
     at,
@@ -24,6 +24,7 @@ from helpers.checks.lab05.expiring import (
 from helpers.checks.lab05.trimming import expect_trimmed
 from helpers.checks.lives import Supervisor
 from helpers.checks.predictions import expect_predicted
+from helpers.checks.scene import LIMIT_S, Scene, result
 from helpers.checks.standing import group_of
 from helpers.checks.stepping import far_from_utc, steps
 from helpers.checks.verdict import StillBlank, Wrong
@@ -64,8 +65,8 @@ def predict(scene: Scene, predicted: Any) -> str:
         "TTL after 8-0": "-1 means that it never expires: XADD made a new key, and the old "
         "expiry went with the old one",
     }
-    told = dict(zip(why, _what_happens(scene), strict=True))
-    expect_predicted(predicted, told, why, "nine questions, each with a number")
+    actual = dict(zip(why, _what_happens(scene), strict=True))
+    expect_predicted(predicted, actual, why, "nine questions, each with a number")
     return "The server agrees with all nine."
 
 
@@ -375,12 +376,12 @@ class Trial:
             Wrong: it was refused, or written badly.
         """
         key = key_of(self.prefix, reading.ms)
-        refused, told = self._offer(reading, now_ms)
+        refused, reason = self._offer(reading, now_ms)
         if refused:
             raise Wrong(
                 hint,
                 expected=f"the reading of {_when(reading.ms)} written at {_when(now_ms)}",
-                found=f"ValueError: {told}",
+                found=f"ValueError: {reason}",
             )
         expect_written(self.scene, self.prefix, key, [reading])
         expect_expiry(self.scene, key, reading, [reading], [])
@@ -422,10 +423,10 @@ class Trial:
             raise Wrong(hint, expected=expected, found="it was written")
 
     def _offer(self, reading: Reading, now_ms: int) -> tuple[bool, Any]:
-        refused, told = settle(_as_refusal(self._call(*reading, now_ms)))
-        if isinstance(told, Blank):
+        refused, reason = settle(_as_refusal(self._call(*reading, now_ms)))
+        if isinstance(reason, Blank):
             raise StillBlank
-        return refused, told
+        return refused, reason
 
     def _state(self, key: str) -> tuple[list[Any], int]:
         redis = cast("Any", self.scene.redis)
@@ -496,13 +497,13 @@ def _expect_late(trial: Trial) -> None:
         both.xadd(key, cast("Any", newest.fields))
         both.expireat(key, newest.expiry_ms // 1000)
         both.execute()
-    refused, told = trial._offer(late, now_ms)
+    refused, reason = trial._offer(late, now_ms)
     if refused:
         raise Wrong(
             "This reading is late, and its partition lives on until eight in the evening, for it "
             "has newer ones. Ask the partition until when, before you refuse: EXPIRETIME.",
             expected=f"the reading of {_when(late.ms)} written at {_when(now_ms)}",
-            found=f"ValueError: {told}",
+            found=f"ValueError: {reason}",
         )
     expect_written(trial.scene, trial.prefix, key, [newest, late])
     expect_expiry(trial.scene, key, newest, [newest, newest, late], [])

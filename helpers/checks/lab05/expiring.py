@@ -13,8 +13,8 @@ from typing import Any, NamedTuple, cast
 
 from helpers.chaos import CLIENT, Failure, Fault, Outcome, Proxy
 from helpers.checks.crashes import kill_at
-from helpers.checks.lab import LIMIT_S, Scene, result
 from helpers.checks.lives import Life, Supervisor
+from helpers.checks.scene import LIMIT_S, Scene, result
 from helpers.checks.stepping import far_from_utc, gaps
 from helpers.checks.verdict import Wrong
 

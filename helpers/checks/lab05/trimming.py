@@ -11,8 +11,8 @@ from typing import Any, NamedTuple, cast
 import redis
 
 from helpers.chaos import CLIENT, Failure, Fault, Outcome, Proxy
-from helpers.checks.lab import LIMIT_S, Scene, result
 from helpers.checks.lives import Supervisor
+from helpers.checks.scene import LIMIT_S, Scene, result
 from helpers.checks.stepping import gaps
 from helpers.checks.verdict import Wrong
 from helpers.streams.entry import EntryId

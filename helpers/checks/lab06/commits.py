@@ -15,8 +15,8 @@ from typing import Any, NamedTuple, cast
 
 from helpers.chaos import CLIENT, Failure, Fault, Outcome, Proxy, Unfinished
 from helpers.checks.exactly import HARMLESS
-from helpers.checks.lab import LIMIT_S, Scene, result
 from helpers.checks.lives import Life, Supervisor
+from helpers.checks.scene import LIMIT_S, Scene, result
 from helpers.checks.verdict import Wrong
 from helpers.checks.work import in_turn
 

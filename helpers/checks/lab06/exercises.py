@@ -8,10 +8,11 @@ from datetime import UTC, date, datetime, timedelta, timezone
 from typing import Any, NamedTuple
 
 from helpers.chaos import CLIENT, Failure, Outcome
-from helpers.checks.lab import LIMIT_S, Lab, Scene, result
+from helpers.checks.lab import Lab
 from helpers.checks.lab06 import commits, resuming
 from helpers.checks.lab06.hourly import Average, Days, Hour, ms_at, named, same, truth
 from helpers.checks.lives import Supervisor
+from helpers.checks.scene import LIMIT_S, Scene, result
 from helpers.checks.stepping import far_from_utc
 from helpers.checks.verdict import Wrong
 

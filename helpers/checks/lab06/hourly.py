@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from datetime import UTC, date, datetime, timedelta, tzinfo
 from typing import Any, NamedTuple
 
-from helpers.checks.lab import Scene
+from helpers.checks.scene import Scene
 from helpers.checks.verdict import Wrong
 
 FIRST_DAY = date(2100, 1, 1)

@@ -7,10 +7,10 @@ from functools import partial
 from typing import Any, cast
 
 from helpers.chaos import CLIENT, Fault, Proxy
-from helpers.checks.lab import LIMIT_S, Scene, result
 from helpers.checks.lab06.commits import changes
 from helpers.checks.lab06.hourly import Average, Days, ms_at, published, same, truth
 from helpers.checks.lives import Supervisor
+from helpers.checks.scene import LIMIT_S, Scene, result
 from helpers.checks.verdict import Wrong
 
 KEPT = 120  # averages
@@ -130,8 +130,8 @@ class Station:
             if one.hour not in right or not same([one], [right[one.hour]]):
                 raise self._wrong(
                     _killed_hint(one, right.get(one.hour)),
-                    _told(right[one.hour]) if one.hour in right else "hours that have readings",
-                    _told(one),
+                    _line(right[one.hour]) if one.hour in right else "hours that have readings",
+                    _line(one),
                 )
 
     def expect_all(self, now: int) -> None:
@@ -182,7 +182,7 @@ def named(hour: tuple[str, int]) -> str:
     return f"{hour[0]} {hour[1]} h"
 
 
-def _told(one: Average) -> str:
+def _line(one: Average) -> str:
     return f"{named(one.hour)}: {one.mean:.2f} °F of {one.readings} readings"
 
 
@@ -195,8 +195,8 @@ def _expect_plain(station: Station, now: int) -> None:
     hours = [one.hour for one in found]
     raise Wrong(
         _plain_hint(found, right, is_first=now == OPEN),
-        expected="; ".join(map(_told, right)),
-        found="; ".join(map(_told, found))
+        expected="; ".join(map(_line, right)),
+        found="; ".join(map(_line, found))
         if len(hours) < 7
         else f"{len(hours)} averages, of {len(set(hours))} hours",
     )

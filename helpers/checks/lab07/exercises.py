@@ -7,10 +7,11 @@ from contextlib import ExitStack
 from typing import Any, cast
 
 from helpers.chaos import Failure, Outcome, Returned
-from helpers.checks.lab import Lab, Scene, result
+from helpers.checks.lab import Lab
 from helpers.checks.lab07 import counting, surviving
 from helpers.checks.lab07.listening import BESIDE, ENOUGH_S, Heard, elsewhere, while_it_listens
 from helpers.checks.lab07.losing import LOST, TOTAL, WAIT_S, listen, what_is_lost
+from helpers.checks.scene import Scene, result
 from helpers.checks.verdict import Wrong
 from helpers.wiki import Change
 
@@ -49,8 +50,8 @@ THINK = {  # for each question what to think of, and not the answer
 )
 def predict(scene: Scene, predicted: Any) -> str:
     """Each prediction is compared with what the server does."""
-    told = dict(zip(THINK, _what_happens(scene), strict=True))
-    _expect_numbers(predicted, told, THINK, "eight questions")
+    actual = dict(zip(THINK, _what_happens(scene), strict=True))
+    _expect_numbers(predicted, actual, THINK, "eight questions")
     return (
         "The server agrees with all eight. A message goes to whoever listens at this moment, once "
         "for each subscription that fits, and is kept for nobody."
@@ -58,16 +59,16 @@ def predict(scene: Scene, predicted: Any) -> str:
 
 
 def _expect_numbers(
-    said: Any, told: Mapping[str, int], think: Mapping[str, str], keep: str
+    said: Any, actual: Mapping[str, int], think: Mapping[str, str], keep: str
 ) -> None:
     """The learner's numbers are those of the server; the right one is not told.
 
     Raises:
         Wrong: at the first that differs, with what to think of.
     """
-    if not isinstance(said, dict) or set(said) != set(told):
+    if not isinstance(said, dict) or set(said) != set(actual):
         raise Wrong(f"Keep the dict as the lab gives it: {keep}, each with a number.")
-    for question, right in told.items():
+    for question, right in actual.items():
         number = said[question]
         if isinstance(number, bool) or not isinstance(number, int | float):
             raise Wrong(
@@ -245,7 +246,7 @@ NO_CHANGES = (
 )
 
 
-def _told(domain: str, title: str, *, bot: bool = False) -> str:
+def _change(domain: str, title: str, *, bot: bool = False) -> str:
     return Change(domain, 1_000_000_000_000, "edit", "Ada", bot, title, 12).message()
 
 
@@ -265,16 +266,16 @@ def follow(scene: Scene, followed: Any) -> str:
     german, english = DOMAINS
     messages = [
         *NO_CHANGES,
-        _told("fr.wikipedia.org", "Lyon"),
-        _told("de.wikipedia.org.example", "a wiki that is another"),
-        _told(german, "by a bot", bot=True),
-        _told(english, "Hamlet"),
-        _told(german, 'Das "Käthchen"'),
-        _told(german, "too many"),
+        _change("fr.wikipedia.org", "Lyon"),
+        _change("de.wikipedia.org.example", "a wiki that is another"),
+        _change(german, "by a bot", bot=True),
+        _change(english, "Hamlet"),
+        _change(german, 'Das "Käthchen"'),
+        _change(german, "too many"),
     ]
     wanted = ["Faust", "Hamlet", 'Das "Käthchen"']
     given = (list(DOMAINS), len(wanted))
-    heard = while_it_listens(scene, followed, *given, first=_told(german, "Faust"), then=messages)
+    heard = while_it_listens(scene, followed, *given, first=_change(german, "Faust"), then=messages)
     _expect_alive(heard.outcome)
     _expect_no_gap(heard, wanted)
     slow = (

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, cast
 import redis
 
 from helpers.chaos import CLIENT, Outcome, Running
-from helpers.checks.lab import LIMIT_S, Scene
+from helpers.checks.scene import LIMIT_S, Scene
 from helpers.checks.verdict import Wrong
 from helpers.course.connect import connect
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, cast
 
-from helpers.checks.lab import Scene
+from helpers.checks.scene import Scene
 
 CHUNK = 100  # changes between two looks of a reader that is there
 CHUNKS = 10

@@ -8,9 +8,9 @@ from typing import Any, NamedTuple, cast
 from helpers.chaos import CLIENT, Failure, Fault, Outcome, Proxy
 from helpers.checks.crashes import ALICE, GROUP, pending
 from helpers.checks.exactly import changing
-from helpers.checks.lab import Scene
 from helpers.checks.lab07.counting import Made, counted, expect_domains, made, settle, truth
 from helpers.checks.lives import Life, Supervisor
+from helpers.checks.scene import Scene
 from helpers.checks.standing import group_of
 from helpers.checks.verdict import Wrong
 
@@ -211,12 +211,12 @@ def _expect_all_read(course: Course) -> None:
     Raises:
         Wrong: only as much as one XREADGROUP brings.
     """
-    told = sum(counted(course.scene, course.prefix).get(f"ev:{EARLY}", {}).values())
-    if 0 < told < len(course.made):
+    total = sum(counted(course.scene, course.prefix).get(f"ev:{EARLY}", {}).values())
+    if 0 < total < len(course.made):
         raise Wrong(
             PART,
             expected=f"`ev:{EARLY}`: {len(course.made)} changes in all",
-            found=f"{told} counted",
+            found=f"{total} counted",
         )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from helpers.chaos import CLIENT, Unfinished
-from helpers.checks.lab import LIMIT_S, Lab, Scene, result
+from helpers.checks.lab import Lab
 from helpers.checks.lab08.measuring import (
     PIPELINE,
     Arrived,
@@ -20,6 +20,7 @@ from helpers.checks.lab08.measuring import (
     measured,
 )
 from helpers.checks.predictions import expect_predicted
+from helpers.checks.scene import LIMIT_S, Scene, result
 from helpers.checks.standing import GROUP, numbered, pending_of
 from helpers.checks.verdict import StillBlank, Wrong
 from helpers.checks.work import in_turn
@@ -85,7 +86,7 @@ def predict(scene: Scene, functions: Any, trips: Any, commands: Any) -> str:
 
 
 def _expect_counted(
-    name: str, predicted: Any, told: Mapping[str, int], why: Mapping[str, str]
+    name: str, predicted: Any, actual: Mapping[str, int], why: Mapping[str, str]
 ) -> None:
     """One of the two dicts says what was counted.
 
@@ -100,7 +101,7 @@ def _expect_counted(
                 instead=said,
             )
     try:
-        expect_predicted(predicted, told, why, "six functions, each with a number")
+        expect_predicted(predicted, actual, why, "six functions, each with a number")
     except Wrong as wrong:
         expected = f"`{name}`: {wrong.expected}" if wrong.expected else f"`{name}` with six keys"
         raise Wrong(wrong.hint, expected=expected, found=wrong.found) from None

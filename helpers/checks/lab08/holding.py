@@ -15,6 +15,7 @@ import redis.asyncio
 import redis.asyncio.connection
 
 from helpers.course.connect import connect
+from helpers.course.like import like
 
 CALM = 10  # rounds of the event loop in which nobody else is under way
 SKIP_S = 2.0  # by so much the time is put forward: longer than a learner's function may run
@@ -123,8 +124,4 @@ class _Connection(redis.asyncio.connection.AbstractConnection):
 
 def holding(client: redis.asyncio.Redis, hold: Hold) -> redis.asyncio.Redis:
     """A client with the settings of another one, on which a reply is kept back."""
-    pool = client.connection_pool
-    pools = type("Pool", (_Pool,), {"hold": hold})
-    lines = type("Connection", (_Connection, pool.connection_class), {"hold": hold})
-    settings = {**pool.connection_kwargs, "max_connections": pool.max_connections}
-    return redis.asyncio.Redis.from_pool(pools(connection_class=lines, **settings))
+    return like(client, pool=_Pool, connection=_Connection, hold=hold)

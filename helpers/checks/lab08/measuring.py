@@ -17,9 +17,9 @@ import redis.asyncio
 
 from helpers.bench.trips import Trips, counted, counted_async
 from helpers.chaos import CLIENT
-from helpers.checks.lab import Scene
 from helpers.checks.lab08.holding import Hold, holding
 from helpers.checks.lab08.overtaking import Meeting, overtaking
+from helpers.checks.scene import Scene
 from helpers.checks.verdict import StillBlank, Wrong
 from helpers.course.blank import Blank
 from helpers.course.connect import connect, connect_async

@@ -12,6 +12,8 @@ from typing import Any
 
 import redis.asyncio
 
+from helpers.course.like import like
+
 CALM = 10  # rounds of the event loop in which nobody else has come
 
 
@@ -83,7 +85,4 @@ class _Pool(redis.asyncio.ConnectionPool):
 
 def overtaking(client: redis.asyncio.Redis, meeting: Meeting) -> redis.asyncio.Redis:
     """A client with the settings of another one, whose commands overtake each other."""
-    pool = client.connection_pool
-    kind = type("Pool", (_Pool,), {"meeting": meeting})
-    settings = {**pool.connection_kwargs, "max_connections": pool.max_connections}
-    return redis.asyncio.Redis.from_pool(kind(connection_class=pool.connection_class, **settings))
+    return like(client, pool=_Pool, meeting=meeting)

@@ -34,6 +34,12 @@ class Server:
         """The URL without its password, fit for a screen."""
         return hide_password(self.url)
 
+    @property
+    def sentence(self) -> str:
+        """What answers where, and why it is the one in use."""
+        at = f"{self.product} {self.version} answers at {self.safe_url}"
+        return f"{at} ({self.source}: {self.why})."
+
 
 def probe(url: str) -> redis.Redis:
     """A client for a first question to a server: short time-outs, nothing sent twice."""

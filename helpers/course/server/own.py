@@ -197,7 +197,7 @@ class OwnServer:
                 self._save(state)
                 return state
             self._end_all()
-            if port is not None or "already in use" not in self._told():
+            if port is not None or "already in use" not in self._logged():
                 raise ServerError(
                     f"The server {program.path} did not start: {self._last_words()}. Its log is "
                     f"{self.log}. If your data is at fault, which was left as it is, move "
@@ -239,12 +239,12 @@ class OwnServer:
         )  # fmt: skip
         return int(self._pid_file.read_text())
 
-    def _told(self) -> str:
+    def _logged(self) -> str:
         return self.log.read_text(errors="replace")
 
     def _last_words(self) -> str:
         """The last line of the log, which says why the server ended."""
-        lines = self._told().strip().splitlines() or ["it left no message"]
+        lines = self._logged().strip().splitlines() or ["it left no message"]
         return re.sub(r"^\d+:\w .*? [#*] ", "", lines[-1]).rstrip(". ")
 
 

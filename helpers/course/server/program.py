@@ -66,10 +66,10 @@ def choose_program(wanted: str | None, path: str | None = None) -> Program:
 def program_version(program: str) -> tuple[int, ...]:
     """The version that `PROGRAM --version` states, or () if it is not a server."""
     try:
-        told = subprocess.run(
+        version = subprocess.run(
             [program, "--version"], capture_output=True, text=True, timeout=10, check=False
         ).stdout
     except (OSError, subprocess.SubprocessError, UnicodeDecodeError):
         return ()
-    match = re.search(r"server v=(\d+)\.(\d+)\.(\d+)", told)
+    match = re.search(r"server v=(\d+)\.(\d+)\.(\d+)", version)
     return tuple(int(part) for part in match.groups()) if match else ()

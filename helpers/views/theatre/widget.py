@@ -15,8 +15,8 @@ import redis.asyncio
 from ipywidgets import HTML, Box, Button, HBox, Layout, VBox  # type: ignore[import-untyped]
 
 from helpers.course.connect import connect_async
+from helpers.course.errors import EXPECTED
 from helpers.streams.entry import EntryId
-from helpers.streams.errors import StreamsError
 from helpers.views.theatre.draw import draw
 from helpers.views.theatre.snapshot import Snapshot, moved, snapshot_async
 from helpers.views.theatre.stage import IDLE_MS, Stage
@@ -26,7 +26,6 @@ TICK_S = 0.25
 PATIENCE_S = 2.0  # so long a look may take
 HIGHLIGHT_S = 3.0
 AWAY = "The server does not answer. The picture goes on when it is back."
-EXPECTED = (redis.RedisError, StreamsError, OSError)  # what may go wrong with no fault of ours
 
 _playing: dict[tuple[str, str], Theatre] = {}
 
@@ -135,7 +134,7 @@ class Theatre(Stage):
                     client = client or connect_async()
                     async with asyncio.timeout(PATIENCE_S):
                         self._show(await self._look(client))
-                except (*EXPECTED, TimeoutError):
+                except EXPECTED:
                     self._line.value = _sentence(AWAY)
                 await asyncio.sleep(TICK_S)
         finally:

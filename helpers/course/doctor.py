@@ -1,0 +1,47 @@
+"""Which server answers and why, and what is wrong: a report as plain data."""
+
+from __future__ import annotations
+
+import platform
+from typing import Any
+
+import redis
+
+from helpers.course.connect import connect
+from helpers.course.errors import EXPECTED
+from helpers.course.home import CHECKOUT, hidden_folder
+from helpers.course.server import find_server
+
+
+def examine() -> dict[str, Any]:
+    """Connect as a lesson would, and report what was found.
+
+    Returns:
+        `ok` and `problems`, a sentence each; `server`, if one answers, with its `product`,
+        `version`, `source`, `url` without the password, and `why` it is the one; `python`,
+        `redis_py`, `checkout` and `hidden_folder`.
+    """
+    report: dict[str, Any] = {
+        "ok": True,
+        "server": None,
+        "python": platform.python_version(),
+        "redis_py": redis.__version__,
+        "checkout": str(CHECKOUT),
+        "problems": [],
+    }
+    try:
+        report["hidden_folder"] = str(hidden_folder())
+        server = find_server()
+        report["server"] = {
+            "product": server.product,
+            "version": server.version,
+            "source": server.source,
+            "url": server.safe_url,
+            "why": server.why,
+        }
+        with connect() as client:
+            client.ping()
+    except EXPECTED as error:
+        report["ok"] = False
+        report["problems"].append(str(error))
+    return report
