@@ -16,7 +16,7 @@ from typing import Any, Self
 
 _context = multiprocessing.get_context("forkserver")
 _context.set_forkserver_preload(
-    ["tests.consumers", "tests.soak", "tests.soak_averages", "tests.wiki"]
+    ["tests.consumers", "tests.soaks.groups", "tests.soaks.workers", "tests.wiki"]
 )
 
 

@@ -1,11 +1,12 @@
-"""A short soak; `make soak` runs the long one."""
+"""A short soak of a group; `make soak` runs the long one."""
 
 from __future__ import annotations
 
-from tests.soak import Plan, run
+from tests.soaks.groups import Groups, Plan
+from tests.soaks.stage import run
 
 
-def test_workers_that_are_killed_and_paused_lose_and_repeat_nothing(redis):
-    report = run(Plan(seed=1, entries=4000, kills=15, pauses=4, limit_s=60))
+def test_workers_that_are_killed_and_paused_lose_and_repeat_nothing():
+    report = run(Groups, Plan(seed=1, faults=21, entries=4000))
     assert not report.wrong, str(report)
-    assert (report.kills, report.pauses) == (15, 4), str(report)
+    assert report.struck == {"kill": 16, "pause": 3, "replace": 2}, str(report)

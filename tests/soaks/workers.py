@@ -33,12 +33,13 @@ from helpers.streams.clock import moment_of
 from helpers.streams.entry import Entry
 from helpers.streams.errors import CheckpointError, NotConfirmedError
 from helpers.streams.patience import Patience
-from tests.soaking import REPLACED
+from tests.soaks.stage import REPLACED
 
 PRODUCER, AGGREGATING, SHOWING = "producer", "aggregating", "averages"
 ROLES = (PRODUCER, AGGREGATING, SHOWING)
 STATES = {AGGREGATING: AGGREGATING_STATE, SHOWING: AVERAGES_STATE}
 SHOWN, REPEATED, SAID, LEAVE = "soak:shown", "soak:repeated", "soak:said", "soak:leave"
+DAYS = "soak:days"  # how many are to be filled: those of the plan, and more if they run out
 
 REST_S = 0.005  # the longest rest
 BEHIND = 60 / 24  # days: so far may the averages consumer fall behind; five are kept
@@ -74,7 +75,8 @@ def work(task: Task) -> None:
 
 def produce(pace: Pace) -> None:
     """Fill the partitions, or what is left of them."""
-    for _ in fill(connect(), days=pace.progress.days, progress=lambda count: patiently(pace.keep)):
+    days = patiently(pace.progress.there)
+    for _ in fill(connect(), days=days, progress=lambda count: patiently(pace.keep)):
         pass
 
 
@@ -100,11 +102,15 @@ def show(pace: Pace) -> None:
 
 
 class Progress:
-    """How far the work has come: each part of it from 0 to 1."""
+    """How far the work has come: each part of it from 0 to 1, or beyond if there are more days."""
 
-    def __init__(self, url: str, days: int) -> None:
-        self.client = directly(url)
-        self.days = days
+    def __init__(self, client: Any, days: int) -> None:
+        self.client = client
+        self.days = days  # of the plan
+
+    def there(self) -> int:
+        """How many days are to be filled."""
+        return int(self.client.get(DAYS))
 
     def of(self, role: str) -> float:
         """How far somebody has come."""
@@ -129,17 +135,17 @@ class Progress:
 
         When all are there, the last hour is over.
         """
-        there = 0
-        for length in self._lengths():
+        there, lengths = 0, self._lengths()
+        for length in lengths:
             there += length
             if length < SECONDS_A_DAY:
                 break
-        after_s = GRACE_S if there == self.days * SECONDS_A_DAY else 0.0
+        after_s = GRACE_S if there == len(lengths) * SECONDS_A_DAY else 0.0
         return moment_of(start_of(DEMO_START)) + timedelta(seconds=there + after_s)
 
     def _lengths(self) -> list[int]:
         with self.client.pipeline(transaction=False) as pipeline:
-            for number in range(self.days):
+            for number in range(self.there()):
                 pipeline.xlen(partition_key(DEMO_START + timedelta(days=number)))
             lengths: list[int] = pipeline.execute()
         return lengths
@@ -149,7 +155,7 @@ class Pace:
     """What a worker does between two pieces of work."""
 
     def __init__(self, task: Task) -> None:
-        self.progress = Progress(task.url, task.days)
+        self.progress = Progress(directly(task.url), task.days)
         self._role = task.role
         self._random = random.Random(task.seed)
 

@@ -1,0 +1,312 @@
+"""What the soaks share: the table of faults, the play of them, the report, a process of its own.
+
+A soak is a `Stage`: it starts processes that work, adds work while faults are still to come, and
+in the end compares what there is with what there must be. Its faults are a table of `Fault`s.
+Each fault of the plan must strike: until then the work goes on, on any machine. One that cannot
+strike in `limit_s` seconds is a failure that says its name.
+"""
+
+from __future__ import annotations
+
+import random
+import shutil
+import signal
+import tempfile
+import time
+from abc import ABC, abstractmethod
+from collections import Counter, deque
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import cycle, islice, pairwise
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple
+
+import redis
+from redis.backoff import ConstantBackoff
+from redis.retry import Retry
+
+from helpers.chaos import Returned, SpareServer, start
+from helpers.course.connect import settings
+from helpers.course.database import claim
+
+KILLED, REPLACED = -signal.SIGKILL, 7  # how a worker ends; 7: another one took its place
+LIMIT_S = 100.0  # how long a fault may need until it strikes, and the work may stand still
+SHOWN = 20  # that is wrong
+END_S = 15.0  # how long an interrupted soak may need to end its processes
+LOOK_S = 0.02  # the longest time between two steps
+
+Strike = Generator[None, None, Any]  # the steps of a fault; returns what it hit
+
+
+def _nothing(*_: Any) -> None: ...
+
+
+class Fault(NamedTuple):
+    """A kind of fault: one entry in the table of a soak.
+
+    Attributes:
+        name: what it is called.
+        share: how often it strikes, compared with the others of the table.
+        whom: whom it strikes, in turn. Each of them is struck by one fault at a time.
+        strike: what strikes, step by step: `strike(stage, act)`; it returns what it hit.
+        shown: what shows that it has struck: `shown(stage, hit)` is asked until it is True.
+            None: it missed, and strikes again.
+        heal: what must be put right afterwards: `heal(stage, hit)`.
+        aim: draws what is left to chance: `aim(rng)`, which becomes `act.aim`.
+    """
+
+    name: str
+    share: int
+    whom: tuple[str, ...]
+    strike: Callable[[Any, Act], Strike]
+    shown: Callable[[Any, Any], bool | None]
+    heal: Callable[[Any, Any], object] = _nothing
+    aim: Callable[[random.Random], Any] = _nothing
+
+
+class Act(NamedTuple):
+    """A fault that is to strike when so much of the plan's work is done, from 0 to 1."""
+
+    at: float
+    fault: Fault
+    whom: str
+    aim: Any
+
+
+@dataclass
+class Lane:
+    """What is to befall one of them, and what does at the moment."""
+
+    acts: deque[Act]
+    act: Act | None = None
+    doing: Strike | None = None
+    since: float = 0.0
+
+    @property
+    def open(self) -> bool:
+        """Whether a fault is under way, or still to come."""
+        return bool(self.acts or self.act)
+
+
+def draw(table: Sequence[Fault], count: int, seed: int) -> list[Act]:
+    """So many faults, of each kind its share, in the order in which they are to strike."""
+    rng = random.Random(seed)
+    total = sum(fault.share for fault in table)
+    ends = [count * sum(one.share for one in table[:n]) // total for n in range(len(table) + 1)]
+    acts = [
+        Act(rng.uniform(0, 0.9), fault, whom, fault.aim(rng))
+        for fault, (first, end) in zip(table, pairwise(ends), strict=True)
+        for whom in islice(cycle(fault.whom), end - first)
+    ]
+    return sorted(acts, key=lambda act: act.at)
+
+
+@dataclass
+class Report:
+    """What came of it. The soaks add their own figures."""
+
+    plan: Any
+    struck: Counter[str] = field(default_factory=Counter)
+    lost: int = 0
+    twice: int = 0
+    stuck: int = 0
+    seconds: float = 0.0
+    wrong: list[str] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        plan, kinds = self.plan, ", ".join(f"{kind} {n}" for kind, n in self.struck.items())
+        head = "; ".join(self.wrong[:SHOWN]) or "everything is exact"
+        head += f"; and {len(self.wrong) - SHOWN} more" if len(self.wrong) > SHOWN else ""
+        figures = (
+            f"{self.struck.total()} of {plan.faults} faults struck ({kinds or 'none'}): "
+            f"{self.lost} lost, {self.twice} twice, {self.stuck} stuck, in {self.seconds:.1f} s"
+        )
+        return "\n  ".join([f"seed {plan.seed}: {head}", figures, *self.details()])
+
+    def details(self) -> Iterator[str]:
+        """More lines, of this soak alone."""
+        yield from ()
+
+    def expect(self, right: object, sentence: str) -> None:
+        """Note a sentence if something is not right."""
+        if not right:
+            self.wrong.append(sentence)
+
+
+class Stage(ABC):
+    """The processes at work, the faults that strike them, and the server of their own."""
+
+    FAULTS: ClassVar[Sequence[Fault]]
+    PLAN: ClassVar[type[Any]]
+    REPORT: ClassVar[type[Report]]
+    OPTIONS: ClassVar[Sequence[str]] = ()  # of the server
+    MUCH: ClassVar[int] = 20  # that is wrong: the soak ends
+
+    def __init__(self, plan: Any, server: SpareServer) -> None:
+        self.plan, self.server = plan, server
+        self.report = self.REPORT(plan)
+        self.client = patient(server.url)
+        self.rng = random.Random(f"stage {plan.seed}")
+        acts = draw(self.FAULTS, plan.faults, plan.seed)
+        targets = dict.fromkeys(whom for fault in self.FAULTS for whom in fault.whom)
+        self.at = dict.fromkeys(targets, 0.0)  # how far each is
+        self.lanes = {w: Lane(deque(act for act in acts if act.whom == w)) for w in targets}
+
+    @abstractmethod
+    def open(self) -> None:
+        """Begin to work."""
+
+    @abstractmethod
+    def tend(self) -> None:
+        """Before each step: replace the processes that ended, add work if there is too little."""
+
+    @abstractmethod
+    def far(self, whom: str) -> float:
+        """How much of the plan's work is done: 1 is all of it, and it may become more."""
+
+    @property
+    @abstractmethod
+    def over(self) -> bool:
+        """Whether all the work there is is done. Asked when all faults have struck."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Ask the processes to end, and look how they do."""
+
+    @abstractmethod
+    def kill_all(self) -> None:
+        """Leave no process behind."""
+
+    @abstractmethod
+    def inspect(self) -> None:
+        """Compare what there is with what there must be."""
+
+    def due(self, whom: str) -> bool:
+        """Whether the next fault may strike."""
+        return self.lanes[whom].acts[0].at <= self.at[whom]
+
+    @property
+    def all_struck(self) -> bool:
+        """Whether no fault is still to come."""
+        return not any(lane.open for lane in self.lanes.values())
+
+    def play(self) -> None:
+        """Let the faults strike until all have, and the work go on until all is done."""
+        before, since = None, time.monotonic()
+        while not (self.all_struck and self.over) and len(self.report.wrong) < self.MUCH:
+            self.tend()
+            self.at = {whom: self.far(whom) for whom in self.lanes}
+            for whom, lane in self.lanes.items():
+                self._step(whom, lane)
+            moved = self.at, [len(lane.acts) for lane in self.lanes.values()]
+            if moved != before:
+                before, since = moved, time.monotonic()
+            elif time.monotonic() - since > self.plan.limit_s:
+                self.report.stuck += 1
+                self.report.wrong.append(f"stuck for {self.plan.limit_s:.0f} s ({self})")
+                return
+            time.sleep(self.rng.uniform(0, LOOK_S))
+
+    def __str__(self) -> str:
+        return "; ".join(
+            f"{whom} at {self.at[whom]:.3f}, {len(lane.acts)} faults to come"
+            f"{f', {lane.act.fault.name} under way' if lane.act else ''}"
+            for whom, lane in self.lanes.items()
+        )
+
+    def _step(self, whom: str, lane: Lane) -> None:
+        if lane.act is None and lane.acts and self.due(whom):
+            lane.act, lane.since = lane.acts.popleft(), time.monotonic()
+            lane.doing = self._befall(lane.act)
+        if lane.act is None or lane.doing is None:
+            return
+        fault, waited_s = lane.act.fault, time.monotonic() - lane.since
+        if next(lane.doing, self):  # each step yields None
+            self.report.struck[fault.name] += 1
+        elif waited_s <= self.plan.limit_s:
+            return
+        else:
+            self.report.wrong.append(f"{fault.name} could not strike in {waited_s:.0f} s ({self})")
+            lane.doing.close()
+            lane.acts = deque(act for act in lane.acts if act.fault is not fault)
+        lane.act = lane.doing = None
+
+    def _befall(self, act: Act) -> Strike:
+        struck: bool | None = None
+        while not struck:
+            hit = yield from act.fault.strike(self, act)
+            try:
+                while (struck := act.fault.shown(self, hit)) is False:
+                    yield
+            finally:
+                act.fault.heal(self, hit)
+            if not struck:
+                yield
+
+
+def patient(url: str) -> Any:
+    """A client that waits up to 20 s for a server that is away, and asks again."""
+    return redis.Redis.from_url(url, **settings(), retry=Retry(ConstantBackoff(0.05), 400))
+
+
+# ------------------------------------------------------------------ a process of its own
+
+
+def run(stage: type[Stage], plan: Any) -> Any:
+    """The report of a soak in a process and a folder of its own, of which nothing is left."""
+    with _folder() as folder, start(soak, stage, plan, folder, name="soak") as process:
+        try:
+            outcome = process.outcome((plan.faults + 5) * plan.limit_s)
+        finally:
+            process.stop(END_S)
+        if not isinstance(outcome, Returned):
+            raise RuntimeError(f"seed {plan.seed}: {outcome}\n{process.output()}")
+    report = outcome.value
+    if printed := process.output():
+        report.wrong.append(f"this was printed: {printed}")
+    return report
+
+
+def soak(stage: type[Stage], plan: Any, folder: str) -> Report:
+    """Do it all, with a server of its own, whose data is in the folder."""
+    end_on_signals()
+    tempfile.tempdir = folder
+    with SpareServer(*stage.OPTIONS) as server:
+        claim(server.url)
+        played = stage(plan, server)
+        begun = time.monotonic()
+        try:
+            played.open()
+            played.play()
+            played.close()
+        finally:
+            played.kill_all()
+        played.report.seconds = time.monotonic() - begun
+        played.inspect()
+    return played.report
+
+
+def end_on_signals() -> None:
+    """Take Ctrl-C, SIGTERM and SIGHUP for an exit that still tidies up; only the first of them."""
+
+    def leave(number: int, _: object) -> None:
+        for one in signals:
+            signal.signal(one, signal.SIG_IGN)
+        raise SystemExit(128 + number)
+
+    signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    for one in signals:
+        signal.signal(one, leave)
+
+
+@contextmanager
+def _folder() -> Iterator[str]:
+    folder = Path(tempfile.mkdtemp(prefix="soak-"))
+    try:
+        yield str(folder)
+    finally:
+        deadline = time.monotonic() + END_S
+        while folder.exists() and time.monotonic() < deadline:
+            shutil.rmtree(folder, ignore_errors=True)  # a server that was just killed may write
+            time.sleep(0 if not folder.exists() else 0.05)
