@@ -6,8 +6,8 @@ import argparse
 import os
 import random
 import sys
+from collections.abc import Sequence
 from dataclasses import fields
-from typing import Any
 
 from tests.servers import SERVERS, program
 from tests.soaks.averages import Averages
@@ -18,7 +18,7 @@ from tests.soaks.wiki import Wiki
 SOAKS: dict[str, type[Stage]] = {"groups": Groups, "averages": Averages, "wiki": Wiki}
 
 
-def main() -> int:
+def main(words: Sequence[str] | None = None) -> int:
     """Run those that the command line names, with what it says of their plans."""
     parser = argparse.ArgumentParser(prog="python -m tests.soaks", description=__doc__)
     parser.add_argument("soaks", nargs="*", metavar="soak", help=", ".join(SOAKS))
@@ -28,28 +28,23 @@ def main() -> int:
     for name, kind in known.items():
         if name != "seed":
             parser.add_argument(f"--{name.replace('_', '-')}", type=kind)
-    given = {name: value for name, value in vars(parser.parse_args()).items() if value is not None}
+    given = {
+        name: value for name, value in vars(parser.parse_args(words)).items() if value is not None
+    }
     chosen = given.pop("soaks") or list(SOAKS)
     if unknown := set(chosen) - set(SOAKS):
         parser.error(f"there is no soak {', '.join(unknown)}: choose from {', '.join(SOAKS)}")
     os.environ["COURSE_SERVER"] = program(given.pop("server")) or "missing"
-    end_on_signals()
-    return max([_one(name, given) for name in chosen])
-
-
-def _one(name: str, given: dict[str, Any]) -> bool:
-    """Run one with those options that mean something to it; whether it failed."""
-    soak = SOAKS[name]
-    mine = {one.name for one in fields(soak.PLAN)}
-    print(f"{name}, seed {given['seed']} …", flush=True)
-    try:
+    failed = False
+    for name in chosen:
+        soak, mine = SOAKS[name], {one.name for one in fields(SOAKS[name].PLAN)}
+        print(f"{name}, seed {given['seed']} …", flush=True)
         report = run(soak, soak.PLAN(**{k: v for k, v in given.items() if k in mine}))
-    except RuntimeError as error:
-        print(f"{name} broke off: {error}", flush=True)
-        return True
-    print(report, flush=True)
-    return bool(report.wrong)
+        print(report, flush=True)
+        failed |= bool(report.wrong)
+    return failed
 
 
 if __name__ == "__main__":
+    end_on_signals()
     sys.exit(main())

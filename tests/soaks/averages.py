@@ -49,10 +49,10 @@ class Report(stage.Report):
     """What came of it."""
 
     days: int = 0
+    lives: int = 0
     standing: int = 0
     gave_up: int = 0
     found_none: int = 0
-    lives: int = 0
     proxied: int = 0
     repeated: int = 0
     away_s: float = 0.0
@@ -77,6 +77,7 @@ class Averages(Havoc):
 
     def inspect(self) -> None:
         report, client = self.report, self.client
+        report.lives = len(self.lives)
         report.days = int(client.get(DAYS))
         dates = [DEMO_START + timedelta(days=number) for number in range(report.days)]
         for day in dates:

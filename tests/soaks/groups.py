@@ -11,10 +11,10 @@ from __future__ import annotations
 import os
 import signal
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import count, islice
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from helpers import Consumer, DeadLetters, Entry, Producer, connect
 from helpers.chaos import SpareServer
@@ -26,7 +26,7 @@ from tests.soaks import stage
 from tests.soaks.stage import KILLED, REPLACED, Act, Fault, Stage, Strike
 
 STREAM, GROUP = "soak", "totals"
-TOTALS, PLAIN, STUMBLED, CLAIMS = "soak:totals", "soak:plain", "soak:stumbled", "soak:claims"
+TOTALS, PLAIN, STUMBLED = "soak:totals", "soak:plain", "soak:stumbled"
 NAMES, FAILURES = sibling_key(STREAM, f"{GROUP}:names"), sibling_key(STREAM, f"{GROUP}:failures")
 WORKERS = 3
 AWAY = ("one away", "another away")  # so many may be paused at once
@@ -44,14 +44,9 @@ POISON = (RAISING, DEADLY)
 def work(name: str) -> None:
     """A worker: what its process does until SIGTERM."""
     client = connect()
-    claimed = 0
 
     def handle(entry: Entry) -> Any:
-        nonlocal claimed
         ms, fate = entry.id.ms, entry.fields.get("fate")
-        if consumer.counts.claimed > claimed:
-            claimed = consumer.counts.claimed
-            client.hset(CLAIMS, f"{name}:{os.getpid()}", claimed)
         if fate == DEADLY:
             os.kill(os.getpid(), signal.SIGKILL)
         if fate == RAISING or (fate == STUMBLING and client.sadd(STUMBLED, ms)):
@@ -59,9 +54,8 @@ def work(name: str) -> None:
         client.rpush(PLAIN, ms)
         return effect(entry)
 
-    consumer = Consumer(client, STREAM, GROUP, handle, name=name, **SETTINGS)
     try:
-        consumer.run()
+        Consumer(client, STREAM, GROUP, handle, name=name, **SETTINGS).run()
     except ConsumerError:
         os._exit(REPLACED)
 
@@ -94,7 +88,6 @@ class Report(stage.Report):
 
     suicides: int = 0
     workers: int = 0
-    claims: int = 0
     repeated: int = 0
     most: int = 0
     dead: int = 0
@@ -102,12 +95,12 @@ class Report(stage.Report):
 
     def details(self) -> Iterator[str]:
         yield (
-            f"{self.entries:,} entries ({self.entries / self.seconds:,.0f} a second) by "
+            f"{self.entries:,} entries by "
             f"{self.workers} processes; {self.suicides} more were killed by an entry"
         )
         yield (
-            f"{self.claims:,} entries claimed, {self.dead} dead letters; {self.repeated:,} plain "
-            f"effects happened more than once, at most {self.most} times"
+            f"{self.dead} dead letters; {self.repeated:,} plain effects happened more than once, "
+            f"at most {self.most} times"
         )
 
 
@@ -175,16 +168,11 @@ class Groups(Stage):
         return bool(group["last-delivered-id"] == last and group["pending"] == 0)
 
     def close(self) -> None:
-        workers = [*self._workers.values(), *self._replaced]
-        for worker in workers:
-            worker.life.stop()
-        for name, life, _ in workers:
+        for life in self.lives:
+            life.stop()
+        for life in self.lives:
             fine = life.wait(10) and life.exit_code in (0, KILLED, REPLACED)
-            self.report.expect(fine, f"{name} ended with {life.exit_code}")
-
-    def kill_all(self) -> None:
-        for worker in [*self._workers.values(), *self._replaced]:
-            worker.life.kill()
+            self.report.expect(fine, f"a worker ended with {life.exit_code}")
 
     def _add(self, number: int) -> None:
         """More readings on the stream, some of them with a fate."""
@@ -198,9 +186,8 @@ class Groups(Stage):
         return int(self.client.llen(PLAIN))
 
     def _hire(self, name: str) -> None:
-        self.report.workers += 1
         before = self.client.hget(NAMES, name)
-        self._workers[name] = Worker(name, Life(work, name, url=self.server.url), before)
+        self._workers[name] = Worker(name, self.begin(work, name), before)
 
     def _new_name(self) -> str:
         return f"worker-{next(self._numbers)}"
@@ -266,7 +253,7 @@ class Groups(Stage):
         code = away.worker.life.exit_code
         return False if code is None else True if code == REPLACED else None
 
-    FAULTS = (
+    FAULTS: ClassVar[Sequence[Fault]] = (
         Fault("kill", 200, ("worker",), kill, killed),
         Fault("pause", 38, AWAY, pause, claimed, resume),
         Fault("replace", 12, AWAY, replace, replaced, resume),
@@ -277,7 +264,7 @@ class Groups(Stage):
 
     def inspect(self) -> None:
         report, client = self.report, self.client
-        report.entries = len(self._entries)
+        report.entries, report.workers = len(self._entries), len(self.lives)
         poison = {one.id.ms for one in self._entries if one.fields.get("fate") in POISON}
         fine = [one for one in self._entries if one.id.ms not in poison]
         wanted: Counter[str] = Counter()
@@ -295,7 +282,6 @@ class Groups(Stage):
         report.repeated = sum(times > 1 for times in plain.values())
         report.most = max(plain.values(), default=0)
         report.expect(report.most <= MAX_DELIVERIES, f"one was handled {report.most} times")
-        report.claims = sum(map(int, client.hvals(CLAIMS)))
         self._inspect_dead(poison)
         left = client.xpending(STREAM, GROUP)["pending"]
         report.stuck += left

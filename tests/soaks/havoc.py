@@ -5,17 +5,17 @@ from __future__ import annotations
 import math
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from itertools import count
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 import redis
 
 from helpers.averages import AVERAGES, AVERAGES_STATE
+from helpers.chaos import LOSSES, Proxy, SpareServer
 from helpers.chaos import Fault as Loss
-from helpers.chaos import Proxy, SpareServer
 from tests.lives import Life
 from tests.soaks.stage import KILLED, REPLACED, Act, Fault, Lane, Stage, Strike
 from tests.soaks.workers import (
@@ -30,7 +30,6 @@ from tests.soaks.workers import (
     STATES,
     Progress,
     Task,
-    directly,
     work,
 )
 
@@ -39,37 +38,25 @@ if TYPE_CHECKING:
 
 SERVER = "server"
 MARGIN = 1 / 60  # of the work: so far may a worker go past the next fault that is to strike it
+REST_S = 0.02  # the longest time until a kill, and until a server that was killed is back
 LONG_S = 5.0  # a worker that was without a server for so long may give up
 FEW = 0.1  # days that are left: then more are added, while faults are to come
-FREEZES = (Loss.FREEZE_BEFORE, Loss.FREEZE_AFTER)
+KILLS = (Loss.FREEZE_BEFORE, Loss.FREEZE_AFTER, None, None)
 
 
 class Aim(NamedTuple):
-    """What is left to chance of a fault."""
+    """Which command of a worker a fault hits."""
 
-    fault: Loss | None = None  # of a command
-    target: tuple[str, int] = ("", 1)  # the first command that comes then, or the second EVALSHA
-    rest_s: float = 0.0
-    early: bool = False  # even if the worker has not begun to work
-    stays: bool = False  # the same process goes on afterwards
+    fault: Loss | None  # None: none, but the worker at any moment
+    target: tuple[str, int]  # ("", 1): the first one that comes, ("EVALSHA", 2): the second script
+    stays: bool  # the same process goes on afterwards
 
 
-def _aim_kill(rng: random.Random) -> Aim:
-    fault = rng.choice(FREEZES) if rng.random() < 0.5 else None
-    return Aim(fault, _target(rng), rng.uniform(0, 0.02), rng.random() < 0.1)
-
-
-def _aim_loss(fault: Loss, rng: random.Random) -> Aim:
-    return Aim(fault, _target(rng), stays=True)
-
-
-def _aim_crash(rng: random.Random) -> Aim:
-    return Aim(rest_s=rng.uniform(0, 0.02))
-
-
-def _target(rng: random.Random) -> tuple[str, int]:
-    """A command of a worker; mostly one of its scripts, by which all is written."""
-    return ("EVALSHA", rng.randint(1, 2)) if rng.random() < 0.7 else ("", rng.randint(1, 4))
+def _aim(*faults: Loss | None, rng: random.Random) -> Aim:
+    fault = rng.choice(faults)
+    # Mostly one of its scripts, by which all is written.
+    target = ("EVALSHA", rng.randint(1, 2)) if rng.random() < 0.7 else ("", rng.randint(1, 4))
+    return Aim(fault, target, stays=fault in LOSSES)
 
 
 class Post:
@@ -149,7 +136,6 @@ class Havoc(Stage):
         super().__init__(plan, server)
         self._progress = Progress(self.client, plan.days)
         self._numbers = count(1)
-        self._lives: list[Life] = []
         self._excused: set[Life] = set()
         self._quiet = False  # no new fault may begin
         self._posts = {role: Post(role, self.lanes[role], server.url) for role in ROLES}
@@ -205,8 +191,7 @@ class Havoc(Stage):
             self._expect(post, post.life, 0)
 
     def kill_all(self) -> None:
-        for life in self._lives:
-            life.kill()
+        super().kill_all()
         for post in self._posts.values():
             post.proxy.close()
 
@@ -217,9 +202,7 @@ class Havoc(Stage):
         post.before = self._mark(post)
         seed = f"{self.plan.seed} {next(self._numbers)}"
         task = Task(post.role, self.server.url, self.plan.days, seed)
-        post.life = Life(work, task, url=post.proxy.url if behind else self.server.url)
-        self._lives.append(post.life)
-        self.report.lives += 1
+        post.life = self.begin(work, task, url=post.proxy.url if behind else "")
         self.report.proxied += behind
 
     def _expect(self, post: Post, life: Life, *codes: int) -> None:
@@ -256,11 +239,11 @@ class Havoc(Stage):
 
     # ------------------------------------------------------------ the faults
 
-    def crash(self, act: Act) -> Strike:
+    def crash(self, _: Act) -> Strike:
         """Kill the server, for a moment."""
         yield
         down = self._down()
-        time.sleep(act.aim.rest_s)
+        time.sleep(self.rng.uniform(0, REST_S))
         return down
 
     def outage(self, _: Act) -> Strike:
@@ -274,18 +257,18 @@ class Havoc(Stage):
         finally:
             self._quiet = False
         down = self._down()
-        for life in self._lives:
+        for life in self.lives:
             life.wait(60)
         return down
 
     def _down(self) -> Down:
-        there = [life for life in self._lives if life.exit_code is None]
+        there = [life for life in self.lives if life.exit_code is None]
         self.server.kill()
         return Down(time.monotonic(), there)
 
     def away(self, _: Down) -> bool:
         """Whether the server does not answer."""
-        with suppress(redis.ConnectionError), directly(self.server.url) as client:
+        with suppress(redis.ConnectionError), self.server.connect() as client:
             return not client.ping()
         return True
 
@@ -308,10 +291,11 @@ class Havoc(Stage):
         if act.aim.fault:
             yield from self._stand_still(post, act.aim)
         else:
-            while not (act.aim.early or self._begun(post)):
+            early = self.rng.random() < 0.1  # even if it has not begun to work
+            while not (early or self._begun(post)):
                 self._more(post)
                 yield
-            time.sleep(act.aim.rest_s)
+            time.sleep(self.rng.uniform(0, REST_S))
         for life in post.others:
             life.kill()
         post.others.clear()
@@ -422,15 +406,14 @@ class Havoc(Stage):
         self.report.expect(same, f"the first of two processes took the {post.role} back")
         hit.second.resume()
 
-    CONSUMERS = (AGGREGATING, SHOWING)
-    FAULTS = (
+    FAULTS: ClassVar[Sequence[Fault]] = (
         Fault("outage", 1, (SERVER,), outage, abandoned, restart),
-        Fault("crash", 60, (SERVER,), crash, away, restart, _aim_crash),
+        Fault("crash", 60, (SERVER,), crash, away, restart),
         Fault("kill", 240, (AGGREGATING, PRODUCER, AGGREGATING, SHOWING),
-              kill, killed, succeed, _aim_kill),
-        Fault("cut", 30, ROLES, lose, lost, deliver, partial(_aim_loss, Loss.CUT_BEFORE)),
-        Fault("no reply", 30, ROLES, lose, lost, deliver, partial(_aim_loss, Loss.LOSE_REPLY)),
-        Fault("late copy", 30, ROLES, lose, lost, deliver, partial(_aim_loss, Loss.HOLD)),
+              kill, killed, succeed, partial(_aim, *KILLS)),
+        Fault("cut", 30, ROLES, lose, lost, deliver, partial(_aim, Loss.CUT_BEFORE)),
+        Fault("no reply", 30, ROLES, lose, lost, deliver, partial(_aim, Loss.LOSE_REPLY)),
+        Fault("late copy", 30, ROLES, lose, lost, deliver, partial(_aim, Loss.HOLD)),
         Fault("pause", 20, (AGGREGATING, SHOWING, PRODUCER, AGGREGATING), pause, ousted, settle),
         Fault("twin", 10, (AGGREGATING, SHOWING), twin, ousted, settle),
     )  # fmt: skip

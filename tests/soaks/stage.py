@@ -29,6 +29,7 @@ from redis.retry import Retry
 from helpers.chaos import Returned, SpareServer, start
 from helpers.course.connect import settings
 from helpers.course.database import claim
+from tests.lives import Life
 
 KILLED, REPLACED = -signal.SIGKILL, 7  # how a worker ends; 7: another one took its place
 LIMIT_S = 100.0  # how long a fault may need until it strikes, and the work may stand still
@@ -39,7 +40,7 @@ LOOK_S = 0.02  # the longest time between two steps
 Strike = Generator[None, None, Any]  # the steps of a fault; returns what it hit
 
 
-def _nothing(*_: Any) -> None: ...
+def _nothing(*_: Any, **__: Any) -> None: ...
 
 
 class Fault(NamedTuple):
@@ -53,7 +54,7 @@ class Fault(NamedTuple):
         shown: what shows that it has struck: `shown(stage, hit)` is asked until it is True.
             None: it missed, and strikes again.
         heal: what must be put right afterwards: `heal(stage, hit)`.
-        aim: draws what is left to chance: `aim(rng)`, which becomes `act.aim`.
+        aim: draws what must be known before it strikes: `aim(rng=rng)`, which becomes `act.aim`.
     """
 
     name: str
@@ -62,7 +63,7 @@ class Fault(NamedTuple):
     strike: Callable[[Any, Act], Strike]
     shown: Callable[[Any, Any], bool | None]
     heal: Callable[[Any, Any], object] = _nothing
-    aim: Callable[[random.Random], Any] = _nothing
+    aim: Callable[..., Any] = _nothing
 
 
 class Act(NamedTuple):
@@ -95,7 +96,7 @@ def draw(table: Sequence[Fault], count: int, seed: int) -> list[Act]:
     total = sum(fault.share for fault in table)
     ends = [count * sum(one.share for one in table[:n]) // total for n in range(len(table) + 1)]
     acts = [
-        Act(rng.uniform(0, 0.9), fault, whom, fault.aim(rng))
+        Act(rng.uniform(0, 0.9), fault, whom, fault.aim(rng=rng))
         for fault, (first, end) in zip(table, pairwise(ends), strict=True)
         for whom in islice(cycle(fault.whom), end - first)
     ]
@@ -148,6 +149,7 @@ class Stage(ABC):
         self.report = self.REPORT(plan)
         self.client = patient(server.url)
         self.rng = random.Random(f"stage {plan.seed}")
+        self.lives: list[Life] = []
         acts = draw(self.FAULTS, plan.faults, plan.seed)
         targets = dict.fromkeys(whom for fault in self.FAULTS for whom in fault.whom)
         self.at = dict.fromkeys(targets, 0.0)  # how far each is
@@ -174,9 +176,15 @@ class Stage(ABC):
     def close(self) -> None:
         """Ask the processes to end, and look how they do."""
 
-    @abstractmethod
+    def begin(self, work: Callable[..., None], *arguments: Any, url: str = "") -> Life:
+        """Begin a life, by default with this server."""
+        self.lives.append(Life(work, *arguments, url=url or self.server.url))
+        return self.lives[-1]
+
     def kill_all(self) -> None:
         """Leave no process behind."""
+        for life in self.lives:
+            life.kill()
 
     @abstractmethod
     def inspect(self) -> None:
@@ -246,8 +254,8 @@ class Stage(ABC):
 
 
 def patient(url: str) -> Any:
-    """A client that waits up to 20 s for a server that is away, and asks again."""
-    return redis.Redis.from_url(url, **settings(), retry=Retry(ConstantBackoff(0.05), 400))
+    """A client that waits up to 10 s for a server that is away, and asks again."""
+    return redis.Redis.from_url(url, **settings(), retry=Retry(ConstantBackoff(0.05), 200))
 
 
 # ------------------------------------------------------------------ a process of its own
@@ -260,11 +268,10 @@ def run(stage: type[Stage], plan: Any) -> Any:
             outcome = process.outcome((plan.faults + 5) * plan.limit_s)
         finally:
             process.stop(END_S)
-        if not isinstance(outcome, Returned):
-            raise RuntimeError(f"seed {plan.seed}: {outcome}\n{process.output()}")
-    report = outcome.value
-    if printed := process.output():
-        report.wrong.append(f"this was printed: {printed}")
+    broken = f"it broke off: {outcome}"
+    report = outcome.value if isinstance(outcome, Returned) else stage.REPORT(plan, wrong=[broken])
+    printed = process.output()
+    report.expect(not printed, f"this was printed: {printed}")
     return report
 
 

@@ -9,15 +9,14 @@ a probe is sent now and then, to see how long it takes from there to its counter
 from __future__ import annotations
 
 import asyncio
+import math
 import threading
 import time
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, NamedTuple
-
-import psutil
+from typing import Any, ClassVar, NamedTuple
 
 from helpers import connect, connect_async
 from helpers.chaos import Crew, SpareServer
@@ -32,10 +31,7 @@ from tests.wiki import counted, everlasting, total
 
 PROBE = "probe.org"
 PROBE_S = 0.05
-CALM_S = 5.0  # after a kill, a probe says how long the recovery takes, not how long a change does
-SAMPLE_S = 1.0
 MOST_BYTES = 300_000_000  # of the server; the stream takes most of it
-MB = 1_000_000
 ENOUGH, TOTAL = "soak:enough", "soak:total"  # asks for an end of the feed; how long it is then
 
 
@@ -59,33 +55,21 @@ class Report(stage.Report):
     counted: int = 0
     total: int = 0
     late_s: float = 0.0  # from when the last change was due until it was counted
-    calm: list[float] = field(default_factory=list)  # seconds from a probe to its counter
-    disturbed: list[float] = field(default_factory=list)  # those that were sent around a kill
+    probes: list[float] = field(default_factory=list)  # seconds from each to its counter
     longest: int = 0  # entries on the stream
-    sizes: dict[str, list[int]] = field(default_factory=lambda: defaultdict(list))  # bytes
+    most_bytes: int = 0  # of the server
 
     def details(self) -> Iterator[str]:
-        around = f", {max(self.disturbed):.1f} s at most around a kill" if self.disturbed else ""
-        sizes = ", ".join(f"{name} {_grown(sizes)}" for name, sizes in self.sizes.items())
+        ordered = sorted(self.probes) or [math.nan]
         yield (
             f"{self.plan.through}, {self.plan.rate:,} a second: {self.counted:,} of "
             f"{self.total:,} changes counted, the last {self.late_s:.1f} s after it was due"
         )
         yield (
-            f"publish to counter p50 {_percentile(self.calm, 50)} ms, p99 "
-            f"{_percentile(self.calm, 99)} ms of {len(self.calm)} probes{around}; at most "
-            f"{self.longest:,} entries on the stream"
+            f"publish to counter p50 {1000 * ordered[len(ordered) // 2]:.0f} ms, "
+            f"at most {ordered[-1]:.1f} s, of {len(ordered)} probes; at most {self.longest:,} "
+            f"entries on the stream, and {self.most_bytes / 1e6:.0f} MB in the server"
         )
-        yield f"MB after a third and at the end, and at most: {sizes}"
-
-
-def _percentile(seconds: list[float], percent: int) -> str:
-    ordered = sorted(seconds)
-    return f"{1000 * ordered[len(ordered) * percent // 100]:.0f}" if ordered else "?"
-
-
-def _grown(sizes: list[int]) -> str:
-    return f"{sizes[len(sizes) // 3] / MB:.0f}-{sizes[-1] / MB:.0f} ({max(sizes) / MB:.0f})"
 
 
 # ------------------------------------------------------------------ the processes
@@ -145,8 +129,7 @@ class Wiki(Stage):
         super().__init__(plan, server)
         self._crew = Crew()
         self._probes: Counter[int] = Counter()  # of each bucket
-        self._probe_at = self._sample_at = 0.0
-        self._killed_at = -CALM_S
+        self._probe_at = 0.0
         self._start = moment_of(ms_of(utc_now()) + 3000)  # until then all have begun
 
     def open(self) -> None:
@@ -172,25 +155,13 @@ class Wiki(Stage):
         return bool(self.client.pubsub_numsub(WIKI)[0][1])
 
     def tend(self) -> None:
-        now = time.monotonic()
         for name, process in self._crew.items():
             self.report.expect(process.alive, f"the {name} ended: {process.output()}")
-        if now >= self._sample_at:
-            self._sample_at = now + SAMPLE_S
-            self._sample()
-        if now >= self._probe_at and not self.report.wrong:
-            self._probe_at = now + PROBE_S
+        if time.monotonic() >= self._probe_at and not self.report.wrong:
             self._probe()
+            self._probe_at = time.monotonic() + PROBE_S
         if self.all_struck:
             self.client.set(ENOUGH, 1)
-
-    def _sample(self) -> None:
-        for name, process in self._crew.items():
-            rss = psutil.Process(process.pid).memory_info().rss
-            if rss:  # it may not have begun
-                self.report.sizes[name].append(rss)
-        self.report.sizes["server"].append(self.client.info("memory")["used_memory"])
-        self.report.longest = max(self.report.longest, self.client.xlen(WIKI))
 
     def _probe(self) -> None:
         """Publish a change, and wait until its counter says so."""
@@ -208,8 +179,10 @@ class Wiki(Stage):
                 self.report.wrong.append(f"a probe was not counted in {self.plan.limit_s:.0f} s")
                 return
             time.sleep(0.002)
-        calm = sent_at - self._killed_at > CALM_S
-        (self.report.calm if calm else self.report.disturbed).append(time.monotonic() - sent_at)
+        self.report.probes.append(time.monotonic() - sent_at)
+        self.report.longest = max(self.report.longest, self.client.xlen(WIKI))
+        memory = self.client.info("memory")["used_memory"]
+        self.report.most_bytes = max(self.report.most_bytes, memory)
 
     def far(self, whom: str) -> float:
         return total(self.client) / (self.plan.time_s * self.plan.rate)
@@ -248,14 +221,13 @@ class Wiki(Stage):
         process, before = self._crew["subscriber"], total(self.client)
         process.kill()
         self._crew.revive("subscriber")
-        self._killed_at = time.monotonic()
         return Hit(process, before)
 
     def succeeded(self, hit: Hit) -> bool:
         """Whether its successor counts."""
         return hit.process.exit_code == KILLED and total(self.client) > hit.counted
 
-    FAULTS = (Fault("kill", 1, ("subscriber",), kill, succeeded),)
+    FAULTS: ClassVar[Sequence[Fault]] = (Fault("kill", 1, ("subscriber",), kill, succeeded),)
     PLAN, REPORT, MUCH = Plan, Report, 1
 
     # ------------------------------------------------------------ what there must be
@@ -278,6 +250,5 @@ class Wiki(Stage):
             report.expect(not left, f"{left} entries are still pending")
         report.expect(not report.twice, f"{report.twice:,} were counted more than once")
         report.wrong += [f"{key} would stay forever" for key in everlasting(self.client)]
-        small = max(report.sizes["server"]) <= MOST_BYTES
-        report.expect(small, "the server's memory is not bounded")
+        report.expect(report.most_bytes <= MOST_BYTES, "the server's memory is not bounded")
         report.expect(report.longest <= 1.1 * plan.keep, "the stream is not bounded")

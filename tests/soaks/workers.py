@@ -10,9 +10,8 @@ import json
 import os
 import random
 import time
-from collections.abc import Callable
 from datetime import datetime, timedelta
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import redis
 from redis.backoff import NoBackoff
@@ -32,8 +31,7 @@ from helpers.partitions.readings import SECONDS_A_DAY
 from helpers.streams.clock import moment_of
 from helpers.streams.entry import Entry
 from helpers.streams.errors import CheckpointError, NotConfirmedError
-from helpers.streams.patience import Patience
-from tests.soaks.stage import REPLACED
+from tests.soaks.stage import REPLACED, patient
 
 PRODUCER, AGGREGATING, SHOWING = "producer", "aggregating", "averages"
 ROLES = (PRODUCER, AGGREGATING, SHOWING)
@@ -49,8 +47,6 @@ GAVE_UP, NO_SERVER = 8, 9  # how a worker ends: without a server for 10 s, or at
 
 USUAL = ("Starting ", "Waiting for new messages ", "Changing partition ")  # what consumers say
 
-T = TypeVar("T")
-
 
 class Task(NamedTuple):
     """What a worker is told. Its `connect()` may lead through a proxy, this URL does not."""
@@ -64,7 +60,8 @@ class Task(NamedTuple):
 def work(task: Task) -> None:
     """What a worker's process does, until nothing is left to be done, or until SIGTERM."""
     try:
-        {PRODUCER: produce, AGGREGATING: aggregate, SHOWING: show}[task.role](Pace(task))
+        pace = Pace(task, patient(task.url))
+        {PRODUCER: produce, AGGREGATING: aggregate, SHOWING: show}[task.role](pace)
     except CheckpointError:
         os._exit(REPLACED)
     except (NotConfirmedError, redis.ConnectionError, redis.TimeoutError):
@@ -75,16 +72,16 @@ def work(task: Task) -> None:
 
 def produce(pace: Pace) -> None:
     """Fill the partitions, or what is left of them."""
-    days = patiently(pace.progress.there)
-    for _ in fill(connect(), days=days, progress=lambda count: patiently(pace.keep)):
+    days = pace.progress.there()
+    for _ in fill(connect(), days=days, progress=lambda count: pace.keep()):
         pass
 
 
 def aggregate(pace: Pace) -> None:
     """Publish the mean of each hour."""
     client = PacedReader(connection_pool=connect().connection_pool)
-    client.pace = pace
-    start, clock = partition_key(DEMO_START), lambda: patiently(pace.progress.moment)
+    client.pace = Pace(pace.task, directly(pace.task.url))
+    start, clock = partition_key(DEMO_START), pace.progress.moment
     AggregatingConsumer(client, start=start, clock=clock, say=pace.note).run()
 
 
@@ -93,10 +90,9 @@ def show(pace: Pace) -> None:
     client = pace.progress.client
 
     def note(entry: Entry) -> None:
-        patiently(pace.keep)
-        fields = json.dumps(entry.fields)
-        if not patiently(lambda: client.hset(SHOWN, str(entry.id), fields)):
-            patiently(lambda: client.sadd(REPEATED, str(entry.id)))
+        pace.keep()
+        if not client.hset(SHOWN, str(entry.id), json.dumps(entry.fields)):
+            client.sadd(REPEATED, str(entry.id))
 
     AveragesConsumer(connect(), show=note, say=pace.note).run()
 
@@ -154,8 +150,8 @@ class Progress:
 class Pace:
     """What a worker does between two pieces of work."""
 
-    def __init__(self, task: Task) -> None:
-        self.progress = Progress(directly(task.url), task.days)
+    def __init__(self, task: Task, client: Any) -> None:
+        self.task, self.progress = task, Progress(client, task.days)
         self._role = task.role
         self._random = random.Random(task.seed)
 
@@ -172,7 +168,7 @@ class Pace:
     def note(self, text: str) -> None:
         """Note what a consumer says, if it is not what all say."""
         if not text.startswith(USUAL):
-            patiently(lambda: self.progress.client.sadd(SAID, text))
+            self.progress.client.sadd(SAID, text)
 
     def _rest(self) -> None:
         time.sleep(self._random.uniform(0, REST_S))
@@ -197,23 +193,10 @@ class PacedReader(redis.Redis):
     pace: Pace
 
     def xread(self, *args: Any, **kwargs: Any) -> Any:
-        self.pace.keep()  # not patiently: that is the consumer's affair
+        self.pace.keep()  # by a client that is not patient: that is up to the consumer
         return super().xread(*args, **kwargs)
 
 
 def directly(url: str) -> Any:
     """A client of the server at a URL, with the course's settings."""
     return redis.Redis.from_url(url, **settings(), retry=Retry(NoBackoff(), 0))
-
-
-def patiently(ask: Callable[[], T]) -> T:
-    """Ask what can be asked twice, until the answer comes, or for 10 s."""
-    patience = Patience()
-    while True:
-        try:
-            return ask()
-        except (redis.ConnectionError, redis.TimeoutError):
-            delay_s = patience.failed()
-            if patience.exhausted:
-                raise
-            time.sleep(delay_s)
