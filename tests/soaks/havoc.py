@@ -123,12 +123,7 @@ class Havoc(Stage):
     """The workers at work, and all that befalls them and the server."""
 
     # A small append-only file is rewritten often: kills hit that too, and a start takes no second.
-    OPTIONS = (
-        "--appendonly yes",
-        "--appendfsync always",
-        "--auto-aof-rewrite-min-size 1mb",
-    )
-
+    OPTIONS = ("--appendonly yes --appendfsync always --auto-aof-rewrite-min-size 1mb",)
     plan: Plan
     report: Report
 

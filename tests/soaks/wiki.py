@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import math
-import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -32,7 +31,7 @@ from tests.wiki import counted, everlasting, total
 PROBE = "probe.org"
 PROBE_S = 0.05
 MOST_BYTES = 300_000_000  # of the server; the stream takes most of it
-ENOUGH, TOTAL = "soak:enough", "soak:total"  # asks for an end of the feed; how long it is then
+TOTAL = "soak:total"  # how many changes the feed has: those of the plan, and more if they run out
 
 
 @dataclass(frozen=True)
@@ -76,15 +75,13 @@ class Report(stage.Report):
 
 
 def serve(plan: Plan, start: datetime) -> None:
-    """The feed: it ends when it is asked to, with the plan's total or what is due by then."""
+    """The feed, which may become longer."""
     client = connect()
-    replay = Replay(rate=plan.rate, seed=plan.seed, start=start)
+    replay = Replay(rate=plan.rate, seed=plan.seed, start=start, total=0)
     print(replay.url, flush=True)
-    while not client.exists(ENOUGH):
+    while True:
+        replay.total = int(client.get(TOTAL) or 0)
         time.sleep(0.05)
-    replay.total = max(plan.time_s * plan.rate, replay.due + plan.rate)  # no less than it has sent
-    client.set(TOTAL, replay.total)
-    threading.Event().wait()
 
 
 def publish(url: str, start: datetime, plan: Plan) -> None:
@@ -134,6 +131,7 @@ class Wiki(Stage):
 
     def open(self) -> None:
         plan, crew, url = self.plan, self._crew, self.server.url
+        self._add(plan.time_s * plan.rate)
         crew.start("subscriber", subscribe, plan, url=url)
         self._wait("subscriber", self._listening)
         crew.start("replay", serve, plan, self._start, url=url)
@@ -160,8 +158,17 @@ class Wiki(Stage):
         if time.monotonic() >= self._probe_at and not self.report.wrong:
             self._probe()
             self._probe_at = time.monotonic() + PROBE_S
-        if self.all_struck:
-            self.client.set(ENOUGH, 1)
+        if not self.all_struck and self._published() > self.report.total - self.plan.rate:
+            self._add(self.plan.rate)
+
+    def _add(self, number: int) -> None:
+        """Make the feed longer."""
+        self.report.total += number
+        self.client.set(TOTAL, self.report.total)
+
+    def _published(self) -> int:
+        place = str(self.client.hget(place_key(WIKI), "event") or '"offset": -1,')
+        return int(place.partition('"offset": ')[2].partition(",")[0]) + 1
 
     def _probe(self) -> None:
         """Publish a change, and wait until its counter says so."""
@@ -193,10 +200,7 @@ class Wiki(Stage):
 
         On the channel some may be lost; but when a later probe is counted, no more will come.
         """
-        self.report.total = int(self.client.get(TOTAL) or 0)
-        place = str(self.client.hget(place_key(WIKI), "event") or '"offset": -1,')
-        published = int(place.partition('"offset": ')[2].partition(",")[0]) + 1
-        if not self.report.total or published < self.report.total:
+        if self._published() < self.report.total:
             return False
         if self.plan.through == "pubsub":
             self._probe()
