@@ -95,8 +95,8 @@ class Report(stage.Report):
 
     def details(self) -> Iterator[str]:
         yield (
-            f"{self.entries:,} entries by "
-            f"{self.workers} processes; {self.suicides} more were killed by an entry"
+            f"{self.entries:,} entries by {self.workers} processes, of which entries killed "
+            f"{self.suicides}"
         )
         yield (
             f"{self.dead} dead letters; {self.repeated:,} plain effects happened more than once, "
@@ -113,10 +113,11 @@ class Worker(NamedTuple):
 
 
 class Away(NamedTuple):
-    """A paused worker, and the IDs of the entries that it holds."""
+    """A paused worker, and the IDs of the first and the last entry that it holds."""
 
     worker: Worker
-    held: list[str]
+    first: str
+    last: str
 
 
 class Groups(Stage):
@@ -133,7 +134,7 @@ class Groups(Stage):
         self._replaced: list[Worker] = []
         self._readings = readings("chennai", ENDLESS)
         self._entries: list[Entry] = []
-        self._producer = Producer(self.client, STREAM)
+        self._producer = Producer(server.connect(), STREAM)
         # Six entries that raise, three that kill, and three in a thousand that stumble once.
         fates = [RAISING] * 6 + [DEADLY] * 3 + [STUMBLING] * (plan.entries * 3 // 1000)
         places = self.rng.sample(range(plan.entries), len(fates))
@@ -147,14 +148,11 @@ class Groups(Stage):
 
     def tend(self) -> None:
         for worker in [one for one in self._workers.values() if one.life.exit_code is not None]:
-            self.report.expect(
-                worker.life.exit_code == KILLED, f"{worker.name} ended with {worker.life.exit_code}"
-            )
-            del self._workers[worker.name]
-            contested = any(
-                worker.name == one.name and one in self._paused for one in self._replaced
-            )
-            self._hire(worker.name if contested or self.rng.random() < 0.5 else self._new_name())
+            name, code = worker.name, worker.life.exit_code
+            self.report.expect(code == KILLED, f"{name} ended with {code}")
+            del self._workers[name]
+            contested = any(name == one.name for one in self._replaced if one in self._paused)
+            self._hire(name if contested or self.rng.random() < 0.5 else self._new_name())
         if not self.all_struck and len(self._entries) - self._handled() < FEW:
             self._add(MORE)
 
@@ -197,8 +195,8 @@ class Groups(Stage):
 
     def _held(self, away: Away) -> bool:
         """Whether something that a worker held when it was paused is pending for it still."""
-        first, *_, last = [*away.held, away.held[-1]]
-        return bool(self.client.xpending_range(STREAM, GROUP, first, last, 1, away.worker.name))
+        worker, first, last = away
+        return bool(self.client.xpending_range(STREAM, GROUP, first, last, 1, worker.name))
 
     # ------------------------------------------------------------ the faults
 
@@ -227,7 +225,7 @@ class Groups(Stage):
             held = self.client.xpending_range(STREAM, GROUP, "-", "+", 1000, worker.name)
             if held and worker.life.exit_code is None:
                 self._paused.append(worker)
-                return Away(worker, [one["message_id"] for one in held])
+                return Away(worker, held[0]["message_id"], held[-1]["message_id"])
             worker.life.resume()
 
     def claimed(self, away: Away) -> bool | None:

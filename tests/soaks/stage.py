@@ -147,7 +147,7 @@ class Stage(ABC):
     def __init__(self, plan: Any, server: SpareServer) -> None:
         self.plan, self.server = plan, server
         self.report = self.REPORT(plan)
-        self.client = patient(server.url)
+        self.client = client_of(server.url)
         self.rng = random.Random(f"stage {plan.seed}")
         self.lives: list[Life] = []
         acts = draw(self.FAULTS, plan.faults, plan.seed)
@@ -253,9 +253,9 @@ class Stage(ABC):
                 yield
 
 
-def patient(url: str) -> Any:
-    """A client that waits up to 10 s for a server that is away, and asks again."""
-    return redis.Redis.from_url(url, **settings(), retry=Retry(ConstantBackoff(0.05), 200))
+def client_of(url: str, tries: int = 200) -> Any:
+    """A client that asks again while the server is away, by default for 10 s."""
+    return redis.Redis.from_url(url, **settings(), retry=Retry(ConstantBackoff(0.05), tries))
 
 
 # ------------------------------------------------------------------ a process of its own

@@ -14,8 +14,6 @@ from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 import redis
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 
 from helpers.averages import (
     AGGREGATING_STATE,
@@ -24,14 +22,14 @@ from helpers.averages import (
     AveragesConsumer,
 )
 from helpers.averages.aggregating import GRACE_S
-from helpers.course.connect import connect, settings
+from helpers.course.connect import connect
 from helpers.course.errors import ServerError
 from helpers.partitions import DEMO_START, fill, partition_day, partition_key, start_of
 from helpers.partitions.readings import SECONDS_A_DAY
 from helpers.streams.clock import moment_of
 from helpers.streams.entry import Entry
 from helpers.streams.errors import CheckpointError, NotConfirmedError
-from tests.soaks.stage import REPLACED, patient
+from tests.soaks.stage import REPLACED, client_of
 
 PRODUCER, AGGREGATING, SHOWING = "producer", "aggregating", "averages"
 ROLES = (PRODUCER, AGGREGATING, SHOWING)
@@ -60,7 +58,7 @@ class Task(NamedTuple):
 def work(task: Task) -> None:
     """What a worker's process does, until nothing is left to be done, or until SIGTERM."""
     try:
-        pace = Pace(task, patient(task.url))
+        pace = Pace(task, client_of(task.url))
         {PRODUCER: produce, AGGREGATING: aggregate, SHOWING: show}[task.role](pace)
     except CheckpointError:
         os._exit(REPLACED)
@@ -80,7 +78,7 @@ def produce(pace: Pace) -> None:
 def aggregate(pace: Pace) -> None:
     """Publish the mean of each hour."""
     client = PacedReader(connection_pool=connect().connection_pool)
-    client.pace = Pace(pace.task, directly(pace.task.url))
+    client.pace = Pace(pace.task, client_of(pace.task.url, tries=0))
     start, clock = partition_key(DEMO_START), pace.progress.moment
     AggregatingConsumer(client, start=start, clock=clock, say=pace.note).run()
 
@@ -193,10 +191,5 @@ class PacedReader(redis.Redis):
     pace: Pace
 
     def xread(self, *args: Any, **kwargs: Any) -> Any:
-        self.pace.keep()  # by a client that is not patient: that is up to the consumer
+        self.pace.keep()  # asks once: to be patient is up to the consumer
         return super().xread(*args, **kwargs)
-
-
-def directly(url: str) -> Any:
-    """A client of the server at a URL, with the course's settings."""
-    return redis.Redis.from_url(url, **settings(), retry=Retry(NoBackoff(), 0))
