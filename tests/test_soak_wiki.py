@@ -15,4 +15,4 @@ def test_every_change_is_counted_though_the_subscriber_is_killed(through, faults
     report = run(Wiki, Plan(seed=1, time_s=4, rate=500, through=through, faults=faults))
     assert not report.wrong, str(report)
     assert report.struck.total() == faults, str(report)
-    assert report.probes, str(report)
+    assert report.more["probes"], str(report)

@@ -44,48 +44,21 @@ class Plan:
     limit_s: float = stage.LIMIT_S
 
 
-@dataclass
-class Report(stage.Report):
-    """What came of it."""
-
-    days: int = 0
-    lives: int = 0
-    standing: int = 0
-    gave_up: int = 0
-    found_none: int = 0
-    proxied: int = 0
-    repeated: int = 0
-    away_s: float = 0.0
-
-    def details(self) -> Iterator[str]:
-        yield (
-            f"{self.days * SECONDS_A_DAY:,} readings by {self.lives} processes, {self.proxied} of "
-            f"them behind a proxy; {self.standing} were to be killed while a command stood still"
-        )
-        yield (
-            f"the server was away for {self.away_s:.1f} s: {self.found_none} found none at their "
-            f"start, {self.gave_up} gave up; {self.repeated} averages were shown more than once"
-        )
-
-
 class Averages(Havoc):
     """The stage, with what there must be in the end."""
 
-    plan: Plan
-    report: Report
-    PLAN, REPORT = Plan, Report
+    PLAN = Plan
 
     def inspect(self) -> None:
         report, client = self.report, self.client
-        report.lives = len(self.lives)
-        report.days = int(client.get(DAYS))
-        dates = [DEMO_START + timedelta(days=number) for number in range(report.days)]
+        report.more["days"] = days = int(client.get(DAYS))
+        dates = [DEMO_START + timedelta(days=number) for number in range(days)]
         for day in dates:
             report.wrong += _wrong_readings(client, day)
         truth = [hour for day in dates for hour in _means(day)]
         noted = {entry_id: json.loads(text) for entry_id, text in client.hgetall(SHOWN).items()}
         self._inspect_averages(truth, [noted[one] for one in sorted(noted, key=_order)])
-        report.repeated = client.scard(REPEATED)
+        report.more["averages shown again"] = client.scard(REPEATED)
         kept = client.xrange(AVERAGES)
         last = [fields for _, fields in kept] == truth[-KEPT:] and {one for one, _ in kept} <= {
             *noted

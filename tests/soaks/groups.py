@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import signal
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import count, islice
 from typing import Any, ClassVar, NamedTuple
@@ -82,28 +82,6 @@ class Plan:
     limit_s: float = stage.LIMIT_S
 
 
-@dataclass
-class Report(stage.Report):
-    """What came of it."""
-
-    suicides: int = 0
-    workers: int = 0
-    repeated: int = 0
-    most: int = 0
-    dead: int = 0
-    entries: int = 0
-
-    def details(self) -> Iterator[str]:
-        yield (
-            f"{self.entries:,} entries by {self.workers} processes, of which entries killed "
-            f"{self.suicides}"
-        )
-        yield (
-            f"{self.dead} dead letters; {self.repeated:,} plain effects happened more than once, "
-            f"at most {self.most} times"
-        )
-
-
 class Worker(NamedTuple):
     """A process in the group."""
 
@@ -124,7 +102,6 @@ class Groups(Stage):
     """The workers, and what is done to them."""
 
     plan: Plan
-    report: Report
 
     def __init__(self, plan: Plan, server: SpareServer) -> None:
         super().__init__(plan, server)
@@ -256,13 +233,13 @@ class Groups(Stage):
         Fault("pause", 38, AWAY, pause, claimed, resume),
         Fault("replace", 12, AWAY, replace, replaced, resume),
     )
-    PLAN, REPORT = Plan, Report
+    PLAN = Plan
 
     # ------------------------------------------------------------ what there must be
 
     def inspect(self) -> None:
         report, client = self.report, self.client
-        report.entries, report.workers = len(self._entries), len(self.lives)
+        report.more["entries"] = len(self._entries)
         poison = {one.id.ms for one in self._entries if one.fields.get("fate") in POISON}
         fine = [one for one in self._entries if one.id.ms not in poison]
         wanted: Counter[str] = Counter()
@@ -277,9 +254,9 @@ class Groups(Stage):
         report.twice = _readings(found - wanted)
         report.expect(not missing, f"{len(missing)} entries were not handled")
         report.expect(not set(plain) & poison, "poison was handled")
-        report.repeated = sum(times > 1 for times in plain.values())
-        report.most = max(plain.values(), default=0)
-        report.expect(report.most <= MAX_DELIVERIES, f"one was handled {report.most} times")
+        report.more["plain effects repeated"] = sum(times > 1 for times in plain.values())
+        report.more["most repeats of one"] = most = max(plain.values(), default=0)
+        report.expect(most <= MAX_DELIVERIES, f"one was handled {most} times")
         self._inspect_dead(poison)
         left = client.xpending(STREAM, GROUP)["pending"]
         report.stuck += left
@@ -288,10 +265,7 @@ class Groups(Stage):
 
     def _inspect_dead(self, poison: set[int]) -> None:
         report, dead = self.report, list(DeadLetters(self.client, STREAM, GROUP))
-        report.dead = len(dead)
-        report.suicides = sum(
-            one.deliveries for one in dead if one.entry.fields.get("fate") == DEADLY
-        )
+        report.more["dead letters"] = len(dead)
         same = sorted(one.entry.id.ms for one in dead) == sorted(poison)
         report.expect(same, "the dead letters are not the poison")
         often = all(one.deliveries == MAX_DELIVERIES for one in dead)

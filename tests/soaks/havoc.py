@@ -34,7 +34,7 @@ from tests.soaks.workers import (
 )
 
 if TYPE_CHECKING:
-    from tests.soaks.averages import Plan, Report
+    from tests.soaks.averages import Plan
 
 SERVER = "server"
 MARGIN = 1 / 60  # of the work: so far may a worker go past the next fault that is to strike it
@@ -125,7 +125,6 @@ class Havoc(Stage):
     # A small append-only file is rewritten often: kills hit that too, and a start takes no second.
     OPTIONS = ("--appendonly yes --appendfsync always --auto-aof-rewrite-min-size 1mb",)
     plan: Plan
-    report: Report
 
     def __init__(self, plan: Plan, server: SpareServer) -> None:
         super().__init__(plan, server)
@@ -198,15 +197,15 @@ class Havoc(Stage):
         seed = f"{self.plan.seed} {next(self._numbers)}"
         task = Task(post.role, self.server.url, self.plan.days, seed)
         post.life = self.begin(work, task, url=post.proxy.url if behind else "")
-        self.report.proxied += behind
+        self.report.more["behind a proxy"] += behind
 
     def _expect(self, post: Post, life: Life, *codes: int) -> None:
         """Note how a process ended, and whether it may do that."""
         code = life.exit_code
         if code == NO_SERVER:
-            self.report.found_none += 1
+            self.report.more["found no server"] += 1
         elif code == GAVE_UP and life in self._excused:
-            self.report.gave_up += 1
+            self.report.more["gave up"] += 1
         elif code not in codes:
             self.report.wrong.append(f"a process of the {post.role} ended with {code}")
 
@@ -275,7 +274,7 @@ class Havoc(Stage):
         """Start the server again, and excuse those who gave up, if it was away for long."""
         self.server.start()
         away_s = time.monotonic() - down.since
-        self.report.away_s += away_s
+        self.report.more["ms without the server"] += round(1000 * away_s)
         if away_s > LONG_S:
             self._excused.update(down.lives)
 
@@ -319,7 +318,7 @@ class Havoc(Stage):
                 passed = self._arm(post, aim)
             self._more(post)
             yield
-        self.report.standing += 1
+        self.report.more["commands that stood still"] += 1
 
     def lose(self, act: Act) -> Strike:
         """Let a worker lose its connection."""

@@ -104,7 +104,7 @@ def draw(table: Sequence[Fault], count: int, seed: int) -> list[Act]:
 
 @dataclass
 class Report:
-    """What came of it. The soaks add their own figures."""
+    """What came of it."""
 
     plan: Any
     struck: Counter[str] = field(default_factory=Counter)
@@ -113,6 +113,7 @@ class Report:
     stuck: int = 0
     seconds: float = 0.0
     wrong: list[str] = field(default_factory=list)
+    more: Counter[str] = field(default_factory=Counter)  # figures of this soak alone
 
     def __str__(self) -> str:
         plan, kinds = self.plan, ", ".join(f"{kind} {n}" for kind, n in self.struck.items())
@@ -122,11 +123,8 @@ class Report:
             f"{self.struck.total()} of {plan.faults} faults struck ({kinds or 'none'}): "
             f"{self.lost} lost, {self.twice} twice, {self.stuck} stuck, in {self.seconds:.1f} s"
         )
-        return "\n  ".join([f"seed {plan.seed}: {head}", figures, *self.details()])
-
-    def details(self) -> Iterator[str]:
-        """More lines, of this soak alone."""
-        yield from ()
+        more = ", ".join(f"{name}: {number:,}" for name, number in self.more.items())
+        return "\n  ".join([f"seed {plan.seed}: {head}", figures, more])
 
     def expect(self, right: object, sentence: str) -> None:
         """Note a sentence if something is not right."""
@@ -139,13 +137,12 @@ class Stage(ABC):
 
     FAULTS: ClassVar[Sequence[Fault]]
     PLAN: ClassVar[type[Any]]
-    REPORT: ClassVar[type[Report]]
     OPTIONS: ClassVar[Sequence[str]] = ()  # of the server
     MUCH: ClassVar[int] = 20  # that is wrong: the soak ends
 
     def __init__(self, plan: Any, server: SpareServer) -> None:
         self.plan, self.server = plan, server
-        self.report = self.REPORT(plan)
+        self.report = Report(plan)
         self.client = client_of(server.url)
         self.rng = random.Random(f"stage {plan.seed}")
         self.lives: list[Life] = []
@@ -177,6 +174,7 @@ class Stage(ABC):
 
     def begin(self, work: Callable[..., None], *arguments: Any, url: str = "") -> Life:
         """Begin a life, by default with this server."""
+        self.report.more["processes"] += 1
         self.lives.append(Life(work, *arguments, url=url or self.server.url))
         return self.lives[-1]
 
@@ -268,7 +266,7 @@ def run(stage: type[Stage], plan: Any) -> Any:
         finally:
             process.stop(END_S)
     broken = f"it broke off: {outcome}"
-    report = outcome.value if isinstance(outcome, Returned) else stage.REPORT(plan, wrong=[broken])
+    report = outcome.value if isinstance(outcome, Returned) else Report(plan, wrong=[broken])
     printed = process.output()
     report.expect(not printed, f"this was printed: {printed}")
     return report

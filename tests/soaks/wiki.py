@@ -9,11 +9,10 @@ a probe is sent now and then, to see how long it takes from there to its counter
 from __future__ import annotations
 
 import asyncio
-import math
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, ClassVar, NamedTuple
 
@@ -30,7 +29,8 @@ from tests.wiki import counted, everlasting, total
 
 PROBE = "probe.org"
 PROBE_S = 0.05
-MOST_BYTES = 300_000_000  # of the server; the stream takes most of it
+LIMIT_BYTES = 300_000_000  # of the server; the stream takes most of it
+LONGEST, MOST_BYTES = "most entries on the stream", "most bytes in the server"
 TOTAL = "soak:total"  # how many changes the feed has: those of the plan, and more if they run out
 
 
@@ -45,30 +45,6 @@ class Plan:
     through: str = "stream"
     keep: int = KEPT
     limit_s: float = stage.LIMIT_S
-
-
-@dataclass
-class Report(stage.Report):
-    """What came of it."""
-
-    counted: int = 0
-    total: int = 0
-    late_s: float = 0.0  # from when the last change was due until it was counted
-    probes: list[float] = field(default_factory=list)  # seconds from each to its counter
-    longest: int = 0  # entries on the stream
-    most_bytes: int = 0  # of the server
-
-    def details(self) -> Iterator[str]:
-        ordered = sorted(self.probes) or [math.nan]
-        yield (
-            f"{self.plan.through}, {self.plan.rate:,} a second: {self.counted:,} of "
-            f"{self.total:,} changes counted, the last {self.late_s:.1f} s after it was due"
-        )
-        yield (
-            f"publish to counter p50 {1000 * ordered[len(ordered) // 2]:.0f} ms, "
-            f"at most {ordered[-1]:.1f} s, of {len(ordered)} probes; at most {self.longest:,} "
-            f"entries on the stream, and {self.most_bytes / 1e6:.0f} MB in the server"
-        )
 
 
 # ------------------------------------------------------------------ the processes
@@ -120,13 +96,14 @@ class Wiki(Stage):
     """The pipeline at work, and the probes that are sent through it."""
 
     plan: Plan
-    report: Report
 
     def __init__(self, plan: Plan, server: SpareServer) -> None:
         super().__init__(plan, server)
         self._crew = Crew()
         self._probes: Counter[int] = Counter()  # of each bucket
         self._probe_at = 0.0
+        self._total = 0  # how many changes the feed has
+        self._delays_ms: list[int] = []  # from each probe to its counter
         self._start = moment_of(ms_of(utc_now()) + 3000)  # until then all have begun
 
     def open(self) -> None:
@@ -158,13 +135,13 @@ class Wiki(Stage):
         if time.monotonic() >= self._probe_at and not self.report.wrong:
             self._probe()
             self._probe_at = time.monotonic() + PROBE_S
-        if not self.all_struck and self._published() > self.report.total - self.plan.rate:
+        if not self.all_struck and self._published() > self._total - self.plan.rate:
             self._add(self.plan.rate)
 
     def _add(self, number: int) -> None:
         """Make the feed longer."""
-        self.report.total += number
-        self.client.set(TOTAL, self.report.total)
+        self._total += number
+        self.client.set(TOTAL, self._total)
 
     def _published(self) -> int:
         place = str(self.client.hget(place_key(WIKI), "event") or '"offset": -1,')
@@ -186,10 +163,10 @@ class Wiki(Stage):
                 self.report.wrong.append(f"a probe was not counted in {self.plan.limit_s:.0f} s")
                 return
             time.sleep(0.002)
-        self.report.probes.append(time.monotonic() - sent_at)
-        self.report.longest = max(self.report.longest, self.client.xlen(WIKI))
+        self._delays_ms.append(round(1000 * (time.monotonic() - sent_at)))
         memory = self.client.info("memory")["used_memory"]
-        self.report.most_bytes = max(self.report.most_bytes, memory)
+        for name, size in ((LONGEST, self.client.xlen(WIKI)), (MOST_BYTES, memory)):
+            self.report.more[name] = max(self.report.more[name], size)
 
     def far(self, whom: str) -> float:
         return total(self.client) / (self.plan.time_s * self.plan.rate)
@@ -200,16 +177,18 @@ class Wiki(Stage):
 
         On the channel some may be lost; but when a later probe is counted, no more will come.
         """
-        if self._published() < self.report.total:
+        if self._published() < self._total:
             return False
         if self.plan.through == "pubsub":
             self._probe()
             return True
-        return total(self.client) >= self.report.total + self._probes.total()
+        return total(self.client) >= self._total + self._probes.total()
 
     def close(self) -> None:
-        due_s = self.report.total / self.plan.rate
-        self.report.late_s = max(0.0, time.monotonic() - self._begun - due_s)
+        due_s = self._total / self.plan.rate
+        self.report.more["ms late at the end"] = round(
+            1000 * max(0.0, time.monotonic() - self._begun - due_s)
+        )
         for name in ("publisher", "subscriber"):
             text = self._crew[name].output()
             self.report.expect(not text, f"the {name} said: {text}")
@@ -232,7 +211,7 @@ class Wiki(Stage):
         return hit.process.exit_code == KILLED and total(self.client) > hit.counted
 
     FAULTS: ClassVar[Sequence[Fault]] = (Fault("kill", 1, ("subscriber",), kill, succeeded),)
-    PLAN, REPORT, MUCH = Plan, Report, 1
+    PLAN, MUCH = Plan, 1
 
     # ------------------------------------------------------------ what there must be
 
@@ -240,12 +219,16 @@ class Wiki(Stage):
         plan, report, at_ms = self.plan, self.report, ms_of(self._start)
         events = (
             synthetic_event(plan.seed, number, at_ms + int(number * 1000 / plan.rate))
-            for number in range(report.total)
+            for number in range(self._total)
         )
         wanted: Counter[Any] = Counter(Counters().tally(map(change_of, events)))
         wanted.update({(PROBE, bucket): number for bucket, number in self._probes.items()})
         found = Counter(counted(self.client))
-        report.counted = found.total() - self._probes.total()
+        report.more["changes"] = found.total() - self._probes.total()
+        report.more["probes"] = len(self._delays_ms)
+        if ordered := sorted(self._delays_ms):
+            report.more["median ms to the counter"] = ordered[len(ordered) // 2]
+            report.more["most ms to the counter"] = ordered[-1]
         report.lost, report.twice = (wanted - found).total(), (found - wanted).total()
         if plan.through == "stream":
             report.expect(not report.lost, f"{report.lost:,} were not counted")
@@ -254,5 +237,6 @@ class Wiki(Stage):
             report.expect(not left, f"{left} entries are still pending")
         report.expect(not report.twice, f"{report.twice:,} were counted more than once")
         report.wrong += [f"{key} would stay forever" for key in everlasting(self.client)]
-        report.expect(report.most_bytes <= MOST_BYTES, "the server's memory is not bounded")
-        report.expect(report.longest <= 1.1 * plan.keep, "the stream is not bounded")
+        small = report.more[MOST_BYTES] <= LIMIT_BYTES
+        report.expect(small, "the server's memory is not bounded")
+        report.expect(report.more[LONGEST] <= 1.1 * plan.keep, "the stream is not bounded")
