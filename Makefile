@@ -9,7 +9,6 @@ FIND_PYTHON := for p in $(PYTHON) $(PYTHONS); do \
 VENV ?= .venv
 BIN := $(VENV)/bin
 PINS := pyproject.toml constraints.txt
-SOAKS := soak soak_averages soak_wiki
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
 help:  ## explain these targets
@@ -41,10 +40,9 @@ lessons: $(VENV)/.test labs  ## for authors: format and run lessons and solution
 	@$(BIN)/ruff check --quiet --fix notebooks solutions && $(BIN)/ruff format --quiet notebooks solutions
 	@$(BIN)/python -m helpers.course.authoring.rerun $(ARGS)
 
-# ARGS go to both soaks: --seed, --server, --kills and --pauses mean something to each. With
-# SOAKS=soak_averages or SOAKS=soak it is one alone, which has more options: ARGS=--help.
-soak: $(VENV)/.test  ## for authors: kill and pause workers and a server, 550 times in a few minutes
-	@for s in $(SOAKS); do $(BIN)/python -m tests.$$s $(ARGS) || exit 1; done
+# ARGS may name soaks and say more: ARGS="groups --seed 7 --faults 50 --server redis8", ARGS=--help.
+soak: $(VENV)/.test  ## for authors: kill and pause workers and a server, some 670 times in minutes
+	@$(BIN)/python -m tests.soaks $(ARGS)
 
 test-all:  ## run all tests, with all answers to labs, on every Python from 3.11 up that there is
 	@for p in python3.11 python3.12 python3.13 python3.14; do \

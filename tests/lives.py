@@ -7,7 +7,7 @@ from typing import Any, Self
 
 from helpers.chaos import Running, warm
 
-warm.preload("tests.consumers", "tests.soak", "tests.soak_averages", "tests.wiki")
+warm.preload("tests.consumers", "tests.soaks.groups", "tests.soaks.workers", "tests.wiki")
 
 
 class Life:

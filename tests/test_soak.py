@@ -1,11 +1,77 @@
-"""A short soak; `make soak` runs the long one."""
+"""A short soak of a group, and what holds of every soak; `make soak` runs the long ones."""
 
 from __future__ import annotations
 
-from tests.soak import Plan, run
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import psutil
+import pytest
+
+from helpers.chaos import SpareServer
+from tests.soaks import __main__ as command
+from tests.soaks.groups import Groups, Plan
+from tests.soaks.stage import Fault, run
 
 
-def test_workers_that_are_killed_and_paused_lose_and_repeat_nothing(redis):
-    report = run(Plan(seed=1, entries=4000, kills=15, pauses=4, limit_s=60))
+def test_workers_that_are_killed_and_paused_lose_and_repeat_nothing():
+    report = run(Groups, Plan(seed=1, faults=21, entries=4000))
     assert not report.wrong, str(report)
-    assert (report.kills, report.pauses) == (15, 4), str(report)
+    assert report.struck == {"kill": 16, "pause": 3, "replace": 2}, str(report)
+
+
+class Calm(Groups):
+    """A soak whose entries are all fine: nothing waits for another try."""
+
+    def __init__(self, plan: Plan, server: SpareServer) -> None:
+        super().__init__(plan, server)
+        self._fates = {}
+
+
+class Beside(Calm):
+    """A soak of which one kind of fault can never strike."""
+
+    FAULTS = (
+        Fault("miss", 2, ("worker",), Groups.kill, lambda *_: False),
+        Fault("kill", 2, ("another",), Groups.kill, Groups.killed),
+    )
+
+
+@pytest.mark.once
+def test_a_fault_that_cannot_strike_is_named_and_the_other_soaks_run(monkeypatch, capsys, request):
+    monkeypatch.setenv("COURSE_SERVER", os.environ["COURSE_SERVER"])  # the command changes it
+    monkeypatch.setattr(command, "SOAKS", {"beside": Beside, "calm": Calm})
+    words = ["--faults", "4", "--entries", "500", "--limit-s", "5"]
+    assert command.main([*words, "--server", request.config.getoption("--server")]) == 1
+    beside, calm = capsys.readouterr().out.split("\ncalm, ")
+    assert "miss could not strike in 5 s" in beside
+    assert "2 of 4 faults struck (kill 2): 0 lost, 0 twice, 0 stuck" in beside
+    assert "everything is exact" in calm
+    assert "4 of 4 faults struck" in calm
+
+
+@pytest.mark.once
+@pytest.mark.parametrize(
+    ("soak", "number"),
+    [("groups", signal.SIGINT), ("averages", signal.SIGTERM), ("wiki", signal.SIGKILL)],
+)
+def test_an_interrupted_soak_leaves_nothing_behind(soak, number, tmp_path):
+    command = psutil.Popen(
+        [sys.executable, "-m", "tests.soaks", soak, "--entries", "9000"],
+        env=os.environ | {"TMPDIR": str(tmp_path)},
+        stdout=subprocess.PIPE,
+    )
+    with command:
+        deadline = time.monotonic() + 60
+        begun: list[psutil.Process] = []
+        while len(begun) < 7 and command.is_running() and time.monotonic() < deadline:
+            begun = command.children(recursive=True)
+            time.sleep(0.05)
+        command.send_signal(number)
+        assert command.wait(60) == (-number if number == signal.SIGKILL else 128 + number)
+    assert len(begun) >= 7, "it did not begin"
+    assert not psutil.wait_procs(begun, timeout=5)[1]
+    assert not list(tmp_path.iterdir())

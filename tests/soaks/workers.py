@@ -10,13 +10,10 @@ import json
 import os
 import random
 import time
-from collections.abc import Callable
 from datetime import datetime, timedelta
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import redis
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 
 from helpers.averages import (
     AGGREGATING_STATE,
@@ -25,20 +22,20 @@ from helpers.averages import (
     AveragesConsumer,
 )
 from helpers.averages.aggregating import GRACE_S
-from helpers.course.connect import connect, settings
+from helpers.course.connect import connect
 from helpers.course.errors import ServerError
 from helpers.partitions import DEMO_START, fill, partition_day, partition_key, start_of
 from helpers.partitions.readings import SECONDS_A_DAY
 from helpers.streams.clock import moment_of
 from helpers.streams.entry import Entry
 from helpers.streams.errors import CheckpointError, NotConfirmedError
-from helpers.streams.patience import Patience
-from tests.soaking import REPLACED
+from tests.soaks.stage import REPLACED, client_of
 
 PRODUCER, AGGREGATING, SHOWING = "producer", "aggregating", "averages"
 ROLES = (PRODUCER, AGGREGATING, SHOWING)
 STATES = {AGGREGATING: AGGREGATING_STATE, SHOWING: AVERAGES_STATE}
 SHOWN, REPEATED, SAID, LEAVE = "soak:shown", "soak:repeated", "soak:said", "soak:leave"
+DAYS = "soak:days"  # how many are to be filled: those of the plan, and more if they run out
 
 REST_S = 0.005  # the longest rest
 BEHIND = 60 / 24  # days: so far may the averages consumer fall behind; five are kept
@@ -47,8 +44,6 @@ SLOW = 20  # rests more a batch
 GAVE_UP, NO_SERVER = 8, 9  # how a worker ends: without a server for 10 s, or at its start
 
 USUAL = ("Starting ", "Waiting for new messages ", "Changing partition ")  # what consumers say
-
-T = TypeVar("T")
 
 
 class Task(NamedTuple):
@@ -63,7 +58,8 @@ class Task(NamedTuple):
 def work(task: Task) -> None:
     """What a worker's process does, until nothing is left to be done, or until SIGTERM."""
     try:
-        {PRODUCER: produce, AGGREGATING: aggregate, SHOWING: show}[task.role](Pace(task))
+        pace = Pace(task, client_of(task.url))
+        {PRODUCER: produce, AGGREGATING: aggregate, SHOWING: show}[task.role](pace)
     except CheckpointError:
         os._exit(REPLACED)
     except (NotConfirmedError, redis.ConnectionError, redis.TimeoutError):
@@ -74,15 +70,16 @@ def work(task: Task) -> None:
 
 def produce(pace: Pace) -> None:
     """Fill the partitions, or what is left of them."""
-    for _ in fill(connect(), days=pace.progress.days, progress=lambda count: patiently(pace.keep)):
+    days = pace.progress.there()
+    for _ in fill(connect(), days=days, progress=lambda count: pace.keep()):
         pass
 
 
 def aggregate(pace: Pace) -> None:
     """Publish the mean of each hour."""
     client = PacedReader(connection_pool=connect().connection_pool)
-    client.pace = pace
-    start, clock = partition_key(DEMO_START), lambda: patiently(pace.progress.moment)
+    client.pace = Pace(pace.task, client_of(pace.task.url, tries=0))
+    start, clock = partition_key(DEMO_START), pace.progress.moment
     AggregatingConsumer(client, start=start, clock=clock, say=pace.note).run()
 
 
@@ -91,20 +88,23 @@ def show(pace: Pace) -> None:
     client = pace.progress.client
 
     def note(entry: Entry) -> None:
-        patiently(pace.keep)
-        fields = json.dumps(entry.fields)
-        if not patiently(lambda: client.hset(SHOWN, str(entry.id), fields)):
-            patiently(lambda: client.sadd(REPEATED, str(entry.id)))
+        pace.keep()
+        if not client.hset(SHOWN, str(entry.id), json.dumps(entry.fields)):
+            client.sadd(REPEATED, str(entry.id))
 
     AveragesConsumer(connect(), show=note, say=pace.note).run()
 
 
 class Progress:
-    """How far the work has come: each part of it from 0 to 1."""
+    """How far the work has come: each part of it from 0 to 1, or beyond if there are more days."""
 
-    def __init__(self, url: str, days: int) -> None:
-        self.client = directly(url)
-        self.days = days
+    def __init__(self, client: Any, days: int) -> None:
+        self.client = client
+        self.days = days  # of the plan
+
+    def there(self) -> int:
+        """How many days are to be filled."""
+        return int(self.client.get(DAYS))
 
     def of(self, role: str) -> float:
         """How far somebody has come."""
@@ -129,17 +129,17 @@ class Progress:
 
         When all are there, the last hour is over.
         """
-        there = 0
-        for length in self._lengths():
+        there, lengths = 0, self._lengths()
+        for length in lengths:
             there += length
             if length < SECONDS_A_DAY:
                 break
-        after_s = GRACE_S if there == self.days * SECONDS_A_DAY else 0.0
+        after_s = GRACE_S if there == len(lengths) * SECONDS_A_DAY else 0.0
         return moment_of(start_of(DEMO_START)) + timedelta(seconds=there + after_s)
 
     def _lengths(self) -> list[int]:
         with self.client.pipeline(transaction=False) as pipeline:
-            for number in range(self.days):
+            for number in range(self.there()):
                 pipeline.xlen(partition_key(DEMO_START + timedelta(days=number)))
             lengths: list[int] = pipeline.execute()
         return lengths
@@ -148,8 +148,8 @@ class Progress:
 class Pace:
     """What a worker does between two pieces of work."""
 
-    def __init__(self, task: Task) -> None:
-        self.progress = Progress(task.url, task.days)
+    def __init__(self, task: Task, client: Any) -> None:
+        self.task, self.progress = task, Progress(client, task.days)
         self._role = task.role
         self._random = random.Random(task.seed)
 
@@ -166,7 +166,7 @@ class Pace:
     def note(self, text: str) -> None:
         """Note what a consumer says, if it is not what all say."""
         if not text.startswith(USUAL):
-            patiently(lambda: self.progress.client.sadd(SAID, text))
+            self.progress.client.sadd(SAID, text)
 
     def _rest(self) -> None:
         time.sleep(self._random.uniform(0, REST_S))
@@ -191,23 +191,5 @@ class PacedReader(redis.Redis):
     pace: Pace
 
     def xread(self, *args: Any, **kwargs: Any) -> Any:
-        self.pace.keep()  # not patiently: that is the consumer's affair
+        self.pace.keep()  # asks once: to be patient is up to the consumer
         return super().xread(*args, **kwargs)
-
-
-def directly(url: str) -> Any:
-    """A client of the server at a URL, with the course's settings."""
-    return redis.Redis.from_url(url, **settings(), retry=Retry(NoBackoff(), 0))
-
-
-def patiently(ask: Callable[[], T]) -> T:
-    """Ask what can be asked twice, until the answer comes, or for 10 s."""
-    patience = Patience()
-    while True:
-        try:
-            return ask()
-        except (redis.ConnectionError, redis.TimeoutError):
-            delay_s = patience.failed()
-            if patience.exhausted:
-                raise
-            time.sleep(delay_s)

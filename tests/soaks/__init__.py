@@ -1,0 +1,11 @@
+"""Soaks: faults strike real consumers at work, until all have struck and all work is done.
+
+    stage       what the soaks share: the table of faults, the play, the report, the process
+    groups      a consumer group on a day of readings
+    averages    daily partitions, and the mean of each hour: what must come of it
+    havoc       the same: which faults there are, and what each does
+    workers     the same: what its processes do
+    wiki        the event pipeline
+
+python -m tests.soaks [groups averages wiki] [--seed N --server valkey --faults N …]
+"""
