@@ -15,7 +15,7 @@ from helpers.course.connect import connect
 from helpers.course.errors import CourseError
 from helpers.course.weather import CITIES, measurements
 from helpers.streams.consumer.consumer import Consumer
-from helpers.streams.consumer.loop import BATCH, MAX_DELIVERIES, MIN_IDLE_MS
+from helpers.streams.consumer.settings import BATCH, MAX_DELIVERIES, MIN_IDLE_MS
 from helpers.streams.entry import Entry
 from helpers.streams.group import Group
 from helpers.streams.producer import Producer

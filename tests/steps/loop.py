@@ -16,14 +16,9 @@ import redis as redis_py
 
 from helpers.streams import Entry
 from helpers.streams.consumer import scripts
-from helpers.streams.consumer.loop import (
-    ConsumerSettings,
-    DeliveryLoop,
-    Failed,
-    Read,
-    Run,
-    Wait,
-)
+from helpers.streams.consumer.loop import DeliveryLoop
+from helpers.streams.consumer.settings import ConsumerSettings
+from helpers.streams.consumer.steps import Failed, Read, Run, Wait
 
 NAMES = {
     variant(source): name

@@ -21,18 +21,9 @@ from ..patience import expect_patience
 from ..signals import stopping
 from ..states import wants_reconnect
 from .effects import Command
-from .loop import (
-    Collect,
-    ConsumerSettings,
-    Counts,
-    DeliveryLoop,
-    Failed,
-    Read,
-    Run,
-    Step,
-    Underway,
-    Wait,
-)
+from .loop import DeliveryLoop
+from .settings import ConsumerSettings, Counts
+from .steps import Collect, Failed, Read, Run, Step, Underway, Wait
 
 Effect = Command | list[Command] | None
 Handler = Callable[[Entry], Effect]

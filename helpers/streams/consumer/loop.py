@@ -8,8 +8,7 @@ import os
 import secrets
 import socket
 import time
-from collections.abc import Callable, Generator
-from dataclasses import dataclass, fields
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import redis
@@ -47,14 +46,11 @@ from .scripts import (
     deny,
     drain,
 )
+from .settings import ConsumerSettings, Counts, expect_positive
+from .steps import Collect, Failed, Read, Run, Steps, Underway, Wait
 
-BATCH = 200  # entries a reply, and so how many a crash may leave to be recovered
-BLOCK_MS = 1000  # how long one XREADGROUP waits, and so how soon stop() is heard
-MIN_IDLE_MS = 30_000  # longer than any handler takes: who is silent for longer is taken for dead
-MAX_DELIVERIES = 5
 SETTLE_S = 0.1  # how long a handled entry may wait for the others of its batch to be acknowledged
 SWEEP_S = 1.0  # between two looks at what is pending: its own, and others' if little is pending
-PATIENCE_S = 60.0  # how long the server may be out of reach, or in a state that passes
 STOP_S = 1.0  # the same, once it was asked to stop
 FIRST_RETRY_S = 0.1
 MOST_RETRIES = 1000  # while so many failed entries wait to be retried, nothing new is read
@@ -70,51 +66,6 @@ EVICTS = (
 log = logging.getLogger(__name__)
 
 
-class Run(NamedTuple):
-    """Run a script on the server, and send back its reply."""
-
-    script: str
-    keys: list[Any]
-    args: list[Any]
-
-
-class Read(NamedTuple):
-    """XREADGROUP with these arguments, and send back its reply."""
-
-    arguments: dict[str, Any]
-
-
-class Wait(NamedTuple):
-    """Do nothing for so many seconds."""
-
-    seconds: float
-
-
-class Collect(NamedTuple):
-    """Wait until a handler that is at work returns, so many seconds at most."""
-
-    seconds: float
-
-
-class Failed(NamedTuple):
-    """The handler raised."""
-
-    error: BaseException
-
-    def __str__(self) -> str:
-        lines = str(self.error).splitlines() or [""]
-        said = f"{type(self.error).__name__}: {lines[0]}"[:200].removesuffix(": ")
-        return said.encode(errors="replace").decode()
-
-
-class Underway(NamedTuple):
-    """The handler is at work on the entry; what comes of it is the answer to a Collect."""
-
-
-Step = Run | Read | Wait | Entry | Collect
-Steps = Generator[Step, Any, Any]
-
-
 class Delivered(NamedTuple):
     """An entry in hand, and the number of the delivery that brought it."""
 
@@ -128,78 +79,6 @@ class Retry(NamedTuple):
     due: float
     number: int
     why: str = ""  # the reason to put it aside, where there was no room for that
-
-
-@dataclass
-class Counts:
-    """What a consumer has done since it began. A lost reply may leave a count too low.
-
-    Attributes:
-        new: entries that were delivered to it first, by XREADGROUP `>`.
-        again: entries that were delivered to it once more: its own, retried or claimed ones.
-        claimed: entries that it took from consumers that had been silent for too long.
-        acked: entries that it handled and acknowledged.
-        failed: how often its handler raised, or its effect was refused.
-        dead: entries that it moved to the dead letters.
-        gone: pending entries that had been deleted or trimmed, and were acknowledged unseen.
-        lost: entries that others had claimed or acknowledged before it came to that, or that
-            it had itself acknowledged when the reply was lost.
-        reconnects: how often the server did not answer.
-    """
-
-    new: int = 0
-    again: int = 0
-    claimed: int = 0
-    acked: int = 0
-    failed: int = 0
-    dead: int = 0
-    gone: int = 0
-    lost: int = 0
-    reconnects: int = 0
-
-    def __str__(self) -> str:
-        said = [(field.name, getattr(self, field.name)) for field in fields(self)]
-        return ", ".join(f"{count:,} {name}" for name, count in said if count) or "nothing yet"
-
-
-@dataclass(frozen=True)
-class ConsumerSettings:
-    """On which settings a consumer works; see `Consumer` for what each means."""
-
-    batch: int = BATCH
-    block_ms: int = BLOCK_MS
-    min_idle_ms: int = MIN_IDLE_MS
-    max_deliveries: int = MAX_DELIVERIES
-    delete: bool = False
-    dead_letters: str | None = None
-    patience_s: float = PATIENCE_S
-    allow_oom: bool = False
-    max_dead_letters: int | None = None
-    on_lost_group: str | None = None
-    concurrency: int = 1
-
-    def __post_init__(self) -> None:
-        for name in ("batch", "block_ms", "min_idle_ms", "max_deliveries", "concurrency"):
-            expect_positive(name, getattr(self, name))
-        if self.max_dead_letters is not None:
-            expect_positive("max_dead_letters", self.max_dead_letters)
-        if self.on_lost_group not in (None, "$", "resume"):
-            EntryId.parse(self.on_lost_group)
-        if self.max_deliveries == 1 and self.batch > 1:
-            raise ArgumentError(
-                "With max_deliveries=1, a crash would give up the whole batch that was just "
-                "read: make it 2 or more, or read with batch=1."
-            )
-
-
-def expect_positive(name: str, value: Any) -> None:
-    """Make sure that a limit is a whole number above 0.
-
-    Raises:
-        ArgumentError: it is not.
-    """
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise ArgumentError(f"{name} must be a whole number above 0, not {value!r}.")
 
 
 def live_name() -> str:
