@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+import time
 from functools import partial
 from typing import Any
 
@@ -22,6 +23,7 @@ from tests.consumers import (
     GROUP,
     NAMES,
     STREAM,
+    add_up,
     blocked,
     both,
     failing,
@@ -31,10 +33,12 @@ from tests.consumers import (
     letters,
     number,
     pending,
+    totals,
     until,
     work,
     work_async,
 )
+from tests.steps.loop import Driver
 
 work_newer = work
 pytestmark = pytest.mark.usefixtures("soon")
@@ -722,3 +726,127 @@ def test_a_client_that_gives_bytes_or_gives_up_before_block_ends_is_refused(redi
         fill(redis, 2)
         consumer = Consumer(client, STREAM, GROUP, ignore, block_ms=500)
         assert consumer.run(drain=True).acked == 2
+
+
+# ------------------------------------------------------------------ in hand
+
+
+@both
+def test_what_is_in_hand_is_claimed_by_nobody_while_no_handler_takes_longer(redis, work):
+    """Finding B7: an entry waited in the batch first, and was claimed while it was handled."""
+    fill(redis, 4)
+    seen: list[tuple[str, int]] = []
+
+    def slowly(name):
+        def handle(entry):
+            seen.append((name, number(entry)))
+            time.sleep(0.35)
+
+        return handle
+
+    bob = threading.Thread(target=lambda: work(slowly("bob"), name="bob", min_idle_ms=500))
+
+    def handle(entry):
+        if not bob.ident:
+            bob.start()
+        slowly("alice")(entry)
+
+    work(handle, batch=4, min_idle_ms=500)
+    bob.join()
+    assert seen == [("alice", n) for n in (1, 2, 3, 4)]
+
+
+def test_so_many_entries_are_in_hand_at_a_time(redis):
+    fill(redis, 12)
+    at_work: set[int] = set()
+    most: list[int] = []
+
+    async def handle(entry):
+        at_work.add(number(entry))
+        most.append(len(at_work))
+        while number(entry) == 1 and len(most) < 12:  # noqa: ASYNC110  it outlasts all others
+            await asyncio.sleep(0.001)
+        await asyncio.sleep(0.001)
+        at_work.remove(number(entry))
+        return add_up(entry)
+
+    async def run():
+        async with connect_async() as client:
+            settings = {"batch": 2, "concurrency": 4}
+            consumer = AsyncConsumer(client, STREAM, GROUP, handle, name="alice", **settings)
+            return await consumer.run(drain=True)
+
+    counts = asyncio.run(run())
+    assert (counts.acked, max(most)) == (12, 4)
+    assert totals(redis) == {"count": "12", "sum": "78"}
+
+
+@pytest.mark.parametrize("concurrency", [1, 3])
+def test_a_handler_that_cancels_itself_has_failed(redis, soon, concurrency):
+    fill(redis, 3)
+    seen = []
+
+    async def handle(entry):
+        seen.append(number(entry))
+        if seen.count(2) == 1 and number(entry) == 2:
+            raise asyncio.CancelledError
+        return add_up(entry)
+
+    async def run():
+        async with connect_async() as client:
+            settings = {"name": "alice", "concurrency": concurrency}
+            return await AsyncConsumer(client, STREAM, GROUP, handle, **settings).run(drain=True)
+
+    counts = asyncio.run(run())
+    assert (counts.acked, counts.failed) == (3, 1)
+    assert sorted(seen) == [1, 2, 2, 3]
+
+
+@pytest.mark.parametrize("concurrency", [1, 3])
+def test_a_task_that_is_cancelled_leaves_what_was_in_hand_pending(redis, concurrency):
+    fill(redis, 3)
+
+    async def run():
+        begun, ended = asyncio.Event(), []
+
+        async def handle(entry):
+            begun.set()
+            try:
+                await asyncio.sleep(60)
+            finally:
+                ended.append(number(entry))
+
+        async with connect_async() as client:
+            settings = {"name": "alice", "concurrency": concurrency}
+            consumer = AsyncConsumer(client, STREAM, GROUP, handle, **settings)
+            task = asyncio.create_task(consumer.run())
+            await begun.wait()
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            return ended
+
+    assert len(asyncio.run(run())) <= concurrency
+    assert list(pending(redis)) == [1, 2, 3]
+
+
+# ------------------------------------------------------------------ what is left behind
+
+
+def test_consumers_that_are_gone_are_forgotten_and_a_paused_one_comes_back(redis):
+    fill(redis, 3)
+    give(redis, "left one", 1)
+    for name in ("gone", "paused"):
+        redis.xgroup_createconsumer(STREAM, GROUP, name)
+        redis.hset(NAMES, name, "a token")
+    driver = Driver(redis, STREAM, GROUP)
+    life = driver.begin("paused", ignore, batch=1)
+    while "JOIN" not in life.sent:
+        driver.take(life)
+    time.sleep(0.03)
+    work(ignore, name="alice", min_idle_ms=1)
+    assert redis.hkeys(NAMES) == ["alice"]
+    assert {one["name"] for one in redis.xinfo_consumers(STREAM, GROUP)} == {"alice"}
+    driver.finish(life)  # it finds its name free, and goes on
+    assert life.error is None
+    assert not pending(redis)

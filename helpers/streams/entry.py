@@ -101,6 +101,11 @@ class Entry(NamedTuple):
         return not self.fields
 
 
+def entry_of(entry_id: str, parts: list[str]) -> Entry:
+    """An entry as a script replies it: its fields and values in turn."""
+    return _make(Entry, (_said(entry_id), dict(zip(parts[::2], parts[1::2], strict=True))))
+
+
 def entries(reply: Any) -> list[Entry]:
     """The entries in a reply of XRANGE, or in one stream's part of XREAD's reply."""
     return [

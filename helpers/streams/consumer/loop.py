@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import redis
 
-from ..entry import FIRST, Entry, EntryId, entries, pairs
+from ..entry import FIRST, Entry, EntryId, entries, entry_of, pairs
 from ..errors import (
     ArgumentError,
     ConsumerError,
@@ -146,6 +146,8 @@ class DeliveryLoop:
         self.counts = Counts()
         self.stopped = False
         self._settings = settings
+        # What was delivered so often is taken together. A crash must not bury what was beside it.
+        self._together = 1 if settings.max_deliveries > 2 else -1
         self._slack_s = settings.min_idle_ms / SLACK / 1000
         self._clock = clock
         self._after = "keep"  # or XACKDEL, or XDEL: what becomes of an entry once it is handled
@@ -258,14 +260,22 @@ class DeliveryLoop:
         idle_ms, start, rest_ms = self._settings.min_idle_ms, "-", 0
         pause_ms = max(1, min(int(SWEEP_S * 1000), idle_ms // 2))
         while start and not self._over and (room := self._room()) > 0:
-            sweep = self._run(SWEEP, idle_ms, start, room, pause_ms, int(self._first_look))
-            ours, claimed, gone, start, rest_ms = yield from self._ask(sweep)
+            once = self._together
+            sweep = self._run(SWEEP, idle_ms, start, room, pause_ms, int(self._first_look), once)
+            reply = yield from self._ask(sweep, but=unreadable)
+            if isinstance(reply, Exception):
+                self._recheck = True  # what it has delivered is ours, and comes again one by one
+                return
+            ours, delivered, claimed, gone, start, rest_ms = reply
             self._expect(ours)
             self.counts.gone += gone
-            self.counts.claimed += len(claimed)
-            if claimed:
-                ids = ", ".join(entry_id for entry_id, _ in claimed[:10])
-                log.info("%s claims %d entries left idle: %s", self.name, len(claimed), ids)
+            self.counts.again += len(delivered)
+            self.counts.claimed += len(delivered) + len(claimed)
+            if delivered or claimed:
+                log.info("%s claims %d entries that others left idle, from %s on", self.name,
+                         len(delivered) + len(claimed), (delivered or claimed)[0][0])  # fmt: skip
+            again = [Delivered(entry_of(*one), once + 1) for one in delivered]
+            yield from self._hand_over(again)
             yield from self._deliver_again({EntryId.parse(one): n for one, n in claimed})
         self._first_look = False
         self._sweep_at = self._clock() + max(rest_ms, 1) / 1000
@@ -307,14 +317,13 @@ class DeliveryLoop:
         is taken together. What was delivered more often is taken alone, because each delivery
         counts: an entry that kills its consumer must not take the blame to those beside it.
         """
-        together = self._settings.max_deliveries > 2
-        first = [one for one, number in numbers.items() if number <= 1 and together]
+        first = [one for one, number in numbers.items() if number <= self._together]
         while first and not self._over:
             size = max(1, self._room() + len(self._retries))
             some, first = first[:size], first[size:]
             yield from self._take(some, numbers)
         for one, number in numbers.items():
-            if number > 1 or not together:
+            if number > self._together:
                 yield from self._take([one], numbers)
 
     def _take(self, ids: list[EntryId], numbers: dict[EntryId, int]) -> Steps:
@@ -340,8 +349,7 @@ class DeliveryLoop:
             else:
                 self.counts.again += 1
                 number, parts = answer
-                fields = dict(zip(parts[::2], parts[1::2], strict=True))
-                taken.append(Delivered(Entry(one, fields), number))
+                taken.append(Delivered(entry_of(str(one), parts), number))
         self._expect(ours)
         yield from self._hand_over(taken)
 

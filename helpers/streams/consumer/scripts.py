@@ -105,44 +105,53 @@ return found
 SWEEP = (
     OURS
     + """
--- Claim what others have left idle for too long. JUSTID: a claim is no delivery yet.
+-- Claim what others have left idle for too long.
 -- ARGV[5]: idle for so many ms; [6], [7]: the ID to begin at, how many; [8]: in how many ms the
--- next look is due; [9]: 1 to look in any case.
--- Replies with 1 if the name is the caller's; pairs of ID and deliveries; how many were deleted;
--- the ID to go on from, or '' at the end; and in how many ms to look again.
-if ours() == 0 then return {0, {}, 0, '', 0} end
+-- next look is due; [9]: 1 to look in any case; [10]: what was delivered just so often is delivered
+-- at once, and the others are only claimed: JUSTID, so it counts as no delivery.
+-- Replies with 1 if the name is the caller's; what is delivered; of what is claimed ID and number;
+-- how many were deleted; the ID to go on from, or '' at the end; and in how many ms to look again.
+if ours() == 0 then return {0, {}, {}, 0, '', 0} end
 -- One consumer of the group looks for all. The server keeps no index by idle time, so that a look
 -- goes through all that is pending: the more there is, the longer until the next one.
 if ARGV[9] ~= '1' then
   local rest = redis.call('PTTL', KEYS[5])
-  if rest > 0 then return {1, {}, 0, '', rest} end
+  if rest > 0 then return {1, {}, {}, 0, '', rest} end
 end
 local found = redis.call('XPENDING', KEYS[1], ARGV[1], 'IDLE', ARGV[5], ARGV[6], '+', ARGV[7])
-local claim = {'XCLAIM', KEYS[1], ARGV[1], ARGV[2], ARGV[5]}
-local times = {}
+local deliver = {'XCLAIM', KEYS[1], ARGV[1], ARGV[2], ARGV[5]}
+local claim = {unpack(deliver)}
+local number, once = {}, tonumber(ARGV[10])
 for _, one in ipairs(found) do
   if one[2] ~= ARGV[2] then
-    claim[#claim + 1] = one[1]
-    times[one[1]] = one[4]
+    local command = one[4] == once and deliver or claim
+    command[#command + 1] = one[1]
+    number[one[1]] = one[4]
   end
 end
-local claimed, gone = {}, 0
+local delivered, claimed, gone = {}, {}, 0
+if #deliver > 5 then
+  delivered = redis.call(unpack(deliver))
+  for _, entry in ipairs(delivered) do number[entry[1]] = nil end
+end
 if #claim > 5 then
   claim[#claim + 1] = 'JUSTID'
   for _, id in ipairs(redis.call(unpack(claim))) do
-    claimed[#claimed + 1] = {id, times[id]}
-    times[id] = nil
-  end
-  for id in pairs(times) do  -- what XCLAIM leaves out was deleted, and is no longer pending
-    redis.call('HDEL', KEYS[4], id)
-    gone = gone + 1
+    claimed[#claimed + 1] = {id, number[id]}
+    number[id] = nil
   end
 end
-if #found == tonumber(ARGV[7]) then return {1, claimed, gone, '(' .. found[#found][1], 0} end
+for id in pairs(number) do  -- what XCLAIM leaves out was deleted, and is no longer pending
+  redis.call('HDEL', KEYS[4], id)
+  gone = gone + 1
+end
+if #found == tonumber(ARGV[7]) then
+  return {1, delivered, claimed, gone, '(' .. found[#found][1], 0}
+end
 local pending = redis.call('XPENDING', KEYS[1], ARGV[1])[1]
 local rest = math.max(tonumber(ARGV[8]), math.floor(pending / 150))
 redis.pcall('SET', KEYS[5], ARGV[2], 'PX', rest)
-return {1, claimed, gone, '', rest}
+return {1, delivered, claimed, gone, '', rest}
 """
 )
 
@@ -173,36 +182,45 @@ TAKE = (
     OURS
     + """
 -- Deliver entries again that are the caller's, each if it was delivered just so often until now.
--- ARGV[5]: most deliveries; then for each entry: ID, how often it was delivered.
+-- ARGV[5]: most deliveries; then for each entry, by their IDs: ID, how often it was delivered.
 -- Replies with 1 if the name is the caller's, then for each: lost, gone, moved, most (it has been
 -- delivered often enough), or its deliveries and fields.
-local answers = {ours()}
+local answers, mine, claim = {ours()}, {}, {'XCLAIM', KEYS[1], ARGV[1], ARGV[2], 0}
+local count = (#ARGV - 5) / 2
+local function look(from, to, most)
+  if answers[1] == 0 then return end
+  for _, one in ipairs(redis.call('XPENDING', KEYS[1], ARGV[1], from, to, most, ARGV[2])) do
+    mine[one[1]] = one[4]
+  end
+end
+look(ARGV[6], ARGV[#ARGV - 1], count)
 for at = 6, #ARGV, 2 do
   local id, times = ARGV[at], tonumber(ARGV[at + 1])
-  local pending = redis.call('XPENDING', KEYS[1], ARGV[1], id, id, 1)[1]
-  local answer
-  if answers[1] == 0 or not pending or pending[2] ~= ARGV[2] then
-    answer = 'lost'
-  elseif pending[4] ~= times and pending[4] ~= times + 1 then
-    answer = 'moved'
-  elseif pending[4] == times and times >= tonumber(ARGV[5]) then
-    answer = 'most'
+  if not mine[id] then look(id, id, 1) end  -- others of the caller's lie between these
+  local now = mine[id]
+  if not now then answers[#answers + 1] = 'lost'
+  elseif now == times + 1 then  -- this very step was taken already, and its reply was lost
+    local entry = redis.call('XRANGE', KEYS[1], id, id)[1]
+    answers[#answers + 1] = entry and {now, entry[2]} or 'lost'
+  elseif now ~= times then answers[#answers + 1] = 'moved'
+  elseif times >= tonumber(ARGV[5]) then answers[#answers + 1] = 'most'
   else
-    local entry
-    if pending[4] == times then
-      entry = redis.call('XCLAIM', KEYS[1], ARGV[1], ARGV[2], 0, id)[1]
-    else  -- this very step was taken already, and its reply was lost
-      entry = redis.call('XRANGE', KEYS[1], id, id)[1]
-    end
-    if entry then
-      answer = {times + 1, entry[2]}
-    else
-      redis.call('XACK', KEYS[1], ARGV[1], id)
-      redis.call('HDEL', KEYS[4], id)
-      answer = 'gone'
-    end
+    claim[#claim + 1] = id
+    answers[#answers + 1] = 'gone'
   end
-  answers[#answers + 1] = answer
+end
+if #claim == 5 then return answers end
+local fields = {}
+for _, entry in ipairs(redis.call(unpack(claim))) do
+  if entry then fields[entry[1]] = entry[2] end
+end
+for place = 1, count do
+  local id = ARGV[4 + 2 * place]
+  if answers[place + 1] == 'gone' and fields[id] then
+    answers[place + 1] = {tonumber(ARGV[5 + 2 * place]) + 1, fields[id]}
+  elseif answers[place + 1] == 'gone' then  -- deleted, and so XCLAIM has taken it off the pending
+    redis.call('HDEL', KEYS[4], id)
+  end
 end
 return answers
 """
