@@ -1,0 +1,220 @@
+"""A network in the test's hands: a client whose every command is a step, and what may befall one.
+
+A class that decides and a thin loop that sends: here the sending can fail. A step reaches a real
+server, or not; its reply comes, or not; and the same command may come once more, before any
+later step. All in one process, without a proxy and without waiting, so that a test can try
+every fault at every step, with its copy at every later one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import enum
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, NamedTuple, Self
+
+import redis
+import redis.asyncio
+
+from tests.points import points
+
+
+class How(enum.Enum):
+    """What befalls a step."""
+
+    LOST = "it is not sent"
+    UNANSWERED = "it is sent, and its reply is lost"
+    HELD = "it is not sent, and comes late"
+    COPIED = "it is sent and answered, and a copy comes late"
+    TWICE = "it is sent, its reply is lost, and a copy comes late"
+
+
+LATE = (How.HELD, How.COPIED, How.TWICE)
+LOSING = (How.LOST, How.UNANSWERED, How.HELD, How.TWICE)  # the client hears of a lost connection
+
+
+class Fault(NamedTuple):
+    """What befalls one step of a run.
+
+    Attributes:
+        how: what befalls it.
+        at: which step, from 1 on.
+        late: before which later step its copy comes; at the end, if there are not so many.
+        kill: whoever sent it dies there, as by kill -9.
+    """
+
+    how: How
+    at: int
+    late: int = 0
+    kill: bool = False
+
+
+class Killed(BaseException):
+    """A life ended here; what it still does on the way out does not reach the server."""
+
+
+def every_fault(
+    steps: int, hows: Iterable[How] = How, *, extra: int = 3, kill: bool = False
+) -> list[Fault]:
+    """Each fault at each step, with its copy before each later step, and at the end.
+
+    On a server that is not the first one, some of them: see `tests.points`.
+
+    Args:
+        steps: of a run that nothing befalls.
+        hows: the faults.
+        extra: how many more steps a fault may cost.
+        kill: each of them ends the life of whoever sent it.
+    """
+    found = [
+        Fault(how, at, late, kill)
+        for how in hows
+        for at in range(1, steps + 1)
+        for late in (range(at + 1, steps + extra + 1) if how in LATE else [0])
+    ]
+    return [found[n] for n in points(range(len(found)))]
+
+
+class Wire:
+    """What lies between clients and the server during one run. It counts the steps of all of them.
+
+    with Wire(redis, [Fault(How.HELD, at=2, late=5)]) as wire:
+        Producer(wire.client(), "s").add({"n": 0})
+    """
+
+    def __init__(self, redis: redis.Redis, faults: Iterable[Fault] = ()) -> None:
+        self._redis = redis
+        self._faults = {fault.at: fault for fault in faults}
+        self._late: list[tuple[int, Callable[[], object]]] = []
+        self._before: dict[int, Callable[[], object]] = {}
+        self._after: dict[int, Callable[[], object]] = {}
+        self._watch: Callable[[], object] = lambda: None
+        self._dead: list[object] = []
+        self.steps: list[str] = []
+        self.holds = False  # whether the step that was struck last is still under way
+
+    def client(self, settings: redis.Redis | None = None) -> Client:
+        """A client on this wire, with the connections of another one. Each is a life of its own."""
+        client = Client(connection_pool=(settings or self._redis).connection_pool)
+        client.wire = self
+        return client
+
+    def async_client(self, settings: redis.asyncio.Redis) -> AsyncClient:
+        """The same for asyncio."""
+        client = AsyncClient(connection_pool=settings.connection_pool)
+        client.wire = self
+        return client
+
+    def before(self, step: int, do: Callable[[], object]) -> None:
+        """Let whoever sends this step stand still before it is sent, until that is done."""
+        self._before[step] = do
+
+    def after(self, step: int, do: Callable[[], object]) -> None:
+        """The same between the sending and the reply."""
+        self._after[step] = do
+
+    def watch(self, look: Callable[[], object]) -> None:
+        """Do this whenever the server has changed: after each step, and each copy."""
+        self._watch = look
+
+    def start(self, who: object, name: str, again: Callable[[], object]) -> Fault | None:
+        """A step begins. What is due before it comes first.
+
+        Args:
+            who: sends it.
+            name: what it is, for a reader of a failure.
+            again: sends the very same to the server, for nobody's ears.
+        """
+        if any(one is who for one in self._dead):
+            raise Killed
+        self.steps.append(name)
+        step = len(self.steps)
+        if do := self._before.pop(step, None):
+            do()
+        self._deliver(step)
+        fault = self._faults.pop(step, None)
+        if fault and fault.how in LATE:
+            self._late.append((fault.late, again))
+        if fault and fault.how in (How.LOST, How.HELD):
+            self.holds = fault.how is How.HELD
+            self._strike(who, fault)
+        return fault
+
+    def finish(self, who: object, step: int, fault: Fault | None) -> None:
+        """The server has run the step; its reply may be lost."""
+        self._watch()
+        if do := self._after.pop(step, None):
+            do()
+        if fault and (fault.kill or fault.how is not How.COPIED):
+            self._strike(who, fault)
+
+    def _strike(self, who: object, fault: Fault) -> None:
+        if fault.kill:
+            self._dead.append(who)
+            raise Killed
+        raise redis.ConnectionError(f"{fault} struck")
+
+    def _deliver(self, step: int | None = None) -> None:
+        due = [again for late, again in self._late if step is None or late <= step]
+        self._late = [one for one in self._late if one[1] not in due]
+        for again in due:
+            again()
+            self._watch()
+
+    def resend(self, words: tuple[Any, ...], options: dict[str, Any]) -> None:
+        """Send a command whose reply nobody hears."""
+        if words[0] == "XREAD":
+            return  # it changes nothing, and might wait
+        with contextlib.suppress(redis.ResponseError):
+            self._redis.execute_command(*words, **options)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        """Deliver what is still under way, also where the run has failed: the next one is clean."""
+        self._deliver()
+
+
+class Client(redis.Redis):
+    """A client of a real server whose commands go over a wire."""
+
+    wire: Wire
+
+    def execute_command(self, *words: Any, **options: Any) -> Any:
+        """Send a command, unless a fault befalls it."""
+        wire = self.wire
+        fault = wire.start(self, str(words[0]), lambda: wire.resend(words, options))
+        step = len(wire.steps)
+        try:
+            return super().execute_command(*words, **options)
+        finally:
+            wire.finish(self, step, fault)
+
+
+class AsyncClient(redis.asyncio.Redis):
+    """The same for asyncio. Copies go over a client of the wire's own."""
+
+    wire: Wire
+
+    async def execute_command(self, *words: Any, **options: Any) -> Any:
+        """Send a command, unless a fault befalls it."""
+        wire = self.wire
+        fault = wire.start(self, str(words[0]), lambda: wire.resend(words, options))
+        step = len(wire.steps)
+        try:
+            return await super().execute_command(*words, **options)
+        finally:
+            wire.finish(self, step, fault)
+
+
+def lives(live: Callable[[], object], *, most: int = 5) -> Iterator[int]:
+    """Live again after each kill -9, until a life comes to its end; numbers the lives."""
+    for number in range(most):
+        yield number
+        try:
+            live()
+        except Killed:
+            continue
+        return
+    raise AssertionError(f"{most} lives were not enough")
