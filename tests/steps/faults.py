@@ -8,14 +8,15 @@ every fault at every step, with its copy at every later one.
 
 from __future__ import annotations
 
-import contextlib
 import enum
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import Any, NamedTuple, Self
 
 import redis
 import redis.asyncio
 
+from helpers.streams.errors import StreamsError
 from tests.points import points
 
 
@@ -53,24 +54,31 @@ class Killed(BaseException):
     """A life ended here; what it still does on the way out does not reach the server."""
 
 
+READS = {"EXISTS", "HGET", "HGETALL", "INFO", "XINFO STREAM", "XLEN", "XRANGE", "XREAD"}
+
+
 def every_fault(
-    steps: int, hows: Iterable[How] = How, *, extra: int = 3, kill: bool = False
+    steps: int | list[str], hows: Iterable[How] = How, *, extra: int = 3, kill: bool = False
 ) -> list[Fault]:
     """Each fault at each step, with its copy before each later step, and at the end.
 
     On a server that is not the first one, some of them: see `tests.points`.
 
     Args:
-        steps: of a run that nothing befalls.
+        steps: of a run that nothing befalls: how many, or their names. A copy of a read changes
+            nothing, so it does not come late.
         hows: the faults.
         extra: how many more steps a fault may cost.
         kill: each of them ends the life of whoever sent it.
     """
+    names = [""] * steps if isinstance(steps, int) else steps
+    lates = {at: range(at + 1, len(names) + extra + 1) for at in range(1, len(names) + 1)}
     found = [
         Fault(how, at, late, kill)
         for how in hows
-        for at in range(1, steps + 1)
-        for late in (range(at + 1, steps + extra + 1) if how in LATE else [0])
+        for at, name in enumerate(names, 1)
+        for late in (lates[at] if how in LATE else [0])
+        if how not in LATE or name not in READS
     ]
     return [found[n] for n in points(range(len(found)))]
 
@@ -114,7 +122,7 @@ class Wire:
         self._after[step] = do
 
     def watch(self, look: Callable[[], object]) -> None:
-        """Do this whenever the server has changed: after each step, and each copy."""
+        """Do this whenever the server may have changed: after each step but reads, and each copy."""
         self._watch = look
 
     def start(self, who: object, name: str, again: Callable[[], object]) -> Fault | None:
@@ -142,7 +150,8 @@ class Wire:
 
     def finish(self, who: object, step: int, fault: Fault | None) -> None:
         """The server has run the step; its reply may be lost."""
-        self._watch()
+        if self.steps[step - 1] not in READS:
+            self._watch()
         if do := self._after.pop(step, None):
             do()
         if fault and (fault.kill or fault.how is not How.COPIED):
@@ -163,9 +172,9 @@ class Wire:
 
     def resend(self, words: tuple[Any, ...], options: dict[str, Any]) -> None:
         """Send a command whose reply nobody hears."""
-        if words[0] == "XREAD":
+        if words[0] in READS:
             return  # it changes nothing, and might wait
-        with contextlib.suppress(redis.ResponseError):
+        with suppress(redis.ResponseError):
             self._redis.execute_command(*words, **options)
 
     def __enter__(self) -> Self:
@@ -208,13 +217,49 @@ class AsyncClient(redis.asyncio.Redis):
             wire.finish(self, step, fault)
 
 
-def lives(live: Callable[[], object], *, most: int = 5) -> Iterator[int]:
-    """Live again after each kill -9, until a life comes to its end; numbers the lives."""
-    for number in range(most):
-        yield number
-        try:
+class Copy:
+    """A copy of some keys, to be put back in one step: a server that has lost data.
+
+    That is what an unwritten end of the append-only file looks like after a crash.
+    """
+
+    def __init__(self, redis: redis.Redis, keys: Iterable[str]) -> None:
+        self._redis, self._keys = redis, list(keys)
+        self.take()
+
+    def take(self) -> None:
+        """Copy what is there now."""
+        self._found: dict[str, tuple[int, Any]] = {
+            key: (
+                max(0, self._redis.pttl(key)),
+                self._redis.execute_command("DUMP", key, NEVER_DECODE=True),
+            )
+            for key in self._keys
+        }
+
+    def restore(self) -> None:
+        """Put it back."""
+        together = self._redis.pipeline(transaction=True)
+        together.unlink(*self._found)
+        for key, (ttl, found) in self._found.items():
+            if found:
+                together.restore(key, ttl, found)
+        together.execute()
+
+
+def told(ask: Callable[..., object], *arguments: Any, **options: Any) -> StreamsError | None:
+    """What a call raises."""
+    try:
+        ask(*arguments, **options)
+    except StreamsError as error:
+        return error
+    return None
+
+
+def live_again(live: Callable[[], object], most: int = 4) -> int:
+    """Live until a life comes to its end; says how many that took."""
+    for number in range(1, most + 1):
+        with suppress(Killed, redis.ConnectionError):
             live()
-        except Killed:
-            continue
-        return
+            return number
     raise AssertionError(f"{most} lives were not enough")

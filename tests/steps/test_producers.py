@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable
 from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any
@@ -14,11 +13,11 @@ import redis as redis_py
 
 from helpers import AsyncProducer, BulkProducer, EntryId, Producer, connect, connect_async, scan
 from helpers.streams import bulk
-from helpers.streams.errors import EntryIdError, NotConfirmedError, StreamsError
+from helpers.streams.errors import EntryIdError, NotConfirmedError
 from helpers.streams.patience import Patience
 from helpers.streams.producer import Added
 from tests.points import times
-from tests.steps.faults import LOSING, Fault, How, Killed, Wire, every_fault
+from tests.steps.faults import LOSING, Fault, How, Killed, Wire, every_fault, told
 
 MEMORY = "{s}:producers"
 WHOLE = (0, 1, 2, 4, 6, 7)  # how many entries are there when a batch ends
@@ -54,15 +53,6 @@ async def produce_async(client: Any) -> list[Added]:
         one, two = await producer.add({"n": 0}), await producer.add({"n": 1})
         rest = await producer.add_many(readings(5, 2), batch=2)
         return [Added(1, one, one), Added(1, two, two), rest]
-
-
-def told(ask: Callable[..., object], *arguments: Any, **options: Any) -> StreamsError | None:
-    """What a call raises."""
-    try:
-        ask(*arguments, **options)
-    except StreamsError as error:
-        return error
-    return None
 
 
 def expect_once(redis: Any, added: list[Added], note: Any) -> None:
