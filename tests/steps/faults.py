@@ -34,6 +34,9 @@ LATE = (How.HELD, How.COPIED, How.TWICE)
 LOSING = (How.LOST, How.UNANSWERED, How.HELD, How.TWICE)  # the client hears of a lost connection
 
 
+Step = int | tuple[str, int]  # the third one of all, or the third XREAD
+
+
 class Fault(NamedTuple):
     """What befalls one step of a run.
 
@@ -94,11 +97,12 @@ class Wire:
         self._redis = redis
         self._faults = {fault.at: fault for fault in faults}
         self._late: list[tuple[int, Callable[[], object]]] = []
-        self._before: dict[int, Callable[[], object]] = {}
-        self._after: dict[int, Callable[[], object]] = {}
+        self._before: dict[Step, Callable[[], object]] = {}
+        self._after: dict[Step, Callable[[], object]] = {}
         self._watch: Callable[[], object] = lambda: None
         self._dead: list[object] = []
         self.steps: list[str] = []
+        self.commands: list[tuple[Any, ...]] = []
         self.holds = False  # whether the step that was struck last is still under way
 
     def client(self, settings: redis.Redis | None = None) -> Client:
@@ -113,16 +117,16 @@ class Wire:
         client.wire = self
         return client
 
-    def before(self, step: int, do: Callable[[], object]) -> None:
+    def before(self, step: Step, do: Callable[[], object]) -> None:
         """Let whoever sends this step stand still before it is sent, until that is done."""
         self._before[step] = do
 
-    def after(self, step: int, do: Callable[[], object]) -> None:
+    def after(self, step: Step, do: Callable[[], object]) -> None:
         """The same between the sending and the reply."""
         self._after[step] = do
 
     def watch(self, look: Callable[[], object]) -> None:
-        """Do this whenever the server may have changed: after each step but reads, and each copy."""
+        """Do this when the server may have changed: after each step but reads, and each copy."""
         self._watch = look
 
     def start(self, who: object, name: str, again: Callable[[], object]) -> Fault | None:
@@ -137,8 +141,9 @@ class Wire:
             raise Killed
         self.steps.append(name)
         step = len(self.steps)
-        if do := self._before.pop(step, None):
-            do()
+        for one in (step, (name, self.steps.count(name))):
+            if do := self._before.pop(one, None):
+                do()
         self._deliver(step)
         fault = self._faults.pop(step, None)
         if fault and fault.how in LATE:
@@ -150,10 +155,12 @@ class Wire:
 
     def finish(self, who: object, step: int, fault: Fault | None) -> None:
         """The server has run the step; its reply may be lost."""
-        if self.steps[step - 1] not in READS:
+        name = self.steps[step - 1]
+        if name not in READS:
             self._watch()
-        if do := self._after.pop(step, None):
-            do()
+        for one in (step, (name, self.steps[:step].count(name))):
+            if do := self._after.pop(one, None):
+                do()
         if fault and (fault.kill or fault.how is not How.COPIED):
             self._strike(who, fault)
 
@@ -177,6 +184,13 @@ class Wire:
         with suppress(redis.ResponseError):
             self._redis.execute_command(*words, **options)
 
+    def resend_together(self, commands: list[tuple[Any, Any]]) -> None:
+        """The same for what a pipeline had sent."""
+        pipeline = self._redis.pipeline()
+        for words, options in commands:
+            pipeline.execute_command(*words, **options)
+        pipeline.execute()
+
     def __enter__(self) -> Self:
         return self
 
@@ -193,6 +207,7 @@ class Client(redis.Redis):
     def execute_command(self, *words: Any, **options: Any) -> Any:
         """Send a command, unless a fault befalls it."""
         wire = self.wire
+        wire.commands.append(words)
         fault = wire.start(self, str(words[0]), lambda: wire.resend(words, options))
         step = len(wire.steps)
         try:
@@ -202,7 +217,7 @@ class Client(redis.Redis):
 
 
 class AsyncClient(redis.asyncio.Redis):
-    """The same for asyncio. Copies go over a client of the wire's own."""
+    """The same for asyncio, where a MULTI is a step too. Copies go over the wire's own client."""
 
     wire: Wire
 
@@ -215,6 +230,24 @@ class AsyncClient(redis.asyncio.Redis):
             return await super().execute_command(*words, **options)
         finally:
             wire.finish(self, step, fault)
+
+    def pipeline(self, transaction: bool = True, shard_hint: str | None = None) -> Any:
+        """A pipeline that is sent unless a fault befalls it."""
+        pipeline = super().pipeline(transaction, shard_hint)
+        send = pipeline.execute
+
+        async def execute(raise_on_error: bool = True) -> Any:
+            commands = [(words, options) for words, options in pipeline.command_stack]
+            wire = self.wire
+            fault = wire.start(self, "MULTI", lambda: wire.resend_together(commands))
+            step = len(wire.steps)
+            try:
+                return await send(raise_on_error)
+            finally:
+                wire.finish(self, step, fault)
+
+        pipeline.execute = execute  # type: ignore[method-assign]
+        return pipeline
 
 
 class Copy:
