@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from helpers.partitions import PartitionProducer, Reading, start_of
+from helpers.partitions import PartitionProducer, Reading, fill, filling, start_of
+from helpers.partitions import readings as demo
 from helpers.partitions.days import PartitionError, day_of_ms, partition_key
 from helpers.partitions.producer import batches
 from helpers.streams.errors import NotConfirmedError, StreamsError
@@ -90,11 +91,14 @@ def test_not_confirmed_means_once_or_not_at_all_and_flush_settles_it(redis):
             producer = PartitionProducer(wire.client())
             producer._patience = Patience(limit_s=-1)
             for batch in batches(GIVEN, 2):
-                before = sum(map(redis.xlen, KEYS[::2]))
+                key = partition_key(batch.day)
+                before = redis.xlen(key)
                 if error := told(producer.send, batch):
                     assert isinstance(error, NotConfirmedError)
+                    assert error.confirmed == before
+                    assert f"last {batch.count} readings for {key}" in str(error)
+                    assert redis.xlen(key) - before in (0, batch.count)
                     lost += 1
-                    assert sum(map(redis.xlen, KEYS[::2])) - before in (0, batch.count)
                     producer.flush()
         assert lost == 1, (fault, wire.steps)
         expect_each_once(redis, (fault, wire.steps))
@@ -235,3 +239,36 @@ def test_a_server_that_has_lost_confirmed_readings_is_found_out(redis):
                 resume(wire.client())
             expect_each_once(redis, (early, later, wire.steps))
     assert found_out >= STEPS
+
+
+# ------------------------------------------------------------------ filling
+
+SHORT = 1500  # seconds of a day
+
+
+@pytest.fixture
+def short_days(monkeypatch):
+    """Days of 25 minutes."""
+    for module in (filling, demo):
+        monkeypatch.setattr(module, "SECONDS_A_DAY", SHORT)
+
+
+@pytest.mark.once
+@pytest.mark.usefixtures("short_days")
+@pytest.mark.parametrize("kill", [False, True], ids=["lost", "kill -9"])
+def test_a_fill_goes_on_whatever_befalls_a_step(redis, kill):
+    """Its readings are those of a fill that nothing befalls."""
+    with wired(redis) as wire:
+        list(fill(wire.client(), days=1))
+    steps, expected = wire.steps, redis.xrange(KEYS[0])
+    assert len(expected) == SHORT
+    for fault in every_fault(steps, [How.LOST, How.UNANSWERED, How.HELD], kill=kill):
+        told: list[int] = []
+        with wired(redis, fault) as wire:
+            if kill:
+                with pytest.raises(Killed):
+                    list(fill(wire.client(), days=1))
+            found = list(fill(wire.client(), days=1, progress=told.append))
+        assert [one.length for one in found] == [SHORT], (fault, wire.steps)
+        assert sum(told) == SHORT
+        assert redis.xrange(KEYS[0]) == expected, (fault, wire.steps)

@@ -13,7 +13,8 @@ import redis as redis_py
 
 from helpers import AsyncProducer, BulkProducer, EntryId, Producer, connect, connect_async, scan
 from helpers.streams import bulk
-from helpers.streams.errors import EntryIdError, NotConfirmedError
+from helpers.streams.entry import FIRST
+from helpers.streams.errors import NotConfirmedError
 from helpers.streams.patience import Patience
 from helpers.streams.producer import Added
 from tests.points import times
@@ -21,6 +22,7 @@ from tests.steps.faults import LOSING, Fault, How, Killed, Wire, every_fault, to
 
 MEMORY = "{s}:producers"
 WHOLE = (0, 1, 2, 4, 6, 7)  # how many entries are there when a batch ends
+NOTHING = Added(0, FIRST, FIRST)
 STEPS = 6  # of a run that nothing befalls: five batches, and HDEL
 ONCE = (How.LOST, How.UNANSWERED, How.HELD)  # what befalls bytes that TCP carries once
 
@@ -143,12 +145,15 @@ def produce_all(redis: Any, producer: Any, items: list[dict[str, int]], batch: i
     while done < len(items):
         if error := told(producer.add_many, items[done:], batch=batch):
             assert isinstance(error, NotConfirmedError)
+            assert "call flush() to settle" in str(error)
             assert error.confirmed == producer.added.count
             sure = done + error.confirmed
             assert numbers(redis) in (list(range(sure)), list(range(min(sure + batch, len(items)))))
             settle(producer)
             assert numbers(redis) == list(range(done + producer.added.count))
-        done += producer.added.count
+        ids = [entry.id for entry in scan(redis, "s")][done:]
+        assert producer.added == (Added(len(ids), ids[0], ids[-1]) if ids else NOTHING)
+        done += len(ids)
 
 
 @pytest.mark.parametrize("hows", [LOSING, ONCE], ids=["script", "MULTI"])
@@ -184,15 +189,17 @@ def test_a_call_after_an_unsettled_one_takes_nothing_until_that_is_settled(redis
 # ------------------------------------------------------------------ what is refused
 
 
-def test_what_was_refused_is_not_added_by_a_copy_that_comes_when_it_could_be(redis):
-    """An ID that is too small, until the stream is deleted."""
+@pytest.mark.parametrize("what", ["a larger ID", "no stream"])
+def test_what_was_refused_is_not_added_by_a_copy_that_comes_when_it_could_be(redis, what):
+    """Something is in the way, until it is deleted."""
     with connect(retries=10) as settings:
         for fault in every_fault(4):
             with wired(redis, fault) as wire:
                 producer = Producer(wire.client(settings), "s")
                 producer.add({"n": 0}, id="5-0")
-                with pytest.raises(EntryIdError, match="an entry with this ID or a larger"):
-                    producer.add({"n": 1}, id="4-0")
+                if what == "no stream":
+                    redis.set("s", "mine")
+                assert what in str(told(producer.add, {"n": 1}, id="4-0"))
                 redis.delete("s")
                 assert producer.add({"n": 2}, id="3-0") == EntryId(3)
                 producer.add({"n": 3}, id="3-5")

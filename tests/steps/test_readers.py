@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -153,13 +153,16 @@ def test_each_entry_is_handled_once_under_several_faults(redis):
 def test_who_gives_up_at_each_loss_may_ask_again(redis):
     def insist(ask: Callable[[], Any]) -> Any:
         for _ in range(5):
-            with suppress(redis_py.ConnectionError):
+            try:
                 return ask()
+            except redis_py.ConnectionError:
+                lost.append(wire.steps[-1])
         raise AssertionError("it does not answer")
 
     for fault in every_fault(STEPS, LOSING):
         if fault in FENCED:
             continue
+        lost: list[str] = []
         with wired(redis, fault) as (wire, desk):
             reader = Reader(wire.client(), ["s", "t"], start="0", name="me")
             reader._place._patience = Patience(limit_s=-1)
@@ -168,6 +171,7 @@ def test_who_gives_up_at_each_loss_may_ask_again(redis):
                 for stream, entry in insist(partial(reader.read, block_ms=20, count=REPLY)):
                     desk.handle(stream, entry)
                 insist(reader.commit)
+        assert len(lost) == 1, (fault, wire.steps)
         desk.expect_all((fault, wire.steps))
 
 
@@ -254,7 +258,7 @@ def wired_loop(redis: Any, *faults: Fault) -> Iterator[tuple[Wire, Desk]]:
 
 @pytest.mark.parametrize(
     ("kill", "hows"),
-    [(True, LOSING), (False, [How.LOST, How.UNANSWERED])],
+    [(True, [How.LOST, How.UNANSWERED, How.HELD]), (False, [How.LOST, How.UNANSWERED])],
     ids=["kill -9", "an error in the loop"],
 )
 def test_a_loop_that_ends_at_any_step_is_gone_on_with(redis, kill, hows):

@@ -22,7 +22,7 @@ from tests.steps.faults import LOSING, Fault, How, Killed, Wire, every_fault, to
 from tests.wiki import TEN_AM_MS, change, counted, everlasting, tally, ten_am
 
 FEED, PLACE = "http://127.0.0.1/feed", "{wiki}:place"
-MANY, BATCH = 7, 2
+MANY, BATCH = 5, 2
 EVENTS = [(f"event {n}", change(n)) for n in range(MANY)]
 CHANGES = [one for _, one in EVENTS]
 IDS = ["", *(event_id for event_id, _ in EVENTS)]  # the place after so many of them
