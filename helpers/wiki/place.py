@@ -25,7 +25,7 @@ PLACE_S = 7 * 86_400  # how long the place is remembered, in seconds
 
 OPEN = """
 -- Take the place over. It is given only to who knows whose it was, so that a late copy of this
--- call takes it from nobody.
+-- call takes nothing over.
 -- KEYS: the place. ARGV: the caller's token, whose the place was, the feed's URL,
 --       how long to remember the place.
 -- Replies with whose the place is now, and with the ID of the last event that was published of
@@ -112,7 +112,7 @@ class FeedPlace:
     """Where one publisher is in its feed, from `open()` to its last batch."""
 
     def __init__(self, target: str, through: Through, feed: str, patience_s: float) -> None:
-        """Begin, as somebody new.
+        """Begin, as a new publisher.
 
         Args:
             target: the name of the channel, or the stream's key.
@@ -159,10 +159,10 @@ class FeedPlace:
         return Call(PUBLISH, self._keys, args)
 
     def published(self, reply: int) -> None:
-        """The batch is published, unless somebody else took over.
+        """The batch is published, unless another publisher took over.
 
         Raises:
-            PublisherError: somebody did.
+            PublisherError: one did.
         """
         if not reply:
             raise PublisherError(

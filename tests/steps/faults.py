@@ -45,7 +45,7 @@ class Fault(NamedTuple):
         how: what befalls it.
         at: which step, from 1 on.
         late: before which later step its copy comes; at the end, if there are not so many.
-        kill: whoever sent it dies there, as by kill -9.
+        kill: its sender dies there, as by kill -9.
     """
 
     how: How
@@ -54,8 +54,15 @@ class Fault(NamedTuple):
     kill: bool = False
 
 
+class Begun(NamedTuple):
+    """A step that has begun: its number, and what befalls it."""
+
+    step: int
+    fault: Fault | None
+
+
 class Killed(BaseException):
-    """A life ended here; what it still does on the way out does not reach the server."""
+    """A life ended here; what it still does on its way out does not reach the server."""
 
 
 READS = {"EXISTS", "HGET", "HGETALL", "INFO", "XINFO STREAM", "XLEN", "XRANGE", "XREAD"}
@@ -73,7 +80,7 @@ def every_fault(
             nothing, so it does not come late.
         hows: the faults.
         extra: how many more steps a fault may cost.
-        kill: each of them ends the life of whoever sent it.
+        kill: each of them ends the life of the sender.
     """
     names = [""] * steps if isinstance(steps, int) else steps
     lates = {at: range(at + 1, len(names) + extra + 1) for at in range(1, len(names) + 1)}
@@ -119,7 +126,7 @@ class Wire:
         return client
 
     def before(self, step: Step, do: Callable[[], object]) -> None:
-        """Let whoever sends this step stand still before it is sent, until that is done."""
+        """Let the sender of this step stand still before it is sent, until that is done."""
         self._before[step] = do
 
     def after(self, step: Step, do: Callable[[], object]) -> None:
@@ -130,13 +137,13 @@ class Wire:
         """Do this when the server may have changed: after each step but reads, and each copy."""
         self._watch = look
 
-    def start(self, who: object, name: str, again: Callable[[], object]) -> Fault | None:
+    def start(self, who: object, name: str, again: Callable[[], object]) -> Begun:
         """A step begins. What is due before it comes first.
 
         Args:
             who: sends it.
             name: what it is, for a reader of a failure.
-            again: sends the very same to the server, for nobody's ears.
+            again: sends the very same to the server, and drops its reply.
         """
         if any(one is who for one in self._dead):
             raise Killed
@@ -152,10 +159,11 @@ class Wire:
         if fault and fault.how in (How.LOST, How.HELD):
             self.holds = fault.how is How.HELD
             self._strike(who, fault)
-        return fault
+        return Begun(step, fault)
 
-    def finish(self, who: object, step: int, fault: Fault | None) -> None:
+    def finish(self, who: object, begun: Begun) -> None:
         """The server has run the step; its reply may be lost."""
+        step, fault = begun
         name = self.steps[step - 1]
         if name not in READS:
             self._watch()
@@ -179,7 +187,7 @@ class Wire:
             self._watch()
 
     def resend(self, words: tuple[Any, ...], options: dict[str, Any]) -> None:
-        """Send a command whose reply nobody hears."""
+        """Send a command once more, and drop the reply."""
         if words[0] in READS:
             return  # it changes nothing, and might wait
         with suppress(redis.ResponseError):
@@ -193,7 +201,7 @@ class Wire:
         pipeline.execute()
 
     def __enter__(self) -> Self:
-        """From now on no one waits before another try."""
+        """From now on a sender does not wait before it tries again."""
         self._shortest_s, patience.SHORTEST_S = patience.SHORTEST_S, 0.0
         return self
 
@@ -212,12 +220,11 @@ class Client(redis.Redis):
         """Send a command, unless a fault befalls it."""
         wire = self.wire
         wire.commands.append(words)
-        fault = wire.start(self, str(words[0]), lambda: wire.resend(words, options))
-        step = len(wire.steps)
+        begun = wire.start(self, str(words[0]), lambda: wire.resend(words, options))
         try:
             return super().execute_command(*words, **options)
         finally:
-            wire.finish(self, step, fault)
+            wire.finish(self, begun)
 
 
 class AsyncClient(redis.asyncio.Redis):
@@ -228,12 +235,11 @@ class AsyncClient(redis.asyncio.Redis):
     async def execute_command(self, *words: Any, **options: Any) -> Any:
         """Send a command, unless a fault befalls it."""
         wire = self.wire
-        fault = wire.start(self, str(words[0]), lambda: wire.resend(words, options))
-        step = len(wire.steps)
+        begun = wire.start(self, str(words[0]), lambda: wire.resend(words, options))
         try:
             return await super().execute_command(*words, **options)
         finally:
-            wire.finish(self, step, fault)
+            wire.finish(self, begun)
 
     def pipeline(self, transaction: bool = True, shard_hint: str | None = None) -> Any:
         """A pipeline that is sent unless a fault befalls it."""
@@ -243,12 +249,11 @@ class AsyncClient(redis.asyncio.Redis):
         async def execute(raise_on_error: bool = True) -> Any:
             commands = [(words, options) for words, options in pipeline.command_stack]
             wire = self.wire
-            fault = wire.start(self, "MULTI", lambda: wire.resend_together(commands))
-            step = len(wire.steps)
+            begun = wire.start(self, "MULTI", lambda: wire.resend_together(commands))
             try:
                 return await send(raise_on_error)
             finally:
-                wire.finish(self, step, fault)
+                wire.finish(self, begun)
 
         pipeline.execute = execute  # type: ignore[method-assign]
         return pipeline

@@ -66,10 +66,10 @@ def entries(redis: Any) -> list[int]:
     return [int(fields["n"]) for _, fields in redis.xrange(STREAM)]
 
 
-def work(client: Any, *, anew: bool = False, last: int = LAST) -> None:
+def work(client: Any, *, over: bool = False, last: int = LAST) -> None:
     """Make the first state, or go on from the one that is there; publish as far as the last."""
     state = State(client, STATE, ("place",))
-    if anew:
+    if over:
         state.begin({"place": "0"}, STREAM, anew=True)
     found = state.take_over()
     if found is None:
@@ -138,7 +138,7 @@ def test_who_gives_up_at_each_loss_may_ask_again(redis):
 
 
 def take_over(redis: Any, client: Any, last: int, stood: list[str | None]) -> None:
-    """Make the state somebody else's, and note where it stands then."""
+    """Let another consumer take the state over, and note where it stands then."""
     work(client, last=last)
     stood.append(redis.hget(STATE, "place"))
 
@@ -176,7 +176,7 @@ def test_a_server_that_has_lost_changes_is_gone_on_with_from_what_it_has(redis):
             assert entries(redis) == [1, 2, 3], (early, later, wire.steps)
 
 
-# A copy of a beginning anew that comes after another one deletes what that one's consumers did.
+# A copy of `begin(anew=True)` that comes after another one deletes what was done since.
 # To be emptied.
 UNWELL = pytest.mark.xfail(
     strict=True,
@@ -186,38 +186,38 @@ UNWELL = pytest.mark.xfail(
 DELETED = [Fault(how, 1, late, kill=True) for how in (How.HELD, How.TWICE) for late in range(5, 10)]
 
 
-def work_anew(client: Any) -> None:
-    work(client, anew=True)
+def start_over(client: Any) -> None:
+    work(client, over=True)
 
 
-def test_a_beginning_anew_happens_once_under_any_fault_at_any_step(redis):
-    for fault in every_fault(steps_of(redis, work_anew)):
+def test_to_start_over_happens_once_under_any_fault_at_any_step(redis):
+    for fault in every_fault(steps_of(redis, start_over)):
         with wired(redis, fault) as wire:
             work(redis)
-            work_anew(wire.client())
+            start_over(wire.client())
         assert entries(redis) == [1, 2, 3], (fault, wire.steps)
         assert redis.hget(STATE, "commits") == "3", (fault, wire.steps)
 
 
 def expect_begun_again(redis: Any, fault: Fault) -> None:
-    """Whoever began anew is killed, and it is done once more."""
+    """Its caller is killed, and it is done again."""
     with wired(redis, fault) as wire:
         work(redis)
         with pytest.raises(Killed):
-            work_anew(wire.client())
-        work_anew(wire.client())
+            start_over(wire.client())
+        start_over(wire.client())
     assert entries(redis) == [1, 2, 3], (fault, wire.steps)
 
 
-def test_a_beginning_anew_can_be_done_again(redis):
-    for fault in every_fault(steps_of(redis, work_anew), LOSING, kill=True):
+def test_to_start_over_can_be_done_again(redis):
+    for fault in every_fault(steps_of(redis, start_over), LOSING, kill=True):
         if fault not in DELETED:
             expect_begun_again(redis, fault)
 
 
 @UNWELL
 @pytest.mark.parametrize("fault", DELETED, ids=str)
-def test_a_late_beginning_anew_deletes_nothing(redis, fault):
+def test_a_late_copy_of_starting_over_deletes_nothing(redis, fault):
     expect_begun_again(redis, fault)
 
 
@@ -266,7 +266,7 @@ def test_each_hour_is_published_once_under_any_fault_at_any_step(redis, steps):
             aggregating(wire.client())
 
 
-def test_each_hour_is_published_once_whoever_is_killed_at_any_step(redis, steps):
+def test_each_hour_is_published_once_though_one_is_killed_at_any_step(redis, steps):
     for fault in every_fault(steps, ONCE, extra=6, kill=True):
         with wired_averages(redis, fault) as wire:
             with pytest.raises(Killed):
@@ -360,7 +360,7 @@ class Board:
 
 @contextmanager
 def wired_board(redis: Any, *faults: Fault) -> Iterator[tuple[Wire, Board]]:
-    """Averages that nobody has seen, and a wire to them."""
+    """Averages that were not shown yet, and a wire to them."""
     redis.unlink(AVERAGES, AVERAGES_STATE)
     for n in range(1, SHOWN + 1):
         redis.xadd(AVERAGES, {"hour": n}, id=f"{n}-0")

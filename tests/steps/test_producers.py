@@ -122,7 +122,7 @@ def test_what_the_server_remembers_is_gone_only_if_no_copy_is_under_way(redis):
     assert wire.steps.count("HDEL") == 0
 
 
-# ------------------------------------------------------------------ whoever gives up
+# ------------------------------------------------------------------ giving up
 
 
 def impatient(producer: Any) -> Any:
@@ -290,11 +290,10 @@ class Line(bulk._Line):
 
     def __init__(self, client: Any) -> None:
         self._wire: Wire = client.wire
-        self._fault = self._wire.start(client, "CLIENT ID", lambda: None)
-        self._step = len(self._wire.steps)
+        self._begun = self._wire.start(client, "CLIENT ID", lambda: None)
         super().__init__(client)
         try:
-            self._wire.finish(client, self._step, self._fault)
+            self._wire.finish(client, self._begun)
         except BaseException:
             self._connection.disconnect()
             self.release()
@@ -302,14 +301,13 @@ class Line(bulk._Line):
 
     def send(self, packed: bytes) -> None:
         try:
-            self._fault = self._wire.start(self._client, "MULTI", partial(self._late, packed))
+            self._begun = self._wire.start(self._client, "MULTI", partial(self._late, packed))
         except (redis_py.ConnectionError, Killed) as error:
             if not self._wire.holds:
                 raise
             self._lost = error  # which shows only when the replies are to be read
         else:
             super().send(packed)
-        self._step = len(self._wire.steps)
 
     def replies(self, count: int) -> list[Any]:
         if self._lost:
@@ -317,7 +315,7 @@ class Line(bulk._Line):
         try:
             return super().replies(count)
         finally:
-            self._wire.finish(self._client, self._step, self._fault)
+            self._wire.finish(self._client, self._begun)
 
     def end(self) -> None:
         """While something is under way, the connection is open at the server's end."""
