@@ -189,7 +189,7 @@ def test_a_call_after_an_unsettled_one_takes_nothing_until_that_is_settled(redis
 # ------------------------------------------------------------------ what is refused
 
 
-@pytest.mark.parametrize("what", ["a larger ID", "no stream"])
+@pytest.mark.parametrize("what", ["a larger one", "no stream"])
 def test_what_was_refused_is_not_added_by_a_copy_that_comes_when_it_could_be(redis, what):
     """Something is in the way, until it is deleted."""
     with connect(retries=10) as settings:

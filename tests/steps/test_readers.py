@@ -79,8 +79,9 @@ def follow(client: Any, desk: Desk, most: int = len(ALL)) -> None:
             found = reader.read(block_ms=20, count=REPLY)
             for stream, entry in found:
                 desk.handle(stream, entry)
-            reader.commit()
             pages += bool(found)
+            if reader.positions != END:  # the last page is stored as the reader is closed
+                reader.commit()
 
 
 async def follow_async(client: Any, desk: Desk) -> None:
