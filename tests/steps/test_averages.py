@@ -172,7 +172,8 @@ def test_a_server_that_has_lost_changes_is_gone_on_with_from_what_it_has(redis):
                 wire.before(early, copy.take)
                 wire.before(later, copy.restore)
                 work(wire.client())
-                work(wire.client())
+                if later > len(steps):  # there was no commit left that would have found out
+                    work(wire.client())
             assert entries(redis) == [1, 2, 3], (early, later, wire.steps)
 
 
@@ -304,7 +305,8 @@ def test_a_server_that_has_lost_confirmed_averages_gets_them_again(redis, steps)
                 wire.before(early, copy.take)
                 wire.before(later, copy.restore)
                 aggregating(wire.client())
-                aggregating(wire.client())
+                if later > len(steps):  # there was no commit left that would have found out
+                    aggregating(wire.client())
 
 
 def test_a_state_that_is_deleted_under_it_ends_it(redis, steps):
