@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import timedelta
 from fractions import Fraction
-from itertools import count, pairwise
+from itertools import pairwise
 from typing import Any
 
 import redis as redis_py
@@ -23,7 +23,7 @@ from helpers.averages import (
     aggregating,
     display,
 )
-from helpers.chaos import Fault, Proxy
+from helpers.chaos import Proxy
 from helpers.partitions import (
     DAY_MS,
     DEMO_START,
@@ -35,7 +35,6 @@ from helpers.partitions import (
 from helpers.streams.clock import moment_of
 from helpers.streams.errors import CheckpointError
 from tests.consumers import until
-from tests.points import points
 
 SECOND, MINUTE, HOUR = 1000, 60_000, 3_600_000
 GRACE_S = 600.0
@@ -159,23 +158,7 @@ def forget(client: Any) -> None:
     client.script_flush()
 
 
-# ------------------------------------------------------------------ at every command
-
-
-def every_command(proxy: Proxy, fault: Fault, prepare: Any) -> Iterator[int]:
-    """Arm a fault at the first command, at the second one, … until there is none to strike.
-
-    On a server that is not the first one, at some of them: see `tests.points`.
-
-    The one who asks lets something work through the proxy each time.
-    """
-    for number in points(count(1)):
-        prepare()
-        proxy.reset()
-        proxy.arm(fault, number)
-        yield number
-        if len(proxy.commands) < number:
-            return
+# ------------------------------------------------------------------ through a proxy
 
 
 def standing(proxy: Proxy, ended: Any) -> bool:

@@ -7,6 +7,7 @@ server are struck at different ones; the steps vary, for a loop may repeat two c
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Iterator
 
 EVERY = frozenset(range(5))
@@ -29,3 +30,11 @@ def points(all_of_them: Iterable[int]) -> Iterator[int]:
 def times(number: int) -> int:
     """How often to do something of which the first server is to see so much."""
     return max(1, number * len(_struck) // len(EVERY))
+
+
+def call_of(script: str, number: int = 1) -> tuple[str, int]:
+    """A call of a script, as a proxy is told at which command to strike.
+
+    Where the server does not know the script yet, the first one only asks for it.
+    """
+    return f"EVALSHA {hashlib.sha1(script.encode()).hexdigest()}", number

@@ -26,7 +26,7 @@ from helpers.averages import (
 from helpers.averages.hours import LATE
 from helpers.averages.state import StateError
 from helpers.averages.work import FIELDS, Counts
-from helpers.chaos import Fault, Proxy
+from helpers.chaos import Proxy
 from helpers.course.server import find_server
 from helpers.partitions import (
     DEMO_START,
@@ -55,7 +55,6 @@ from tests.averages import (
     mean_of,
     published,
     silent,
-    standing,
     state,
     truth,
     work_until_told,
@@ -64,6 +63,7 @@ from tests.averages import (
 from tests.consumers import blocked, until
 from tests.lives import Life
 from tests.points import times
+from tests.steps.faults import Wire
 
 DAY_OVER = "it came late: its day was over"
 LATER = at(9)  # everything that the tests write is over by then
@@ -184,9 +184,9 @@ def test_a_day_is_left_when_it_is_over_and_its_grace_too(redis):
 def test_a_day_is_left_only_when_it_is_drained(redis, page):
     """Also where the last page is full, so that one cannot see that it was the last."""
     readings = write(redis, [*hour_of(0, 22), *hour_of(0, 23), *hour_of(1, 0)])
-    with Proxy() as proxy, proxy.connect() as client:
-        aggregate(client, LATER, page=page)
-        reads = [words for words in proxy.commands if words[0] == "XREAD" and key(0) in words]
+    with Wire(redis) as wire:
+        aggregate(wire.client(), LATER, page=page)
+    reads = [words for words in wire.commands if words[0] == "XREAD" and key(0) in words]
     assert reads[-1][-1] == f"{at(0, 23, 54)}-0"
     assert published(redis) == truth(readings)
 
@@ -372,15 +372,10 @@ def test_several_readings_a_second_and_several_producers_count_each(redis):
 def read_so_far(redis, pages, then, **terms):
     """Let a consumer read so many pages, and do something before the next one comes."""
     said: list[str] = []
-    with Proxy() as proxy, proxy.connect() as client:
-        one = consumer(client, LATER, page=10, say=said.append, **terms)
-        thread = threading.Thread(target=lambda: one.run(drain=True))
-        proxy.arm(Fault.FREEZE_BEFORE, ("XREAD", pages + 1))
-        thread.start()
-        assert standing(proxy, lambda: not thread.is_alive())
-        then(one)
-        proxy.thaw()
-        thread.join()
+    with Wire(redis) as wire:
+        one = consumer(wire.client(), LATER, page=10, say=said.append, **terms)
+        wire.before(("XREAD", pages + 1), lambda: then(one))
+        one.run(drain=True)
     return one, said
 
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import signal
 import threading
-from functools import partial
 from itertools import product
 from typing import Any
 
@@ -25,7 +23,6 @@ from tests.averages import (
     aside,
     at,
     consumer,
-    every_command,
     forget,
     hour_of,
     late,
@@ -38,7 +35,8 @@ from tests.averages import (
 )
 from tests.consumers import blocked, until
 from tests.lives import Life
-from tests.points import times
+from tests.points import call_of
+from tests.steps.faults import Copy, Wire
 
 LATER = at(4)
 PAGE = {"page": 12}
@@ -85,29 +83,19 @@ def expect_exact(redis: Any, readings: list[Reading], note: Any = None) -> None:
     assert not aside(redis), note
 
 
-def is_commit(words: list[str]) -> bool:
-    return words[:2] == ["EVALSHA", hashlib.sha1(COMMIT.encode()).hexdigest()]
-
-
-def commits_of(proxy: Proxy) -> list[int]:
-    """The numbers of the commands, of those that were seen, that change the state."""
-    return [number for number, words in enumerate(proxy.commands, 1) if is_commit(words)]
-
-
 # ------------------------------------------------------------------ lost connections
 
 
 @pytest.mark.parametrize("fault", LOSSES)
-def test_a_lost_connection_at_any_command_costs_nothing(redis, readings, proxy, fault):
-    for number in every_command(proxy, fault, partial(forget, redis)):
-        if number % 2:  # what is held comes late while the work goes on, else when it is done
-            proxy.deliver_at(number + 3)
+def test_a_real_connection_lost_costs_nothing(redis, readings, proxy, fault):
+    """At one read and one commit; for all others see `tests.steps`."""
+    for command in (("XREAD", 2), call_of(COMMIT, 3)):
+        forget(redis)
+        proxy.reset()
+        proxy.arm(fault, command)
         run(proxy)
-        seen = proxy.commands
         proxy.deliver()
-        aggregate(redis, LATER)
-        expect_exact(redis, readings, (number, seen))
-    assert number > 30
+        expect_exact(redis, readings, (command, proxy.commands))
 
 
 def test_a_connection_may_be_lost_while_the_readings_are_the_clock(redis, readings, proxy):
@@ -143,36 +131,32 @@ def test_connections_that_are_cut_while_it_waits_are_made_anew(redis, readings, 
 # ------------------------------------------------------------------ kill -9
 
 
-def test_kill_9_between_any_two_commands_costs_nothing(redis, readings, proxy):
-    """Its process stands still before each of its commands in turn, and is killed there."""
-    for number in every_command(proxy, Fault.FREEZE_BEFORE, partial(forget, redis)):
-        with Life(work_until_drained, LATER, PAGE, url=proxy.url) as life:
-            standing(proxy, lambda: life.exit_code is not None)
-        proxy.thaw()
-        aggregate(redis, LATER, **PAGE)
-        expect_exact(redis, readings, (number, proxy.commands))
-    assert number > 30
+@pytest.mark.parametrize("fault", [Fault.FREEZE_BEFORE, Fault.FREEZE_AFTER])
+def test_kill_9_costs_nothing(redis, readings, proxy, fault):
+    """Its process stands still at a commit, and is killed there."""
+    proxy.arm(fault, call_of(COMMIT, 3))
+    with Life(work_until_drained, LATER, PAGE, url=proxy.url) as life:
+        assert standing(proxy, lambda: life.exit_code is not None)
+    proxy.thaw()
+    aggregate(redis, LATER, **PAGE)
+    expect_exact(redis, readings, proxy.commands)
 
 
-def test_it_survives_kill_9_of_its_server_at_any_commit(home):
+@pytest.mark.parametrize("fault", [Fault.FREEZE_BEFORE, Fault.FREEZE_AFTER])
+def test_it_survives_kill_9_of_its_server_at_a_commit(home, fault):
     with connect() as redis, Proxy() as proxy:
         readings = write(redis, [*hour_of(0, 1), *hour_of(0, 5), *hour_of(2, 1)])
-        run(proxy)
-        server = OwnServer(home)
-        for number in commits_of(proxy):
-            forget(redis)
-            proxy.reset()
-            proxy.arm(Fault.FREEZE_BEFORE if number % 2 else Fault.FREEZE_AFTER, number)
-            told: list[CheckpointError | None] = []
-            thread = outcome(proxy, told)
-            assert proxy.frozen(60)
-            found = server.running()
-            assert found
-            os.kill(found.pid, signal.SIGKILL)
-            proxy.thaw()
-            thread.join()
-            assert told == [None]
-            expect_exact(redis, readings, number)
+        proxy.arm(fault, call_of(COMMIT, 3))
+        told: list[CheckpointError | None] = []
+        thread = outcome(proxy, told)
+        assert proxy.frozen(60)
+        found = OwnServer(home).running()
+        assert found
+        os.kill(found.pid, signal.SIGKILL)
+        proxy.thaw()
+        thread.join()
+        assert told == [None]
+        expect_exact(redis, readings)
 
 
 # ------------------------------------------------------------------ two at once
@@ -181,24 +165,19 @@ def test_it_survives_kill_9_of_its_server_at_any_commit(home):
 def test_a_zombie_that_comes_back_after_its_successor_finished_changes_nothing(
     redis, readings, proxy
 ):
-    """It is paused before each of its commands in turn; at a commit it learns of the other."""
-    fenced = []
-    for number in every_command(proxy, Fault.FREEZE_BEFORE, partial(forget, redis)):
-        told: list[CheckpointError | None] = []
-        thread = outcome(proxy, told)
-        paused = standing(proxy, lambda: not thread.is_alive())  # noqa: B023
-        at_a_commit = paused and is_commit(proxy.commands[-1])
-        aggregate(redis, LATER)
-        expect_exact(redis, readings)
-        before = state(redis)
-        proxy.thaw()
-        thread.join()
-        expect_exact(redis, readings, (number, proxy.commands))
-        if at_a_commit:
-            assert isinstance(told[0], CheckpointError), (number, proxy.commands)
-            assert state(redis) == before
-            fenced.append(number)
-    assert len(fenced) >= times(6)
+    """It is paused before a commit, and learns there of the other one."""
+    proxy.arm(Fault.FREEZE_BEFORE, call_of(COMMIT, 3))
+    told: list[CheckpointError | None] = []
+    thread = outcome(proxy, told)
+    assert proxy.frozen(60)
+    aggregate(redis, LATER)
+    expect_exact(redis, readings)
+    before = state(redis)
+    proxy.thaw()
+    thread.join()
+    expect_exact(redis, readings, proxy.commands)
+    assert isinstance(told[0], CheckpointError)
+    assert state(redis) == before
 
 
 def test_of_two_at_once_the_one_that_began_later_goes_on(redis, readings, proxy, monkeypatch):
@@ -247,80 +226,15 @@ def test_two_processes_at_once_publish_each_hour_once(redis):
 # ------------------------------------------------------------------ what the server loses
 
 
-class Copy:
-    """A copy of what the consumer has done, to be put back in its place in one step."""
-
-    KEYS = (AGGREGATING_STATE, AVERAGES, SET_ASIDE)
-
-    def __init__(self, redis: Any) -> None:
-        self._redis = redis
-        self._found = [redis.execute_command("DUMP", key, NEVER_DECODE=True) for key in self.KEYS]
-
-    def restore(self) -> None:
-        together = self._redis.pipeline(transaction=True)
-        together.unlink(*self.KEYS)
-        for key, found in zip(self.KEYS, self._found, strict=True):
-            if found:
-                together.restore(key, 0, found)
-        together.execute()
-
-
-def test_it_goes_on_from_what_the_server_has_if_that_loses_confirmed_commits(
-    redis, readings, proxy
-):
-    """A copy is made before one of its reads, and put back before a later one."""
-    run(proxy)
-    reads = proxy.names.count("XREAD")
-    pairs = [(n, n + more) for n in range(1, reads) for more in (1, 4) if n + more <= reads]
-    assert len(pairs) > 10
-    for early, later in pairs:
-        forget(redis)
-        proxy.reset()
-        proxy.arm(Fault.FREEZE_BEFORE, ("XREAD", early))
-        proxy.arm(Fault.FREEZE_BEFORE, ("XREAD", later))
-        told: list[CheckpointError | None] = []
-        thread = outcome(proxy, told)
-        assert proxy.frozen(60)
-        copy = Copy(redis)
-        proxy.thaw()
-        assert proxy.frozen(60)
-        copy.restore()
-        proxy.thaw()
-        thread.join()
-        assert told == [None], (early, later)
-        aggregate(redis, LATER)
-        expect_exact(redis, readings, (early, later, proxy.commands))
-
-
-def test_a_server_that_has_lost_who_took_over_is_told_again(redis, proxy):
+def test_a_server_that_has_lost_who_took_over_is_told_again(redis):
     readings = write(redis, [*hour_of(0, 1), *hour_of(0, 2)])
     aggregate(redis, at(0, 2, 59), page=3)
-    copy = Copy(redis)
+    copy = Copy(redis, (AGGREGATING_STATE, AVERAGES, SET_ASIDE))
     readings += write(redis, hour_of(0, 5))
     said: list[str] = []
-    with proxy.connect() as client:
-        one = consumer(client, LATER, page=3, say=said.append)
-        thread = threading.Thread(target=lambda: one.run(drain=True))
-        proxy.arm(Fault.FREEZE_BEFORE, ("XREAD", 3))
-        thread.start()
-        assert proxy.frozen(60)
-        copy.restore()
-        proxy.thaw()
-        thread.join()
+    with Wire(redis) as wire:
+        wire.before(("XREAD", 3), copy.restore)
+        aggregate(wire.client(), LATER, page=3, say=said.append)
     expect_exact(redis, readings)
     assert "The server has lost what it had confirmed: going on from what it has." in said
     assert len([text for text in said if text.startswith("Starting")]) == 2
-
-
-def test_a_state_that_is_deleted_under_it_ends_it(redis, readings, proxy):
-    told: list[CheckpointError | None] = []
-    proxy.arm(Fault.FREEZE_BEFORE, ("XREAD", 3))
-    thread = outcome(proxy, told)
-    assert proxy.frozen(60)
-    forget(redis)
-    proxy.thaw()
-    thread.join()
-    assert "was deleted while a consumer worked with it: start it again" in str(told[0])
-    assert not redis.exists(AGGREGATING_STATE, AVERAGES)
-    aggregate(redis, LATER)
-    expect_exact(redis, readings)

@@ -8,11 +8,10 @@ from itertools import chain
 import pytest
 
 from helpers import BulkProducer, Producer, connect, scan
-from helpers.chaos import LOSSES, Fault, Proxy
+from helpers.chaos import LOSSES, Proxy
 from helpers.chaos.link import HungUpError
 from helpers.streams.entry import FIRST
-from helpers.streams.errors import NotConfirmedError, StreamsError
-from helpers.streams.patience import Patience
+from helpers.streams.errors import StreamsError
 from helpers.streams.producer import Added, Fields
 from tests.test_producer import numbers, readings
 
@@ -50,37 +49,11 @@ def assert_exactly_once(redis, proxy, fault, at, retries):
     assert added == Added(8, ids[0], ids[-1])
 
 
-@pytest.mark.parametrize("retries", [0, 10])
-@pytest.mark.parametrize("fault", LOSSES)
-def test_exactly_once_with_a_fault_at_any_command(redis, proxy, retries, fault):
-    assert_exactly_once(redis, proxy, None, 0, retries)
-    commands = proxy.names
-    assert commands.count("MULTI") == 3
-    for at in range(1, len(commands) + 1):
+@pytest.mark.parametrize(("fault", "retries"), [*zip(LOSSES, (0, 10, 0), strict=True)])
+def test_exactly_once_with_a_real_connection_lost(redis, proxy, fault, retries):
+    """Before, in and after a MULTI, of which a part may have come; all else is in `tests.steps`."""
+    for at in (("MULTI", 2), ("XADD", 5), ("EVAL", 3), ("EXEC", 2), ("EXEC", 3)):
         assert_exactly_once(redis, proxy, fault, at, retries)
-
-
-def test_what_was_still_under_way_on_a_lost_connection_is_never_run(redis, proxy):
-    with connect() as client, BulkProducer(client, "s") as producer:
-        producer.add_many(readings(1))
-        proxy.arm(Fault.HOLD, at=("EXEC", 1))
-        producer.add_many(readings(5, 1))
-        deliver_late(proxy)  # the first copy
-        producer.add_many(readings(1, 6))
-    assert numbers(redis) == list(range(7))
-
-
-def test_not_confirmed_counts_what_is_there_and_flush_settles_the_rest(redis, proxy):
-    with connect() as client, BulkProducer(client, "s") as producer:
-        producer.add_many(readings(1))
-        producer._patience = Patience(limit_s=-1)
-        proxy.arm(Fault.LOSE_REPLY, at=("EXEC", 2))
-        with pytest.raises(NotConfirmedError, match="flush") as caught:
-            producer.add_many(readings(9, 1), batch=3)
-        assert caught.value.confirmed == producer.added.count == 3
-        producer.flush()
-        assert producer.added.count == 6
-        assert numbers(redis) == list(range(7))
 
 
 # ------------------------------------------------------------------ what is appended

@@ -7,7 +7,7 @@ import signal
 import threading
 from collections import Counter
 from datetime import UTC, date, datetime, timedelta
-from itertools import chain, count
+from itertools import chain
 from typing import Any
 
 import pytest
@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from helpers import connect
-from helpers.chaos import CLIENT, LOSSES, Fault, Proxy, Returned, start
+from helpers.chaos import CLIENT, LOSSES, Fault, Proxy, start
 from helpers.checks.lives import Supervisor
 from helpers.checks.scene import Scene
 from helpers.course.server import OwnServer
@@ -33,12 +33,12 @@ from helpers.partitions import (
 )
 from helpers.partitions import readings as demo
 from helpers.partitions.days import PartitionError, day_of_ms
-from helpers.partitions.producer import batches
+from helpers.partitions.producer import WRITE
 from helpers.streams.clock import ms_of
 from helpers.streams.entry import LAST, entries
-from helpers.streams.errors import EntryIdError, NotConfirmedError, StreamsError
+from helpers.streams.errors import EntryIdError, StreamsError
 from helpers.streams.patience import Patience
-from tests.points import points, times
+from tests.points import call_of, times
 
 DAY = date(2100, 1, 1)
 NEXT = DAY + timedelta(days=1)
@@ -267,46 +267,11 @@ def assert_exactly_once(redis, proxy, faults, **options):
     assert_each_once(redis, GIVEN)
 
 
-@pytest.mark.parametrize(
-    ("fault", "retries"),
-    [
-        pytest.param(Fault.CUT_BEFORE, 0, marks=pytest.mark.once),
-        (Fault.HOLD, 0),
-        (Fault.LOSE_REPLY, 0),
-        pytest.param(Fault.LOSE_REPLY, 10, marks=pytest.mark.once),
-    ],
-)
-def test_exactly_once_with_a_fault_at_any_command(redis, proxy, retries, fault):
-    assert_exactly_once(redis, proxy, {}, retries=retries)
-    commands = proxy.names
-    assert commands.count("EVALSHA") >= 5
-    for at in (*points(range(1, len(commands) + 1)), *OPENING):
+@pytest.mark.parametrize(("fault", "retries"), [*zip(LOSSES, (0, 10, 0), strict=True)])
+def test_exactly_once_with_a_real_connection_lost(redis, proxy, retries, fault):
+    """At one command, or as it is opened; for all others see `tests.steps`."""
+    for at in (call_of(WRITE, 3), *OPENING):
         assert_exactly_once(redis, proxy, {at: fault}, retries=retries)
-
-
-@pytest.mark.parametrize("retries", [0, pytest.param(10, marks=pytest.mark.once)])
-@settings(
-    max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
-@given(
-    faults=st.dictionaries(
-        st.integers(1, 15) | st.sampled_from(OPENING), st.sampled_from(LOSSES), max_size=4
-    ),
-    deliver_at=st.none() | st.integers(1, 20),
-)
-def test_exactly_once_with_many_faults(redis, proxy, retries, faults, deliver_at):
-    assert_exactly_once(redis, proxy, faults, retries=retries, deliver_at=deliver_at)
-
-
-def test_a_late_copy_is_not_written_when_its_readings_are_there(redis, proxy):
-    with connect() as client, PartitionProducer(client) as producer:
-        producer.add_many(some(1))
-        proxy.arm(Fault.HOLD, at="EVALSHA")
-        producer.add_many(some(5, 1))
-        producer.add_many(some(5, 6))
-    before = redis.xrange(KEY), redis.expiretime(KEY)
-    assert [reply[0] for reply in proxy.deliver()] == [11]
-    assert (redis.xrange(KEY), redis.expiretime(KEY)) == before
 
 
 FREEZES = pytest.mark.parametrize(
@@ -315,7 +280,7 @@ FREEZES = pytest.mark.parametrize(
 
 
 @FREEZES
-def test_a_producer_that_is_killed_at_any_command_leaves_nothing_for_ever(redis, supervisor, fault):
+def test_a_producer_that_is_killed_leaves_nothing_for_ever(redis, supervisor, fault):
     given = some(60, every=48 * MINUTE)
 
     def write(client):
@@ -326,21 +291,15 @@ def test_a_producer_that_is_killed_at_any_command_leaves_nothing_for_ever(redis,
                 producer.add_many(todays[producer.written(day) :], batch=20)
 
     with Proxy() as proxy:
-        for at in points(count(1)):
-            redis.delete(KEY, "temps:21000102", "{temps:21000102}:written", NOTES)
-            redis.script_flush()
-            proxy.reset()
-            proxy.arm(fault, at)
-            life = supervisor.begin(write, CLIENT, through=proxy)
-            if not life.stands(proxy, PATIENCE_S):
-                assert isinstance(life.outcome(PATIENCE_S), Returned)
-                break
-            assert_all_expire(redis)
-            life.kill()
-            proxy.thaw()
-            write(redis)
-            assert_each_once(redis, given)
-    assert at > 8
+        redis.script_flush()
+        proxy.arm(fault, call_of(WRITE, 3))  # the first one is not known, the second is sent again
+        life = supervisor.begin(write, CLIENT, through=proxy)
+        assert life.stands(proxy, PATIENCE_S)
+        assert_all_expire(redis)
+        life.kill()
+        proxy.thaw()
+    assert redis.xlen(KEY) == (30 if fault is Fault.FREEZE_AFTER else 20)
+    write(redis)
     assert_each_once(redis, given)
 
 
@@ -356,34 +315,6 @@ def test_a_server_killed_in_the_middle_comes_back_with_each_reading_once(home):
         with PartitionProducer(client) as producer:
             producer.add_many(killing(), batch=100)
         assert_each_once(client, readings)
-
-
-def test_not_confirmed_is_told_and_flush_settles_the_rest(redis, proxy):
-    with connect() as client, impatient(PartitionProducer(client)) as producer:
-        producer.add_many(some(2))
-        proxy.arm(Fault.LOSE_REPLY, at=2)
-        with pytest.raises(NotConfirmedError, match=r"last 3 readings for temps:21000101") as told:
-            producer.add_many(some(9, 2), batch=3)
-        assert told.value.confirmed == 5
-        assert redis.xlen(KEY) == 8
-        producer.flush()
-        producer.add_many(some(3, 8))
-    assert_each_once(redis, some(11))
-
-
-def test_a_batch_that_is_not_settled_comes_before_the_next(redis, proxy):
-    with connect() as client, impatient(PartitionProducer(client)) as producer:
-        producer.add_many(some(2))
-        proxy.arm(Fault.CUT_BEFORE)
-        with pytest.raises(NotConfirmedError):
-            producer.add_many(some(2, 2))
-        producer.add_many(some(2, 4))
-        proxy.arm(Fault.LOSE_REPLY)
-        with pytest.raises(NotConfirmedError):
-            producer.add_many(some(2, 6))
-        [batch] = batches(some(2, 8))
-        assert producer.send(batch) == 2
-    assert_each_once(redis, some(10))
 
 
 # ------------------------------------------------------------------ several at once
@@ -737,36 +668,14 @@ def test_a_fill_that_is_killed_is_resumed(redis, supervisor, fault):
         list(fill(client, days=2))
 
     with Proxy() as proxy:
-        for at in points(range(4, 26, 7)):  # of 28 commands
-            redis.delete(KEY, "temps:21000102")
-            proxy.reset()
-            proxy.arm(fault, at)
-            life = supervisor.begin(work, CLIENT, through=proxy)
-            assert life.stands(proxy, PATIENCE_S)
-            assert_all_expire(redis)
-            life.kill()
-            proxy.thaw()
-            list(fill(redis, days=2))
-            assert_filled(redis, 2)
-
-
-@pytest.mark.once
-@pytest.mark.usefixtures("short_days")
-@pytest.mark.parametrize("fault", LOSSES)
-def test_a_fill_goes_on_after_a_fault_at_any_command(redis, proxy, fault):
-    with proxy.connect() as client:
-        list(fill(client, days=1))
-        commands = len(proxy.names)
-        assert commands > 12
-        for at in range(1, commands + 1):
-            redis.delete(KEY)
-            proxy.reset()
-            proxy.arm(fault, at)
-            told: list[int] = []
-            assert [one.length for one in fill(client, days=1, progress=told.append)] == [SHORT]
-            proxy.deliver()
-            assert sum(told) == redis.xlen(KEY) == SHORT
-    assert_filled(redis, 1)
+        proxy.arm(fault, call_of(WRITE, 3))
+        life = supervisor.begin(work, CLIENT, through=proxy)
+        assert life.stands(proxy, PATIENCE_S)
+        assert_all_expire(redis)
+        life.kill()
+        proxy.thaw()
+    list(fill(redis, days=2))
+    assert_filled(redis, 2)
 
 
 @pytest.mark.once

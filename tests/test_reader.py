@@ -15,11 +15,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from helpers import AsyncReader, Entry, EntryId, Reader, clean, connect, connect_async
-from helpers.chaos import LOSSES, Fault, Proxy
+from helpers.chaos import LOSSES, Proxy
 from helpers.course.server import OwnServer, find_server
+from helpers.streams.checkpoint import MOVE
 from helpers.streams.errors import CheckpointError, EntryIdError, StreamsError
-from helpers.streams.patience import Patience
-from tests.points import points
+from tests.points import call_of
 
 FAST = {"block_ms": 20}
 
@@ -425,18 +425,6 @@ def test_an_older_loop_ends_with_its_reply(redis):
     assert position(redis) == "0-0"
 
 
-def test_a_late_copy_of_a_move_cannot_move_the_checkpoint_back(redis, proxy):
-    fill(redis, 6)
-    with connect() as client, Reader(client, "s", start="0", name="me") as reader:
-        reader.read(count=2, **FAST)
-        proxy.arm(Fault.HOLD)
-        reader.commit()
-        reader.read(count=2, **FAST)
-        reader.commit()
-        assert proxy.deliver() == [1]
-        assert position(redis) == "4-0"
-
-
 # ------------------------------------------------------------------ lost connections
 
 
@@ -455,50 +443,34 @@ def test_a_connection_lost_while_it_blocks_is_made_anew(redis, proxy):
 
 
 @pytest.mark.parametrize("fault", LOSSES)
-def test_a_fault_at_any_command_costs_nothing(redis, proxy, fault):
-    commands = 0
-
-    def run(at=None):
-        nonlocal commands
+def test_a_real_connection_lost_costs_nothing(redis, proxy, fault):
+    """At one command, or as it is opened; for all others see `tests.steps`."""
+    fill(redis, 1)
+    for at in ("XREAD", call_of(MOVE, 2), "HELLO", "CLIENT SETINFO"):
         redis.delete("reader:me")
         with connect() as client:
-            proxy.reset()
-            if at:
-                proxy.arm(fault, at=at)
+            proxy.arm(fault, at=at)
             with Reader(client, ["s", "t"], start="$", name="me") as reader:
                 fill(redis, 2, start=reader.positions["s"].ms + 1)
                 assert len(take(reader, 2)) == 2
-        commands = len(proxy.commands)
         proxy.reset()
         assert position(redis) == redis.xinfo_stream("s")["last-generated-id"]
 
-    run()
-    for at in (*points(range(1, commands + 1)), "HELLO", "CLIENT SETINFO"):
-        run(at)
 
-
-def test_the_same_under_asyncio(redis, proxy):
+@pytest.mark.parametrize("fault", LOSSES)
+def test_the_same_under_asyncio(redis, proxy, fault):
     async def run(at):
         redis.delete("reader:me")
         async with connect_async() as client:
-            proxy.arm(Fault.LOSE_REPLY, at=at)
+            proxy.arm(fault, at=at)
             async with AsyncReader(client, "s", start="0", name="me") as reader:
                 assert numbers(await take_async(reader, 3)) == [1, 2, 3]
         proxy.reset()
         assert position(redis) == "3-0"
 
     fill(redis, 3)
-    for at in (*points(range(1, 8)), "HELLO", "CLIENT SETINFO"):
+    for at in ("XREAD", call_of(MOVE, 2), "HELLO", "CLIENT SETINFO"):
         asyncio.run(run(at))
-
-
-def test_it_gives_up_when_the_server_stays_away(redis, proxy):
-    with connect() as client, Reader(client, "s") as reader:
-        client.ping()
-        reader._place._patience = Patience(limit_s=-1)
-        proxy.arm(Fault.CUT_BEFORE)
-        with pytest.raises(redis_py.ConnectionError):
-            reader.read(**FAST)
 
 
 def test_it_survives_its_server(home):

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import pytest
-import redis as redis_py
 
 from helpers.averages import AGGREGATING_STATE, AVERAGES, AVERAGES_STATE, KEPT, SET_ASIDE
 from helpers.averages.state import Behind, Publish, State, StateError
-from helpers.chaos import Fault, Proxy
 from helpers.streams.errors import CheckpointError, StreamsError
-from helpers.streams.patience import Patience
 
 STATE, STREAM, OTHER = "{s}:state", "s", "{s}:other"
 FIELDS = ("place", "sum")
@@ -102,24 +99,6 @@ def test_its_keys_share_a_hash_slot():
 # ------------------------------------------------------------------ not twice, not by others
 
 
-@pytest.mark.parametrize("fault", [Fault.CUT_BEFORE, Fault.LOSE_REPLY, Fault.HOLD])
-@pytest.mark.parametrize("at", [1, 2, 3])
-def test_a_change_whose_reply_is_lost_is_made_once(redis, fault, at):
-    begun(redis)
-    with Proxy() as proxy, proxy.connect() as client:
-        state = state_of(client)
-        state.take_over()
-        proxy.reset()
-        for n in (1, 2, 3):
-            if n == at:
-                proxy.arm(fault, "EVALSHA")
-            commit(state, n)
-        proxy.deliver()
-        commit(state, 4)
-    assert entries(redis) == [{"n": str(n)} for n in (1, 2, 3, 4)]
-    assert redis.hget(STATE, "commits") == "4"
-
-
 def test_who_was_replaced_may_change_nothing(redis):
     old = begun(redis)
     commit(old, 1)
@@ -130,60 +109,6 @@ def test_who_was_replaced_may_change_nothing(redis):
             commit(old, 2)
     assert redis.hgetall(STATE) == before
     assert entries(redis) == [{"n": "1"}]
-
-
-def test_a_change_that_comes_late_from_who_was_replaced_is_none(redis):
-    begun(redis)
-    with Proxy() as proxy, proxy.connect() as client:
-        state = state_of(client)
-        state.take_over()
-        state._patience = Patience(-1)
-        proxy.arm(Fault.HOLD, "EVALSHA")
-        with pytest.raises(redis_py.ConnectionError):
-            commit(state, 1)
-        new = state_of(redis)
-        new.take_over()
-        commit(new, 2)
-        assert proxy.deliver() == ["taken"]
-    assert entries(redis) == [{"n": "2"}]
-    assert redis.hget(STATE, "place") == "2"
-
-
-@pytest.mark.parametrize("there", [True, False])
-def test_a_start_that_comes_late_from_who_gave_up_takes_nothing_over(redis, there):
-    """Its successor has been at work meanwhile, or comes only later."""
-    begun(redis)
-    with Proxy() as proxy, proxy.connect() as client:
-        state = state_of(client)
-        state._patience = Patience(-1)
-        proxy.arm(Fault.HOLD, "EVALSHA")
-        with pytest.raises(redis_py.ConnectionError):
-            state.take_over()
-        new = state_of(redis)
-        if there:
-            new.take_over()
-            commit(new, 1)
-        owner = redis.hget(STATE, "owner")
-        proxy.deliver()
-        assert (redis.hget(STATE, "owner") == owner) == there
-        new.take_over()
-        commit(new, 2)
-    assert redis.hget(STATE, "place") == "2"
-
-
-def test_a_beginning_anew_that_comes_late_deletes_nothing(redis):
-    commit(begun(redis), 1)
-    with Proxy() as proxy, proxy.connect() as client:
-        proxy.arm(Fault.HOLD, "EVALSHA")
-        state_of(client).begin({"place": "0", "sum": "0"}, STREAM, anew=True)
-        assert not redis.exists(STREAM)
-        new = state_of(redis)
-        new.take_over()
-        commit(new, 2)
-        proxy.deliver()
-        commit(new, 3)
-    assert entries(redis) == [{"n": "2"}, {"n": "3"}]
-    assert redis.hmget(STATE, "place", "commits") == ["3", "2"]
 
 
 def test_who_begins_anew_replaces_whoever_is_at_work(redis):
@@ -315,20 +240,6 @@ def test_a_stream_of_another_type_stops_the_whole_change(redis, stream):
 
 
 # ------------------------------------------------------------------ a server out of reach
-
-
-def test_it_gives_up_when_the_server_stays_away_and_can_be_asked_again(redis):
-    begun(redis)
-    with Proxy() as proxy, proxy.connect() as client:
-        state = state_of(client)
-        state.take_over()
-        state._patience = Patience(-1)
-        proxy.arm(Fault.LOSE_REPLY, "EVALSHA")
-        with pytest.raises(redis_py.ConnectionError):
-            commit(state, 1)
-        commit(state, 1)
-    assert entries(redis) == [{"n": "1"}]
-    assert redis.hget(STATE, "commits") == "1"
 
 
 def test_what_the_server_refuses_is_told(redis):

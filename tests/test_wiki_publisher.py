@@ -15,9 +15,10 @@ from helpers.wiki import Change, Faults, Feed, Publisher, PublisherError, Replay
 from helpers.wiki import publisher as publishing
 from helpers.wiki.change import CANARY, change_from, change_in
 from helpers.wiki.names import GROUP, place_key
-from tests.averages import every_command, standing
+from helpers.wiki.place import PUBLISH
+from tests.averages import standing
 from tests.lives import Life
-from tests.points import times
+from tests.points import call_of
 from tests.wiki import (
     EDIT,
     BadServer,
@@ -216,79 +217,53 @@ def test_a_place_that_was_deleted_under_it_is_made_anew(redis):
 # ------------------------------------------------------------------ faults
 
 
+A_BATCH = call_of(PUBLISH, 3)  # for all other steps see `tests.steps`
+
+
 @pytest.mark.parametrize("fault", LOSSES)
 @pytest.mark.parametrize("through", WAYS)
-def test_a_lost_connection_at_any_command_costs_nothing(redis, replay, proxy, through, fault):
+def test_a_real_connection_lost_costs_nothing(redis, replay, proxy, through, fault):
     with Ears(redis, through) as ears:
-        for number in every_command(proxy, fault, ears.forget):
-            if number % 2:
-                proxy.deliver_at(number + 2)
-            publish_all(replay, through, proxy.connect_async)
-            seen = proxy.names
-            proxy.deliver()
-            assert ears.heard == changes_of(replay, MANY), (number, seen)
-        assert number > MANY // BATCH
+        proxy.arm(fault, A_BATCH)
+        publish_all(replay, through, proxy.connect_async)
+        proxy.deliver()
+        assert ears.heard == changes_of(replay, MANY), proxy.names
 
 
+@pytest.mark.parametrize("fault", [Fault.FREEZE_BEFORE, Fault.FREEZE_AFTER])
 @pytest.mark.parametrize("through", WAYS)
-def test_kill_9_between_any_two_commands_costs_nothing(redis, replay, proxy, through):
+def test_kill_9_costs_nothing(redis, replay, proxy, through, fault):
     with Ears(redis, through) as ears:
-        for number in every_command(proxy, Fault.FREEZE_BEFORE, ears.forget):
-            words = (replay.url, replay.start_ms, through, "wiki", BATCH)
-            with Life(publish_for_ever, *words, url=proxy.url):
-                standing(proxy, lambda: redis.hget(PLACE, "event") == last_id(replay))
-            proxy.thaw()
-            assert not everlasting(redis)
-            publish_all(replay, through)
-            assert ears.heard == changes_of(replay, MANY), (number, proxy.names)
-    assert number > MANY // BATCH
+        proxy.arm(fault, A_BATCH)
+        words = (replay.url, replay.start_ms, through, "wiki", BATCH)
+        with Life(publish_for_ever, *words, url=proxy.url) as life:
+            assert standing(proxy, lambda: life.exit_code is not None)
+        proxy.thaw()
+        assert not everlasting(redis)
+        publish_all(replay, through)
+        assert ears.heard == changes_of(replay, MANY), proxy.names
 
 
 @pytest.mark.parametrize("through", WAYS)
 def test_a_zombie_whose_successor_took_over_publishes_nothing_and_says_so(
     redis, replay, proxy, through
 ):
-    told = []
+    async def main() -> None:
+        task = asyncio.create_task(publish(proxy.connect_async(), replay, through))
+        await until(lambda: task.done() or proxy.frozen(0))
+        await publish(connect_async(), replay, through)
+        proxy.thaw()
+        await task
+
     with Ears(redis, through) as ears:
-        for number in every_command(proxy, Fault.FREEZE_BEFORE, ears.forget):
-
-            async def main() -> BaseException | None:
-                task = asyncio.create_task(publish(proxy.connect_async(), replay, through))
-                async with asyncio.timeout(20):
-                    while not (task.done() or proxy.frozen(0)):  # noqa: ASYNC110
-                        await asyncio.sleep(0.003)
-                await publish(connect_async(), replay, through)
-                proxy.thaw()
-                await asyncio.wait([task])
-                return task.exception()
-
-            told.append(asyncio.run(main()))
-            assert ears.heard == changes_of(replay, MANY), (number, proxy.names)
-    errors = [error for error in told if error]
-    assert len(errors) >= times(MANY // BATCH)
-    assert {type(error) for error in errors} == {PublisherError}
-    assert str(errors[0]) == (
+        proxy.arm(Fault.FREEZE_BEFORE, A_BATCH)
+        with pytest.raises(PublisherError) as told:
+            asyncio.run(main())
+        assert ears.heard == changes_of(replay, MANY), proxy.names
+    assert str(told.value) == (
         "Another publisher of 'wiki' took over: stop one of them, or every change would be "
         "published twice."
     )
-
-
-def test_a_late_copy_of_the_first_call_takes_the_place_from_nobody(redis, replay, proxy):
-    """Its sender is gone when it comes, and somebody else publishes."""
-    proxy.arm(Fault.HOLD, "EVALSHA")
-    with Replay(rate=1000, total=MANY) as slow, Ears(redis, "stream") as ears:
-
-        async def main() -> None:
-            async with running(Publisher(proxy.connect_async(), feed_of(slow), through="stream")):
-                await asyncio.sleep(0.03)
-            one = Publisher(connect_async(), feed_of(slow), through="stream")
-            async with running(one):
-                await until(lambda: one.counts.published > 10)
-                await asyncio.to_thread(proxy.deliver)
-                await until(lambda: redis.xlen("wiki") == MANY)
-
-        asyncio.run(main())
-        assert ears.heard == changes_of(slow, MANY)
 
 
 def test_a_server_that_stays_away_ends_it_with_the_connections_error(redis, replay):

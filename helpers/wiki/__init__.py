@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from helpers.wiki.dashboard import Dashboard
     from helpers.wiki.feed import Feed, FeedError
     from helpers.wiki.names import WIKIMEDIA
-    from helpers.wiki.publisher import Publisher, PublisherError
+    from helpers.wiki.place import PublisherError
+    from helpers.wiki.publisher import Publisher
     from helpers.wiki.replay import Faults, Replay
     from helpers.wiki.subscriber import Subscriber
 
@@ -47,7 +48,7 @@ _HOMES = {
     "change_of": "change",
     "Faults": "replay",
     "FeedError": "feed",
-    "PublisherError": "publisher",
+    "PublisherError": "place",
 }  # the others live in modules of their own name
 
 

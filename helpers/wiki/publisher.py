@@ -9,104 +9,26 @@ the stream's: a message on a channel reaches those who listen now, an entry wait
 from __future__ import annotations
 
 import asyncio
-import secrets
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import redis
 import redis.asyncio
 
 from helpers.course.errors import CourseError
 from helpers.streams.clock import Clock, ms_of, utc_now
-from helpers.streams.errors import StreamsError, explain
-from helpers.streams.patience import Patience, out_of_reach
 from helpers.wiki.change import CANARY, Change, NotAChangeError, change_of
 from helpers.wiki.feed import Event, Feed, Say
-from helpers.wiki.names import GROUP, KEPT, WIKI, place_key
-
-Through = Literal["pubsub", "stream"]
+from helpers.wiki.names import KEPT, WIKI
+from helpers.wiki.place import Call, FeedPlace, Through
 
 BATCH = 500  # changes a round trip
 WAITING = 2000  # events that were read and not yet published; then the feed has to wait
 PATIENCE_S = 60.0  # how long the server may be out of reach
-STOP_S = 1.0  # the same, once it was asked to stop
 FULL_S = 0.1  # how long to wait before asking again whether there is room
-PLACE_S = 7 * 86_400  # how long the place is remembered, in seconds
-
-OPEN = """
--- Take the place over. It is given only to who knows whose it was, so that a late copy of this
--- call takes it from nobody.
--- KEYS: the place. ARGV: the caller's token, whose the place was, the feed's URL,
---       how long to remember the place.
--- Replies with whose the place is now, and with the ID of the last event that was published of
--- this feed, if there was one.
-local owner = redis.call('HGET', KEYS[1], 'owner') or ''
-if owner ~= ARGV[1] then
-  if owner ~= ARGV[2] then return {owner, ''} end
-  redis.call('HSET', KEYS[1], 'owner', ARGV[1], 'batch', 0)
-  if redis.call('HGET', KEYS[1], 'feed') ~= ARGV[3] then
-    redis.call('HSET', KEYS[1], 'feed', ARGV[3], 'event', '')
-  end
-  redis.call('EXPIRE', KEYS[1], ARGV[4])
-end
-return {ARGV[1], redis.call('HGET', KEYS[1], 'event')}
-"""
-
-ROOM = """
--- Make room on the stream: trim what is too much, but nothing that the group still needs.
--- KEYS: the place, the stream.
--- ARGV: how many entries to keep, how many more there may be, the group.
--- Replies with 1 if there is room.
-local stream, keep, length = KEYS[2], tonumber(ARGV[1]), redis.call('XLEN', KEYS[2])
-if length < keep then return 1 end
-local needed  -- the oldest entry that the group has not acknowledged
-for _, found in ipairs(redis.call('XINFO', 'GROUPS', stream)) do
-  local about = {}
-  for at = 1, #found, 2 do about[found[at]] = found[at + 1] end
-  if about['name'] == ARGV[3] then
-    local last = about['last-delivered-id']
-    local unread = redis.call('XRANGE', stream, '(' .. last, '+', 'COUNT', 1)[1]
-    needed = redis.call('XPENDING', stream, ARGV[3])[2] or unread and unread[1]
-  end
-end
-if needed then  -- LIMIT, so that no more goes than is too much; `~` takes whole nodes only
-  redis.call('XTRIM', stream, 'MINID', '~', needed, 'LIMIT', length - keep + 100)
-else
-  redis.call('XTRIM', stream, 'MAXLEN', '~', keep)
-end
-return redis.call('XLEN', stream) < keep + ARGV[2] and 1 or 0
-"""
-
-PUBLISH = """
--- Publish a batch, unless it was published before, and move the place behind it.
--- KEYS: the place, and the stream if there is one.
--- ARGV: the caller's token, number of the batch, ID of its last event, the time in ms,
---       how long to remember the place, the feed's URL, the channel or nothing,
---       then the messages, or for each entry how many words it has, and its words.
--- Replies with 1, or with 0 if the place is not the caller's any more. One that was deleted
--- meanwhile is.
-local owner = redis.call('HGET', KEYS[1], 'owner')
-if owner and owner ~= ARGV[1] then return 0 end
-if owner and tonumber(redis.call('HGET', KEYS[1], 'batch')) >= tonumber(ARGV[2]) then return 1 end
-local at = 8
-while at <= #ARGV do
-  if ARGV[7] ~= '' then
-    redis.call('PUBLISH', ARGV[7], ARGV[at])
-    at = at + 1
-  else
-    local words = tonumber(ARGV[at])
-    redis.call('XADD', KEYS[2], '*', unpack(ARGV, at + 1, at + words))
-    at = at + 1 + words
-  end
-end
-redis.call('HSET', KEYS[1], 'owner', ARGV[1], 'batch', ARGV[2], 'event', ARGV[3], 'at', ARGV[4],
-  'feed', ARGV[6])
-redis.call('EXPIRE', KEYS[1], ARGV[5])
-return 1
-"""
 
 
 @dataclass
@@ -124,10 +46,6 @@ class PublisherCounts:
     skipped: Counter[str] = field(default_factory=Counter)
     canaries: int = 0
     batches: int = 0
-
-
-class PublisherError(CourseError):
-    """A publisher may not go on: another one of the same target began later."""
 
 
 class Publisher:
@@ -176,11 +94,10 @@ class Publisher:
         self._through, self._keep = through, keep
         self._client, self._clock, self._say = client, clock, say
         self._begin = feed.last_event_id
-        self._token, self._batch = "", 0
         self._waiting: asyncio.Queue[Event | None] = asyncio.Queue(WAITING)
         self._stopped = False
-        self._patience = Patience(patience_s)
-        self._keys = [place_key(target), *([target] if through == "stream" else [])]
+        self._patience_s = patience_s
+        self._place = self._new_place()
 
     async def run(self) -> PublisherCounts:
         """Publish until `stop()`.
@@ -190,7 +107,7 @@ class Publisher:
             StreamsError: the target holds no stream.
             redis.ConnectionError: the server was out of reach for too long.
         """
-        self._token, self._batch = secrets.token_hex(8), 0
+        self._place = self._new_place()
         self._waiting = asyncio.Queue(WAITING)
         try:
             self.feed.last_event_id = await self._open() or self._begin
@@ -216,13 +133,14 @@ class Publisher:
         with suppress(asyncio.QueueFull):  # then nobody sleeps
             self._waiting.put_nowait(None)
 
+    def _new_place(self) -> FeedPlace:
+        return FeedPlace(self.target, self._through, self.feed.url, self._patience_s)
+
     async def _open(self) -> str:
         """Make the place ours, and say where it is: the ID of the last event."""
-        whose, event = "", ""
-        while whose != self._token:
-            arguments = (self._token, whose, self.feed.url, PLACE_S)
-            whose, event = await self._ask(OPEN, *arguments)
-        return event
+        while call := self._place.open():
+            self._place.opened(await self._ask(call))
+        return self._place.event
 
     async def _read(self) -> None:
         try:
@@ -247,7 +165,7 @@ class Publisher:
         """Wait until the stream has room, or somebody says stop; False at the end."""
         waited = False
         while self._through == "stream" and not self._stopped:
-            if await self._ask(ROOM, self._keep, self._keep // 10 + BATCH, GROUP):
+            if await self._ask(self._place.room(self._keep, self._keep // 10 + BATCH)):
                 break
             if not waited:
                 self._say(
@@ -260,23 +178,9 @@ class Publisher:
 
     async def _publish(self, events: list[Event]) -> None:
         changes = list(self._changes(events))
-        self._batch += 1
         now_ms = ms_of(self._clock())
-        channel = self.target if self._through == "pubsub" else ""
-        arguments: list[str | int] = [
-            self._batch,
-            events[-1].id,
-            now_ms,
-            PLACE_S,
-            self.feed.url,
-            channel,
-        ]
-        ours = await self._ask(PUBLISH, self._token, *arguments, *self._encoded(changes))
-        if not ours:
-            raise PublisherError(
-                f"Another publisher of {self.target!r} took over: stop one of them, or every "
-                "change would be published twice."
-            )
+        call = self._place.publish(changes, events[-1].id, now_ms)
+        self._place.published(await self._ask(call))
         self.counts.published += len(changes)
         self.counts.batches += 1
 
@@ -293,43 +197,15 @@ class Publisher:
             else:
                 yield change
 
-    def _encoded(self, changes: Iterable[Change]) -> Iterator[str | int]:
-        for change in changes:
-            if self._through == "pubsub":
-                yield change.message()
-            else:
-                fields = change.fields()
-                yield 2 * len(fields)
-                for pair in fields.items():
-                    yield from pair
-
-    async def _ask(self, script: str, *arguments: str | int) -> Any:
-        """Run a script that can be run twice, until the answer comes."""
+    async def _ask(self, call: Call) -> Any:
+        """Run a script until the answer comes."""
         while True:
             try:
-                reply = await self._client.register_script(script)(self._keys, list(arguments))
+                reply = await self._client.register_script(call.script)(call.keys, call.args)
             except redis.RedisError as error:
-                if not out_of_reach(error):
-                    wrong = self._keys[0] if script is OPEN else self._keys[-1]
-                    raise _explained(error, wrong) from error
-                wait_s = self._patience.failed()
-                lasts_s = self._patience.lasts_s
-                if self._patience.exhausted or (self._stopped and lasts_s > STOP_S):
-                    raise
-                await asyncio.sleep(wait_s)
+                await asyncio.sleep(self._place.fail(error, call, stopped=self._stopped))
             else:
-                self._patience.renew()
-                return reply
-
-
-def _explained(error: redis.RedisError, key: str) -> StreamsError:
-    """What the server has against a script, in one sentence."""
-    if "WRONGTYPE" in str(error) and key.endswith(":place"):
-        return CourseError(
-            f"The key {key!r} holds something else than a publisher's place: delete it, or use "
-            "another target."
-        )
-    return explain(error, key)
+                return self._place.heard(reply)
 
 
 def expect_through(through: str) -> None:

@@ -32,7 +32,8 @@ from helpers.wiki.change import Change, NotAChangeError, change_from, change_in
 from helpers.wiki.counters import SWEEP, Counters
 from helpers.wiki.feed import Say
 from helpers.wiki.names import GROUP, WIKI
-from helpers.wiki.publisher import Through, expect_no_pattern, expect_through
+from helpers.wiki.place import Through
+from helpers.wiki.publisher import expect_no_pattern, expect_through
 
 BATCH = 500  # messages a round trip, and so how many a crash may leave to be recovered
 MANY = 1000  # domains whose keys are looked at when a count is refused
