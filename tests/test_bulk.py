@@ -11,7 +11,8 @@ from helpers import BulkProducer, Producer, connect, scan
 from helpers.chaos import LOSSES, Proxy
 from helpers.chaos.link import HungUpError
 from helpers.streams.entry import FIRST
-from helpers.streams.errors import StreamsError
+from helpers.streams.errors import NotConfirmedError, StreamsError
+from helpers.streams.patience import Patience
 from helpers.streams.producer import Added, Fields
 from tests.test_producer import numbers, readings
 
@@ -109,7 +110,7 @@ def test_a_refusal_names_the_entry_and_nothing_behind_it_is_appended(redis):
     assert numbers(redis) == [0, 1]
 
 
-def test_a_full_server_refuses_a_whole_batch(home):
+def test_a_full_server_is_waited_for_and_then_a_whole_batch_is_not_confirmed(home):
     with connect() as client, BulkProducer(client, "s") as producer:
         producer.add_many(readings(3))
 
@@ -118,7 +119,10 @@ def test_a_full_server_refuses_a_whole_batch(home):
             client.config_set("maxmemory", 1)
             yield from readings(6, 6)
 
-        with pytest.raises(StreamsError, match=r"maxmemory.*Entry 4 of this call.*3 were"):
+        producer._patience = Patience(limit_s=0.1)
+        with pytest.raises(NotConfirmedError, match=r"OOM: its memory is full: raise.*3 entries"):
             producer.add_many(filling(), batch=3)
-        client.config_set("maxmemory", 0)
         assert numbers(client) == list(range(6))
+        client.config_set("maxmemory", 0)
+        producer.flush()
+        assert numbers(client) == list(range(9))

@@ -143,7 +143,7 @@ def test_a_server_that_is_busy_with_a_script_is_waited_for(redis):
             looping.start()
             wait_until(lambda: "BUSY" in said(redis))
             adding.start()
-            wait_until(lambda: producer._outbox._tries > 1)
+            wait_until(lambda: producer._outbox._patience.lasts_s)
         finally:
             redis.script_kill()
             looping.join()

@@ -17,8 +17,9 @@ from typing import Any, NamedTuple
 import redis
 
 from helpers.course.errors import CourseError
-from helpers.streams.errors import CheckpointError, StreamsError
-from helpers.streams.patience import Patience, out_of_reach
+from helpers.streams.errors import CheckpointError, StreamsError, given_up
+from helpers.streams.patience import Patience
+from helpers.streams.states import passes
 
 VERSION = "1"
 
@@ -212,7 +213,7 @@ class State:
         return {"keys": [self.key, *streams], "args": words}
 
     def _delay(self, error: redis.RedisError, key: str) -> float:
-        if not out_of_reach(error):
+        if not passes(error):
             if "WRONGTYPE" in str(error):
                 raise StateError(
                     f"The key {key!r} is of another type than a consumer needs there: rename it, "
@@ -222,7 +223,7 @@ class State:
         delay_s = self._patience.failed()
         if self._patience.exhausted:
             self._patience.renew()
-            raise error
+            raise given_up(error, key) from error
         return delay_s
 
     def _valid(self, found: dict[str, str]) -> dict[str, str] | None:

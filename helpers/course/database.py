@@ -41,6 +41,7 @@ COURSE_KEYS = (
     "{*}:names",
     "{*}:failures",
     "{*}:sweep",
+    "{reader:*}:known",
     "{*}:dead",
 )
 

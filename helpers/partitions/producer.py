@@ -25,8 +25,9 @@ from helpers.partitions.readings import Reading
 from helpers.streams.clock import Clock, ms_of, utc_now
 from helpers.streams.errors import NotConfirmedError, explain
 from helpers.streams.keys import sibling_key
-from helpers.streams.patience import LIMIT_S, Patience, out_of_reach
-from helpers.streams.producer import refusal
+from helpers.streams.patience import Patience
+from helpers.streams.producer import no_answer, refusal
+from helpers.streams.states import passes
 
 BATCH = 1000  # readings a round trip
 LATE = "at"  # the field with a reading's own time, where its ID cannot be that
@@ -233,20 +234,20 @@ class PartitionProducer:
     def _fail(self, error: redis.RedisError, batch: Batch) -> None:
         """Wait after a lost connection; raise what is not worth another try."""
         key = partition_key(batch.day)
-        if not out_of_reach(error):
+        if not passes(error):
             self._open = None
             raise refusal(error, key) from error
         self._wait(error, key)
 
     def _wait(self, error: redis.RedisError, key: str) -> None:
-        if not out_of_reach(error):
+        if not passes(error):
             raise explain(error, key) from error
         delay_s = self._patience.failed()
         if self._patience.exhausted:
             self._patience.renew()
             count = self._open.count if self._open else 0
             raise NotConfirmedError(
-                f"The server could not be reached for {LIMIT_S:.0f} s ({error}). Call flush() to "
+                f"{no_answer(error, key)} Call flush() to "
                 f"settle the last {count:,} readings for {key}, which are there once or not at "
                 "all; all before them are there.",
                 confirmed=self._written.get(self._open.day, 0) if self._open else 0,

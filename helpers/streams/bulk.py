@@ -25,8 +25,9 @@ import redis
 from .entry import FIRST, EntryId
 from .errors import ArgumentError, NotConfirmedError, StreamsError, explain
 from .keys import sibling_key
-from .patience import LIMIT_S, Patience, out_of_reach
-from .producer import MAX_FIELDS, MEMORY_S, Added, Fields
+from .patience import Patience
+from .producer import APPEND, MAX_FIELDS, MEMORY_S, Added, Fields, forgotten, no_answer
+from .states import passes, reconnect
 
 BATCH = 1000  # entries a round trip
 
@@ -71,6 +72,8 @@ class BulkProducer:
         self._memory = sibling_key(stream, "producers")
         self._name = uuid.uuid4().hex  # unique: a name used twice would swallow batches
         self._number = 0
+        self._known = False
+        self._append = client.register_script(APPEND)
         self._open: _Batch | None = None
         self._line: _Line | None = None
         self._patience = Patience()
@@ -98,6 +101,7 @@ class BulkProducer:
             chunks = iter(entries)
             upcoming = self._pack(list(islice(chunks, batch)))
             while upcoming:
+                self._register()
                 self._open, upcoming = upcoming, None
                 sent = self._send(self._open)
                 failure: Exception | None = None
@@ -111,6 +115,16 @@ class BulkProducer:
                 if failure:
                     raise failure
             return self.added
+
+    def _register(self) -> None:
+        """Have it noted that there is this producer, so that a note that is gone can be told."""
+        while not self._known:
+            try:
+                self._append([self._stream, self._memory], [self._name, 0, MEMORY_S, 1])
+                self._known = True
+                self._patience.renew()
+            except redis.RedisError as error:
+                self._fail(error)
 
     def flush(self) -> None:
         """Settle a batch of which it is not known whether it was appended."""
@@ -158,10 +172,11 @@ class BulkProducer:
         count = len(batch.entries)
         try:
             ids = self._line.replies(count + 2)
-        except redis.ResponseError as error:
-            self._refuse(batch, error)
         except redis.RedisError as error:
-            self._fail(error)
+            if passes(error):
+                self._fail(error)
+            else:
+                self._refuse(batch, error)
         else:
             self._settle(batch, ids[0], ids[-1])
 
@@ -172,7 +187,7 @@ class BulkProducer:
         count = before.count + len(batch.entries)
         self.added, self._open = Added(count, begin, EntryId.parse(last)), None
 
-    def _refuse(self, batch: _Batch, error: redis.ResponseError) -> None:
+    def _refuse(self, batch: _Batch, error: redis.RedisError) -> None:
         """Nothing of a batch was appended."""
         self._open = None
         count = self.added.count
@@ -191,21 +206,25 @@ class BulkProducer:
             self._line.end()
             self._line = None
         said: Any = self._client.hget(self._memory, self._name)
-        number, *ids = (said or "0").split()
+        if said is None:
+            self._open, self._known = None, False
+            raise forgotten(len(batch.entries), self.added.count, self._stream)
+        number, *ids = said.split()
         return (ids[0], ids[-1]) if int(number) == batch.number else None
 
     def _fail(self, error: redis.RedisError) -> None:
         """Wait after a lost connection, or raise what the caller gets."""
-        if not out_of_reach(error):
+        reconnect(self._client, error)
+        if not passes(error):
             self._open = None
             raise explain(error, self._stream) from error
         time.sleep(self._patience.failed())
         if self._patience.exhausted:
             self._patience.renew()
             raise NotConfirmedError(
-                f"The server could not be reached for {LIMIT_S:.0f} s ({error}). "
-                f"{self.added.count} entries are on {self._stream!r} for certain; call flush() "
-                "to settle the next batch, which is there once or not at all.",
+                f"{no_answer(error, self._stream)} {self.added.count} entries are on "
+                f"{self._stream!r} for certain; call flush() to settle the next batch, which is "
+                "there once or not at all.",
                 confirmed=self.added.count,
                 stream=self._stream,
             ) from error

@@ -9,24 +9,40 @@ copy of one that was sent again and comes late cannot move them back either.
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Mapping
 from typing import Any
 
 from .entry import EntryId
 from .errors import CheckpointError
+from .fencing import TAKE_OVER
+from .keys import sibling_key
 
 EPOCH, MOVES = ":epoch", ":moves"  # no stream of the course has these names
 
-OPEN = """
--- KEYS: the checkpoint. Replies with the new epoch, then stream, ID, stream, ID, …
-redis.call('HINCRBY', KEYS[1], ':epoch', 1)
-redis.call('HSET', KEYS[1], ':moves', 0)
-return redis.call('HGETALL', KEYS[1])
+OPEN = (
+    TAKE_OVER
+    + """
+-- KEYS: the checkpoint, and what stays when it is lost. ARGV: the epoch that was seen,
+-- the caller's. Replies with the epoch that it has now, 1 if the checkpoint is lost, then
+-- stream, ID, stream, …
+local lost = redis.call('EXISTS', KEYS[1]) == 0 and redis.call('EXISTS', KEYS[2]) == 1
+local owner, newly = take_over(KEYS[1], ':epoch', ARGV[1], ARGV[2])
+if owner ~= ARGV[2] then return {owner, 0} end
+if newly then
+  redis.call('HSET', KEYS[1], ':moves', 0)
+  redis.call('SET', KEYS[2], 1)
+end
+return {owner, lost and 1 or 0, unpack(redis.call('HGETALL', KEYS[1]))}
 """
+)
 
 MOVE = """
 -- KEYS: the checkpoint. ARGV: the caller's epoch, number of the move, then stream, ID, …
-if redis.call('HGET', KEYS[1], ':epoch') ~= ARGV[1] then return 0 end
+-- Replies with 0 if the checkpoint has another epoch. One that is gone is made again.
+local epoch = redis.call('HGET', KEYS[1], ':epoch')
+if epoch and epoch ~= ARGV[1] then return 0 end
+if not epoch then redis.call('HSET', KEYS[1], ':epoch', ARGV[1], ':moves', -1) end
 if tonumber(redis.call('HGET', KEYS[1], ':moves')) < tonumber(ARGV[2]) then
   redis.call('HSET', KEYS[1], ':moves', unpack(ARGV, 2))
 end
@@ -40,14 +56,35 @@ class Checkpoint:
     def __init__(self, name: str) -> None:
         self.name = name
         self.key = f"reader:{name}"
-        self._epoch = ""
+        self.lost = False  # there was one of this name, and it is gone
+        self._known = sibling_key(self.key, "known")
+        self._seen = ""
+        self._epoch = self._next()
         self._moves = 0
 
-    def opened(self, reply: list[str]) -> dict[str, EntryId]:
-        """The positions in OPEN's reply, which also gives this reader its epoch."""
-        stored = dict(zip(reply[::2], reply[1::2], strict=True))
-        self._epoch, self._moves = stored.pop(EPOCH), int(stored.pop(MOVES))
-        return {stream: EntryId.parse(last) for stream, last in stored.items()}
+    def _next(self) -> str:
+        """An epoch above the one that was seen, and that no other reader has.
+
+        A number, since readers of earlier versions add 1 to it.
+        """
+        return str(int(self._seen or 0) + 1 + secrets.randbelow(2**31))
+
+    def open(self) -> dict[str, Any]:
+        """OPEN's keys and arguments."""
+        return {"keys": [self.key, self._known], "args": [self._seen, self._epoch]}
+
+    def opened(self, reply: list[Any]) -> dict[str, EntryId] | None:
+        """The positions in OPEN's reply; None if the checkpoint was another's: ask again."""
+        owner, lost, *stored = reply
+        if owner != self._epoch:
+            self._seen = owner
+            self._epoch = self._next()
+            return None
+        self.lost = bool(lost)
+        fields = dict(zip(stored[::2], stored[1::2], strict=True))
+        self._moves = int(fields.pop(MOVES, 0))
+        fields.pop(EPOCH, None)
+        return {stream: EntryId.parse(last) for stream, last in fields.items()}
 
     def move(self, positions: Mapping[str, EntryId]) -> dict[str, Any]:
         """MOVE's keys and arguments. Moving twice to the same place changes nothing."""

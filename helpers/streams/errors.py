@@ -21,7 +21,7 @@ import re
 
 import redis
 
-from .states import STATES, state_of
+from .states import STATES, state_of, unreachable
 
 _KEY = re.compile(r"key (?:name )?'(.+?)'(?: |$)")
 _GROUP = re.compile(r"consumer group '(.+?)'(?: |$)")
@@ -148,6 +148,11 @@ def explain(error: redis.RedisError, key: str, group: str | None = None) -> Stre
             code, stream=key, group=group,
         )  # fmt: skip
     return StreamsError(f"The server refused a command on {key!r}: {said}", stream=key, group=group)
+
+
+def given_up(error: redis.RedisError, key: str, group: str | None = None) -> Exception:
+    """What to raise when patience ends: the lost connection itself, or the state in a sentence."""
+    return error if unreachable(error) else explain(error, key, group)
 
 
 def no_group(stream: str, group: str | None) -> GroupError:

@@ -7,8 +7,6 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-import redis
-
 from .errors import ArgumentError
 
 LIMIT_S = 10.0
@@ -53,17 +51,6 @@ class Patience:
             self._since = self._clock() if since is None else since
         longest = min(LONGEST_S, SHORTEST_S * 2 ** min(self._failures, 10))
         return longest * random.uniform(0.5, 1.0)  # so that clients do not return in step
-
-
-def out_of_reach(error: redis.RedisError) -> bool:
-    """Whether an error means that no answer came, so that the command's fate is unknown.
-
-    BUSY is no answer either: the script that keeps the server busy may be an earlier copy
-    of the command.
-    """
-    lost = isinstance(error, redis.ConnectionError | redis.TimeoutError)
-    busy = str(error).startswith("BUSY ")
-    return busy or (lost and not isinstance(error, redis.AuthenticationError))
 
 
 def expect_patience(client: Any, block_ms: int) -> None:

@@ -26,7 +26,8 @@ import redis.asyncio
 from .entry import FIRST, Entry, EntryId
 from .errors import ArgumentError, EntryIdError, NotConfirmedError, StreamsError, explain
 from .keys import sibling_key
-from .patience import LIMIT_S, Patience, out_of_reach
+from .patience import LIMIT_S, Patience
+from .states import passes, reconnect, reconnect_async, unreachable
 
 Value = str | int | float
 Fields = Mapping[str, Value]
@@ -36,26 +37,42 @@ BATCH = 1000  # entries a round trip
 MEMORY_S = 86_400  # how long the server remembers a producer that fell silent
 MAX_FIELDS = 1000  # fields an entry: Lua cannot pass many more to one XADD
 
-APPEND = """
+APPEND = """#!lua
 -- KEYS: the stream, what is remembered of its producers.
--- ARGV: producer, number of the batch, seconds to remember it,
+-- ARGV: producer, number of the batch, seconds to remember it, how often it was sent,
 --       then for each entry: how many arguments follow, its ID, field, value, …
--- Replies with the ID of the first entry, or with what XADD said when it refused it.
+-- Without entries it only notes that there is this producer.
+-- Replies with the ID of the first entry, or with what XADD said when it refused it; with known
+-- where there are no entries; and with forgotten where there was a note, and it is gone: so it
+-- cannot be known whether a copy that was sent before was appended.
 local noted = redis.call('HGET', KEYS[2], ARGV[1])
 if noted then
   local number, answer = noted:match('^(%d+) (.+)$')
-  if tonumber(number) >= tonumber(ARGV[2]) then return answer end
+  if tonumber(number) >= tonumber(ARGV[2]) then return answer:match('^(.*) @%d+$') or answer end
+elseif tonumber(ARGV[4]) > 1 then
+  return 'forgotten'
 end
-local answer
+local now = redis.call('TIME')[1]
+local some = redis.call('HRANDFIELD', KEYS[2], 2, 'WITHVALUES')  -- so old notes go one by one
+for place = 2, #some, 2 do
+  local since = some[place]:match(' @(%d+)$')
+  if since and now - since > tonumber(ARGV[3]) then redis.call('HDEL', KEYS[2], some[place - 1]) end
+end
+local answer = #ARGV < 5 and 'known' or nil
 local later = '*'
-local at = 4
+local at = 5
 while at <= #ARGV do
   local n = tonumber(ARGV[at])
   local id = ARGV[at + 1]
   if id == '*' then id = later end
   local added = redis.pcall('XADD', KEYS[1], id, unpack(ARGV, at + 2, at + n))
   if type(added) == 'table' then
-    answer = added.err  -- noted too, so that no late copy is taken where this one was not
+    -- What the server cannot do now, it may do later. What it refuses is noted, so that no late
+    -- copy is taken where this one was not.
+    if not answer and not added.err:find('^ERR') and not added.err:find('^WRONGTYPE') then
+      return added
+    end
+    answer = added.err
     break
   end
   if not answer then
@@ -64,7 +81,7 @@ while at <= #ARGV do
   end
   at = at + n + 1
 end
-redis.call('HSET', KEYS[2], ARGV[1], ARGV[2] .. ' ' .. answer)
+redis.call('HSET', KEYS[2], ARGV[1], ARGV[2] .. ' ' .. answer .. ' @' .. now)
 redis.call('EXPIRE', KEYS[2], ARGV[3])
 return answer
 """
@@ -155,6 +172,7 @@ class Producer:
                 try:
                     self._outbox.settle(self._append(**self._outbox.call()))
                 except redis.RedisError as error:
+                    reconnect(self._client, error)
                     self._outbox.fail(error)
 
     def close(self) -> None:
@@ -222,6 +240,7 @@ class AsyncProducer:
             try:
                 self._outbox.settle(await self._append(**self._outbox.call()))
             except redis.RedisError as error:
+                await reconnect_async(self._client, error)
                 self._outbox.fail(error)
 
     async def close(self) -> None:
@@ -264,8 +283,9 @@ class Outbox:
         self._number = 0
         self._batch: list[Item] = []
         self._arguments: list[Value] = []
+        self._known = False  # whether the server has noted that there is this producer
         self._tries = 0
-        self._copies = sends_again
+        self._copies = self._repeats = sends_again
         self._patience = Patience()
         self._wait_s = 0.0
 
@@ -306,17 +326,24 @@ class Outbox:
 
     def call(self) -> dict[str, Any]:
         """The script's keys and arguments, to be sent once."""
+        keys = [self.stream, self.memory]
+        if not self._known:  # else a note that is gone would look like one that never was
+            return {"keys": keys, "args": [self.name, 0, MEMORY_S, 1]}
         self._tries += 1
         if self._tries > 1:
             self._copies = True  # also after Ctrl-C or a cancelled task, which no error reports
-        return {
-            "keys": [self.stream, self.memory],
-            "args": [self.name, self._number, MEMORY_S, *self._arguments],
-        }
+        sent = self._tries + self._repeats
+        return {"keys": keys, "args": [self.name, self._number, MEMORY_S, sent, *self._arguments]}
 
     def settle(self, reply: str) -> None:
         """The script ran: note the IDs that it gave, or raise what XADD said."""
         self._patience.renew()
+        if reply == "forgotten":
+            raise self._forgotten()
+        if not self._known:
+            self._known = True
+            self._wait_s = 0.0
+            return
         if not reply[0].isdigit():
             self._batch = []
             raise explain(redis.ResponseError(reply), self.stream)
@@ -327,21 +354,45 @@ class Outbox:
         added = Added(before.count + count, before.first if before.count else first, last)
         self.added, self._batch = added, []  # both or neither, also under Ctrl-C
 
+    def _forgotten(self) -> NotConfirmedError:
+        """What is known of the batch was lost with the note: evicted, deleted, or in a failover."""
+        count, self._batch, self._known = len(self._batch), [], False
+        return forgotten(count, self.added.count, self.stream)
+
     def fail(self, error: redis.RedisError) -> None:
         """Decide what an error means: return to try again, or raise what the caller gets."""
-        if not out_of_reach(error) and self._tries == 1:
+        if not passes(error) and self._tries <= 1:
             self._batch = []  # the only copy was refused, so nothing of it was appended
             raise refusal(error, self.stream) from error
         self._wait_s = self._patience.failed()
         if self._patience.exhausted:
             self._patience.renew()
             raise NotConfirmedError(
-                f"The server could not be reached for {LIMIT_S:.0f} s ({error}). "
-                f"{self.added.count} entries are on {self.stream!r} for certain; call flush() "
-                f"to settle the next {len(self._batch)}, which are there once or not at all.",
+                f"{no_answer(error, self.stream)} {self.added.count} entries are on "
+                f"{self.stream!r} for certain; call flush() to settle the next "
+                f"{len(self._batch)}, which are there once or not at all.",
                 confirmed=self.added.count,
                 stream=self.stream,
             ) from error
+
+
+def forgotten(count: int, confirmed: int, stream: str) -> NotConfirmedError:
+    """The note of a batch is gone, and with it the answer whether the batch was appended."""
+    return NotConfirmedError(
+        "The server has lost what it noted of this producer (evicted, deleted, or lost in a "
+        f"failover), so that nothing can tell whether {count} entries were appended: they are on "
+        f"{stream!r} once or not at all, and {confirmed} of this call before them are. Look "
+        "before you add them again.",
+        confirmed=confirmed,
+        stream=stream,
+    )
+
+
+def no_answer(error: redis.RedisError, key: str) -> str:
+    """Why nothing was confirmed for as long as patience lasts."""
+    if unreachable(error):
+        return f"The server could not be reached for {LIMIT_S:.0f} s ({error})."
+    return f"For {LIMIT_S:.0f} s: {explain(error, key)}"
 
 
 def sends_again(client: redis.Redis | redis.asyncio.Redis) -> bool:

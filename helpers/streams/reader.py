@@ -12,8 +12,9 @@ import redis.asyncio
 
 from .checkpoint import MOVE, OPEN, Checkpoint
 from .entry import FIRST, Entry, EntryId, entries, pairs
-from .errors import ArgumentError, explain
-from .patience import Patience, expect_patience, out_of_reach
+from .errors import ArgumentError, CheckpointError, explain, given_up
+from .patience import Patience, expect_patience
+from .states import passes, reconnect, reconnect_async, unreachable
 
 BLOCK_MS = 1000  # how long one XREAD waits, and so how soon stop() is heard
 COUNT = 100  # entries of each stream a reply, and so how many may be read again after a crash
@@ -39,7 +40,7 @@ class Reader:
         client: redis.Redis,
         streams: str | Iterable[str] | Mapping[str, str],
         *,
-        start: str | EntryId = "$",
+        start: str | EntryId | None = None,
         name: str | None = None,
     ) -> None:
         """Prepare to read; nothing is sent before `open()` or the `with` block.
@@ -48,8 +49,10 @@ class Reader:
             client: a client from `connect()`, or one whose socket time-out is above BLOCK.
             streams: key names, or a mapping from each to the ID to start after.
             start: the ID to start after where the mapping names none: `0` for all there is,
-                `$` for only what is added from now on.
-            name: the checkpoint's name. With one, a stored position wins over `start`.
+                `$`, the default, for only what is added from now on.
+            name: the checkpoint's name. With one, a stored position wins over `start`. If there
+                was one and it is gone, evicted or deleted, `open()` raises CheckpointError,
+                unless `start` or a mapping says where to begin then.
         """
         self._client = client
         self._place = Place(client, streams, start, name)
@@ -68,8 +71,11 @@ class Reader:
         """
         place = self._place
         if place.checkpoint:
-            script = self._client.register_script(OPEN)
-            place.resume(self._patiently(lambda key: script(keys=[key]), place.checkpoint.key))
+            script, checkpoint = self._client.register_script(OPEN), place.checkpoint
+            while not place.resume(
+                self._patiently(lambda _: script(**checkpoint.open()), checkpoint.key)
+            ):
+                pass  # another reader of this name was opened just now
         for stream in place.unresolved():
             place.resolve(stream, self._patiently(self._last_id, stream))
         self.commit()
@@ -99,9 +105,11 @@ class Reader:
         self._place.check(block_ms, count)
         self._place.settle()
         try:
-            reply = self._client.xread(self._place.arguments(), count=count, block=block_ms)
+            most = self._place.most(count)
+            reply = self._client.xread(self._place.arguments(), count=most, block=block_ms)
         except redis.RedisError as error:
-            time.sleep(self._place.fail(error))
+            reconnect(self._client, error)
+            time.sleep(self._place.fail(error, count=most))
             return []
         return self._place.found(reply)
 
@@ -141,6 +149,7 @@ class Reader:
             try:
                 return self._place.heard(ask(key))
             except redis.RedisError as error:
+                reconnect(self._client, error)
                 time.sleep(self._place.fail(error, key))
 
     def _last_id(self, stream: str) -> str | None:
@@ -168,7 +177,7 @@ class AsyncReader:
         client: redis.asyncio.Redis,
         streams: str | Iterable[str] | Mapping[str, str],
         *,
-        start: str | EntryId = "$",
+        start: str | EntryId | None = None,
         name: str | None = None,
     ) -> None:
         """Prepare to read: see `Reader`."""
@@ -184,9 +193,11 @@ class AsyncReader:
         """Take the stored positions, and turn each `$` into the ID that it means now."""
         place = self._place
         if place.checkpoint:
-            script = self._client.register_script(OPEN)
-            key = place.checkpoint.key
-            place.resume(await self._patiently(lambda key: script(keys=[key]), key))
+            script, checkpoint = self._client.register_script(OPEN), place.checkpoint
+            while not place.resume(
+                await self._patiently(lambda _: script(**checkpoint.open()), checkpoint.key)
+            ):
+                pass  # another reader of this name was opened just now
         for stream in place.unresolved():
             place.resolve(stream, await self._patiently(self._last_id, stream))
         await self.commit()
@@ -203,9 +214,11 @@ class AsyncReader:
         self._place.check(block_ms, count)
         self._place.settle()
         try:
-            reply = await self._client.xread(self._place.arguments(), count=count, block=block_ms)
+            most = self._place.most(count)
+            reply = await self._client.xread(self._place.arguments(), count=most, block=block_ms)
         except redis.RedisError as error:
-            await asyncio.sleep(self._place.fail(error))
+            await reconnect_async(self._client, error)
+            await asyncio.sleep(self._place.fail(error, count=most))
             return []
         return self._place.found(reply)
 
@@ -240,6 +253,7 @@ class AsyncReader:
             try:
                 return self._place.heard(await ask(key))
             except redis.RedisError as error:
+                await reconnect_async(self._client, error)
                 await asyncio.sleep(self._place.fail(error, key))
 
     async def _last_id(self, stream: str) -> str | None:
@@ -266,16 +280,20 @@ class Place:
         self,
         client: Any,
         streams: str | Iterable[str] | Mapping[str, str],
-        start: str | EntryId,
+        start: str | EntryId | None,
         name: str | None,
     ) -> None:
         if isinstance(streams, str):
             streams = [streams]
         if not isinstance(streams, Mapping):
-            streams = {stream: str(start) for stream in streams}
+            streams = dict.fromkeys(streams, "$" if start is None else str(start))
+        else:
+            start = "as the mapping says"
         if not streams:
             raise ArgumentError("A reader needs the name of at least one stream.")
         self._starts = {s: i if i == "$" else str(EntryId.parse(i)) for s, i in streams.items()}
+        self._told = start is not None
+        self._most = 0  # entries of each stream a reply, after one that did not come; 0: any number
         self._client = client
         self.checkpoint = Checkpoint(name) if name else None
         self.names = ", ".join(self._starts)
@@ -285,12 +303,28 @@ class Place:
         self.stopped = False
         self._patience = Patience()
 
-    def resume(self, reply: list[str]) -> None:
-        """Take over the positions of the checkpoint, for the streams of this reader."""
+    def resume(self, reply: list[Any]) -> bool:
+        """Take over the positions of the checkpoint, for the streams of this reader.
+
+        Returns False if it has to be asked for again.
+
+        Raises:
+            CheckpointError: there was one, and it is gone.
+        """
         assert self.checkpoint
         stored = self.checkpoint.opened(reply)
+        if stored is None:
+            return False
+        if self.checkpoint.lost and not self._told:
+            raise CheckpointError(
+                f"The checkpoint of the reader {self.checkpoint.name!r} is gone, evicted or "
+                "deleted, and with it how far it came: say where to begin, with start='0' for all "
+                "there is or an ID, or start='$' for what is new.",
+                stream=self.names, key=self.checkpoint.key,
+            )  # fmt: skip
         self._stored = {s: stored[s] for s in self._starts if s in stored}
         self.at.update(self._stored)
+        return True
 
     def unresolved(self) -> list[str]:
         """The streams that start at `$`; the others get their position here."""
@@ -316,8 +350,13 @@ class Place:
         """The streams of the next XREAD, and the ID to read each from."""
         return {stream: str(last) for stream, last in self.at.items()}
 
+    def most(self, count: int) -> int:
+        """How many entries of each stream to ask for: fewer after a reply that did not come."""
+        return min(count, self._most) if self._most else count
+
     def found(self, reply: Any) -> list[tuple[str, Entry]]:
         """The entries in XREAD's reply, oldest first."""
+        self._most *= 2
         parts = [(stream, entries(part)) for stream, part in pairs(self.heard(reply))]
         found = [(stream, entry) for stream, part in parts for entry in part]
         return sorted(found, key=lambda pair: pair[1].id)
@@ -340,14 +379,16 @@ class Place:
         self._patience.renew()
         return reply
 
-    def fail(self, error: redis.RedisError, key: str | None = None) -> float:
-        """Seconds to wait after a lost connection; raises what is not worth another try."""
-        if not out_of_reach(error):
+    def fail(self, error: redis.RedisError, key: str | None = None, *, count: int = 0) -> float:
+        """Seconds to wait for what passes; raises what is not worth another try."""
+        if count and unreachable(error):
+            self._most = max(1, count // 2)  # it may have been too large
+        if not passes(error):
             raise explain(error, key or self.names) from error
         wait_s = self._patience.failed()
         if self._patience.exhausted:
             self._patience.renew()
-            raise error
+            raise given_up(error, key or self.names) from error
         return wait_s
 
     def pending_move(self) -> dict[str, Any] | None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 from enum import Enum
 
 import redis
+import redis.asyncio
 
 
 class Ask(Enum):
@@ -88,3 +89,15 @@ def wants_reconnect(error: BaseException) -> bool:
     """Whether another connection may lead to a server that can do it."""
     code = state_of(error)
     return code is not None and STATES[code][0] is Ask.RECONNECT
+
+
+def reconnect(client: redis.Redis, error: BaseException) -> None:
+    """Let the next command connect anew, where that may help."""
+    if wants_reconnect(error):
+        client.connection_pool.disconnect(inuse_connections=False)
+
+
+async def reconnect_async(client: redis.asyncio.Redis, error: BaseException) -> None:
+    """The same for asyncio."""
+    if wants_reconnect(error):
+        await client.connection_pool.disconnect(inuse_connections=False)

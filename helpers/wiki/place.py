@@ -13,8 +13,9 @@ from typing import Any, Literal, NamedTuple
 import redis
 
 from helpers.course.errors import CourseError
-from helpers.streams.errors import StreamsError, explain
-from helpers.streams.patience import Patience, out_of_reach
+from helpers.streams.errors import StreamsError, explain, given_up
+from helpers.streams.patience import Patience
+from helpers.streams.states import passes
 from helpers.wiki.change import Change
 from helpers.wiki.names import GROUP, place_key
 
@@ -177,11 +178,11 @@ class FeedPlace:
 
     def fail(self, error: redis.RedisError, call: Call, *, stopped: bool = False) -> float:
         """Seconds to wait after a lost connection; raises what is not worth another try."""
-        if not out_of_reach(error):
+        if not passes(error):
             raise _explained(error, call.keys[0 if call.script is OPEN else -1]) from error
         wait_s = self._patience.failed()
         if self._patience.exhausted or (stopped and self._patience.lasts_s > STOP_S):
-            raise error
+            raise given_up(error, call.keys[-1]) from error
         return wait_s
 
 

@@ -24,10 +24,12 @@ from helpers.streams.clock import Clock, ms_of, utc_now
 from helpers.streams.consumer.consumer import AsyncConsumer
 from helpers.streams.consumer.effects import Command
 from helpers.streams.entry import Entry
+from helpers.streams.errors import given_up
 from helpers.streams.group import AsyncGroup
 from helpers.streams.keys import sibling_key
-from helpers.streams.patience import Patience, out_of_reach
+from helpers.streams.patience import Patience
 from helpers.streams.signals import stopping
+from helpers.streams.states import passes
 from helpers.wiki.change import Change, NotAChangeError, change_from, change_in
 from helpers.wiki.counters import SWEEP, Counters
 from helpers.wiki.feed import Say
@@ -227,13 +229,13 @@ class Subscriber:
 
     async def _bear(self, error: redis.RedisError) -> None:
         """Wait after a lost connection; what was published meanwhile is lost."""
-        if not out_of_reach(error):
+        if not passes(error):
             await self._expect_types()
             raise CourseError(f"The counters cannot be written: {error}.") from error
         self.counts.reconnects += 1
         wait_s = self._patience.failed()
         if self._patience.exhausted:
-            raise error
+            raise given_up(error, self.source) from error
         if not self._stopped:
             await asyncio.sleep(wait_s)
 

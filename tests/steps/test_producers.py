@@ -23,7 +23,7 @@ from tests.steps.faults import LOSING, Fault, How, Killed, Wire, every_fault, to
 MEMORY = "{s}:producers"
 WHOLE = (0, 1, 2, 4, 6, 7)  # how many entries are there when a batch ends
 NOTHING = Added(0, FIRST, FIRST)
-STEPS = 6  # of a run that nothing befalls: five batches, and HDEL
+STEPS = 7  # of a run that nothing befalls: its name, five batches, and HDEL
 ONCE = (How.LOST, How.UNANSWERED, How.HELD)  # what befalls bytes that TCP carries once
 
 
@@ -113,6 +113,8 @@ def test_each_entry_is_there_once_under_several_faults(redis):
 
 def test_what_the_server_remembers_is_gone_only_if_no_copy_is_under_way(redis):
     for fault in [None, *every_fault(STEPS - 1, LOSING)]:
+        if fault and fault.at == 1:
+            continue  # a copy of its name does no harm, and is forgotten after a day
         with wired(redis, *([fault] if fault else [])) as wire:
             produce(wire.client())
             assert redis.exists(MEMORY) == (fault is not None), (fault, wire.steps)
@@ -168,7 +170,7 @@ def test_not_confirmed_means_once_or_not_at_all_and_flush_settles_it(redis, line
 
 def test_a_call_after_an_unsettled_one_takes_nothing_until_that_is_settled(redis):
     """Each entry is given once more only where its call says that nothing was sent."""
-    for fault in every_fault(4, LOSING):
+    for fault in every_fault(5, LOSING):
         again = Fault(How.LOST, fault.at + 1)
         with wired(redis, fault, again) as wire:
             producer = impatient(Producer(wire.client(), "s"))
@@ -183,7 +185,7 @@ def test_a_call_after_an_unsettled_one_takes_nothing_until_that_is_settled(redis
                     producer.add({"n": number})
             settle(producer)
         assert numbers(redis) == [0, 1, 2, 3], (fault, wire.steps)
-        assert refused == (fault.at < 4)
+        assert refused == (fault.at < 5)
 
 
 # ------------------------------------------------------------------ what is refused
@@ -207,8 +209,8 @@ def test_what_was_refused_is_not_added_by_a_copy_that_comes_when_it_could_be(red
             assert numbers(redis)[-2:] == [2, 3], (fault, wire.steps)
 
 
-def test_a_refusal_is_believed_only_if_no_copy_is_under_way(redis):
-    """The server is full for a while: what it refuses then may have been added, or may yet be."""
+def test_what_a_full_server_refuses_is_sent_until_there_is_room(redis):
+    """Also where a copy may have been added, or may yet be."""
 
     def full(bytes: int) -> None:
         redis.config_set("maxmemory", bytes)
@@ -222,15 +224,8 @@ def test_a_refusal_is_believed_only_if_no_copy_is_under_way(redis):
                 wire.before(end, lambda: full(0))
                 errors = [told(producer.add, {"n": number}) for number in range(3)]
             full(0)
-            refused = [number for number in range(3) if errors[number]]
-            assert numbers(redis) == [n for n in range(3) if n not in refused], (fault, wire.steps)
-            assert all("maxmemory" in str(error) for error in filter(None, errors))
-            if fault is None:
-                assert refused == [1]
-            elif fault.how in (How.LOST, How.HELD):
-                assert refused == [], (fault, wire.steps)
-            else:  # it is answered from what is noted, and the next entry is refused
-                assert refused == ([fault.at] if fault.at < 3 else []), (fault, wire.steps)
+            assert errors == [None] * 3, (fault, wire.steps)
+            assert numbers(redis) == [0, 1, 2], (fault, wire.steps)
     finally:
         full(0)
 
@@ -351,7 +346,7 @@ def lines(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bulk, "_Line", Line)
 
 
-BULK_STEPS = 6  # CLIENT ID, INFO, three MULTIs, HDEL
+BULK_STEPS = 7  # its name, CLIENT ID, INFO, three MULTIs, HDEL
 
 
 def test_in_bulk_too_each_entry_is_there_once_under_any_fault_at_any_step(redis, lines):
@@ -361,7 +356,7 @@ def test_in_bulk_too_each_entry_is_there_once_under_any_fault_at_any_step(redis,
         ids = [entry.id for entry in scan(redis, "s")]
         assert numbers(redis) == list(range(5)), (fault, wire.steps)
         assert added == Added(5, ids[0], ids[-1]), (fault, wire.steps)
-        assert not redis.exists(MEMORY) or fault.at == BULK_STEPS, (fault, wire.steps)
+        assert not redis.exists(MEMORY) or fault.at in (1, BULK_STEPS), (fault, wire.steps)
 
 
 def test_in_bulk_too_under_several_faults(redis, lines):

@@ -16,9 +16,9 @@ from helpers import AsyncReader, EntryId, Reader, connect_async
 from helpers.streams.errors import CheckpointError
 from helpers.streams.patience import Patience
 from tests.points import times
-from tests.steps.faults import LATE, LOSING, Fault, How, Killed, Wire, every_fault, live_again
+from tests.steps.faults import LOSING, Fault, How, Killed, Wire, every_fault, live_again
 
-CHECKPOINT = "reader:me"
+CHECKPOINT, KNOWN = "reader:me", "{reader:me}:known"
 MOST = 4  # entries of s; t has as many
 REPLY = 2  # entries of each stream a reply
 OPEN, STEPS = 1, 6  # OPEN, MOVE, twice XREAD and MOVE
@@ -64,7 +64,7 @@ class Desk:
 @contextmanager
 def wired(redis: Any, *faults: Fault) -> Iterator[tuple[Wire, Desk]]:
     """No checkpoint, two full streams, and a wire to them."""
-    redis.unlink(CHECKPOINT, "s", "t")
+    redis.unlink(CHECKPOINT, KNOWN, "s", "t")
     for stream, n in ALL:
         redis.xadd(stream, {"n": n}, id=f"{n}-0")
     with Wire(redis, faults) as wire:
@@ -94,22 +94,6 @@ async def follow_async(client: Any, desk: Desk) -> None:
 
 # ------------------------------------------------------------------ one fault, at any step
 
-# A copy of OPEN that comes late raises the epoch, and so fences off the reader that sent it, or
-# its successor. To be emptied.
-UNWELL = pytest.mark.xfail(
-    strict=True, raises=CheckpointError, reason="issue: right when the server is not well"
-)
-FENCED = [
-    *(Fault(How.COPIED, OPEN, late) for late in range(OPEN + 1, STEPS + 1)),
-    *(Fault(how, OPEN, late) for how in (How.HELD, How.TWICE) for late in range(3, STEPS + 2)),
-]
-FENCED_SUCCESSOR = [fault._replace(kill=True) for fault in FENCED if fault.how is not How.COPIED]
-
-
-def does_harm(fault: Fault) -> bool:
-    """Of the scenes below it is not listed before which steps that copy does harm."""
-    return fault.at == OPEN and fault.how in LATE
-
 
 def expect_once(redis: Any, fault: Fault) -> None:
     with wired(redis, fault) as (wire, desk):
@@ -119,31 +103,23 @@ def expect_once(redis: Any, fault: Fault) -> None:
 
 def test_each_entry_is_handled_once_under_any_fault_at_any_step(redis):
     for fault in every_fault(STEPS):
-        if fault not in FENCED:
-            expect_once(redis, fault)
-
-
-@UNWELL
-@pytest.mark.parametrize("fault", FENCED, ids=str)
-def test_no_late_copy_fences_a_reader_off(redis, fault):
-    expect_once(redis, fault)
+        expect_once(redis, fault)
 
 
 def test_the_same_for_asyncio(redis):
     async def main() -> None:
         async with connect_async() as settings:
             for fault in every_fault(STEPS):
-                if fault not in FENCED:
-                    with wired(redis, fault) as (wire, desk):
-                        await follow_async(wire.async_client(settings), desk)
-                    desk.expect_all((fault, wire.steps))
+                with wired(redis, fault) as (wire, desk):
+                    await follow_async(wire.async_client(settings), desk)
+                desk.expect_all((fault, wire.steps))
 
     asyncio.run(main())
 
 
 def test_each_entry_is_handled_once_under_several_faults(redis):
     chance = random.Random(13)
-    possible = [one for one in every_fault(STEPS + 3) if one.at > 3 or one.how not in LATE]
+    possible = every_fault(STEPS + 3)
     for _ in range(times(200)):
         faults = chance.sample(possible, 3)
         with wired(redis, *faults) as (wire, desk):
@@ -161,8 +137,6 @@ def test_who_gives_up_at_each_loss_may_ask_again(redis):
         raise AssertionError("it does not answer")
 
     for fault in every_fault(STEPS, LOSING):
-        if fault in FENCED:
-            continue
         lost: list[str] = []
         with wired(redis, fault) as (wire, desk):
             reader = Reader(wire.client(), ["s", "t"], start="0", name="me")
@@ -200,8 +174,6 @@ def tail(redis: Any, client: Any, desk: Desk) -> None:
 
 def test_what_came_once_it_was_open_is_handled_and_nothing_before(redis):
     for fault in every_fault(10):
-        if does_harm(fault):
-            continue
         redis.unlink("new")
         with wired(redis, fault) as (wire, desk):
             tail(redis, wire.client(), desk)
@@ -269,8 +241,6 @@ def test_a_loop_that_ends_at_any_step_is_gone_on_with(redis, kill, hows):
     assert steps > 2 * MOST + STEPS - 1
     ended = 0
     for fault in every_fault(steps, hows, extra=6, kill=kill):
-        if does_harm(fault):
-            continue
         with wired_loop(redis, fault) as (wire, desk):
             ended += live_again(lambda: loop(redis, wire.client(), desk)) > 1
         desk.expect_all((fault, wire.steps), again=2 * REPLY)
@@ -287,14 +257,7 @@ def expect_goes_on(redis: Any, fault: Fault) -> None:
 
 def test_a_successor_goes_on_whatever_is_still_under_way(redis):
     for fault in every_fault(STEPS, LOSING, extra=STEPS, kill=True):
-        if fault not in FENCED_SUCCESSOR:
-            expect_goes_on(redis, fault)
-
-
-@UNWELL
-@pytest.mark.parametrize("fault", FENCED_SUCCESSOR, ids=str)
-def test_no_late_copy_fences_a_successor_off(redis, fault):
-    expect_goes_on(redis, fault)
+        expect_goes_on(redis, fault)
 
 
 @pytest.mark.parametrize("pages", [1, 9])

@@ -19,7 +19,7 @@ from ..entry import Entry, EntryId
 from ..errors import ArgumentError
 from ..patience import expect_patience
 from ..signals import stopping
-from ..states import wants_reconnect
+from ..states import reconnect, reconnect_async
 from .effects import Command
 from .loop import DeliveryLoop
 from .settings import ConsumerSettings, Counts
@@ -185,8 +185,7 @@ class Consumer(_Base):
                 case Wait(seconds):
                     time.sleep(seconds)
         except (redis.RedisError, UnicodeDecodeError) as error:
-            if wants_reconnect(error):
-                self._client.connection_pool.disconnect(inuse_connections=False)
+            reconnect(self._client, error)
             return error
 
 
@@ -251,8 +250,7 @@ class AsyncConsumer(_Base):
                 case Collect(seconds):
                     return await self._collect(seconds)
         except (redis.RedisError, UnicodeDecodeError) as error:
-            if wants_reconnect(error):
-                await self._client.connection_pool.disconnect(inuse_connections=False)
+            await reconnect_async(self._client, error)
             return error
 
     async def _collect(self, seconds: float) -> list[tuple[EntryId, Effect | Failed]]:

@@ -22,6 +22,7 @@ from ..errors import (
     StreamsError,
     WrongTypeError,
     explain,
+    given_up,
 )
 from ..keys import sibling_key
 from ..patience import Patience
@@ -552,10 +553,7 @@ class DeliveryLoop:
             log.warning("%s: no answer, and tries again: %s", self.name, error)
         wait_s = self._patience.failed(since)
         if self._patience.exhausted or (self.stopped and self._patience.lasts_s > STOP_S):
-            # What we hold stays pending.
-            if unreachable(error):
-                raise error
-            raise explain(error, self.stream, self.group) from error
+            raise given_up(error, self.stream, self.group) from error  # what we hold stays pending
         yield Wait(wait_s)
 
     def _create_group(self, lost: GroupError) -> Steps:

@@ -11,6 +11,8 @@ goes on; SETTLE with effects and BURY say `deny`, and are refused before they ha
 
 from __future__ import annotations
 
+from ..fencing import TAKE_OVER
+
 OURS = """
 local function ours()  -- whether the name is the caller's; one that was evicted is restored
   local token = redis.call('HGET', KEYS[2], ARGV[2])
@@ -71,7 +73,9 @@ SEEN = """
 return redis.call('HGET', KEYS[2], ARGV[2]) or ''
 """
 
-JOIN = """#!lua flags=allow-oom
+JOIN = (
+    f"#!lua flags=allow-oom{TAKE_OVER}"
+    + """
 -- Take the name, unless somebody took it since it was seen. Who had it before notices, and leaves.
 -- ARGV[5]: the token that was seen.
 -- Replies with OK, raced, or what is in the way; how this server deletes what is handled; and the
@@ -81,16 +85,15 @@ local first = redis.call('XRANGE', KEYS[1], '-', '+', 'COUNT', 1)[1]
 if first and first[2][1] == 'dead:id' then return {'dead letters', '', ''} end
 local kind = redis.call('TYPE', KEYS[3]).ok
 if kind ~= 'none' and kind ~= 'stream' then return {kind, '', ''} end
-local token = redis.call('HGET', KEYS[2], ARGV[2]) or ''
-if token ~= ARGV[5] and token ~= ARGV[3] then return {'raced', '', ''} end
+if take_over(KEYS[2], ARGV[2], ARGV[5], ARGV[3]) ~= ARGV[3] then return {'raced', '', ''} end
 redis.call('XGROUP', 'CREATECONSUMER', KEYS[1], ARGV[1], ARGV[2])
-redis.call('HSET', KEYS[2], ARGV[2], ARGV[3])
 local found = redis.pcall('COMMAND', 'LIST', 'FILTERBY', 'PATTERN', 'xackdel')  -- Redis 8.2
 local memory = redis.pcall('INFO', 'memory')
 local policy = type(memory) == 'string' and memory:match('maxmemory_policy:(%S+)') or ''
 if policy == 'noeviction' or policy ~= '' and memory:find('maxmemory:0%s') then policy = '' end
 return {'OK', #found > 0 and 'XACKDEL' or 'XDEL', policy}
 """
+)
 
 OWN = """
 -- What is pending for this name. ARGV[5], [6]: the ID to begin at, how many.
