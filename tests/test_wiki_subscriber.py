@@ -15,7 +15,7 @@ from helpers import connect_async
 from helpers.chaos import LOSSES, Fault, Proxy
 from helpers.streams.consumer import loop
 from helpers.streams.consumer.dead_letters import DeadLetters
-from helpers.streams.consumer.scripts import SETTLE
+from helpers.streams.consumer.scripts import SETTLE, deny
 from helpers.streams.errors import ConsumerError, StreamsError
 from helpers.wiki import Change, Counters, Faults, Publisher, Replay, Subscriber
 from helpers.wiki import subscriber as subscribing
@@ -362,8 +362,9 @@ def test_on_a_channel_no_lost_reply_counts_twice(redis, proxy, fault):
 @pytest.mark.parametrize("fault", LOSSES)
 def test_on_a_stream_a_real_connection_lost_costs_nothing(redis, proxy, fault):
     """At one read and when it settles; for all other steps of a consumer see `tests.steps`."""
-    for command in ("XREADGROUP", call_of(SETTLE, 2)):
+    for command in ("XREADGROUP", call_of(deny(SETTLE))):
         clean(redis)
+        redis.script_load(deny(SETTLE))
         proxy.reset()
         proxy.arm(fault, command)
         send(redis, "stream", CHANGES[:40])
@@ -398,7 +399,8 @@ def test_a_server_that_stays_away_ends_it_with_the_connections_error(redis, thro
 def test_kill_9_costs_nothing_on_a_stream(redis, proxy, fault):
     """When it settles a batch."""
     send(redis, "stream", CHANGES[:30])
-    proxy.arm(fault, call_of(SETTLE, 2))
+    redis.script_load(deny(SETTLE))
+    proxy.arm(fault, call_of(deny(SETTLE)))
     with Life(subscribe_for_ever, "ann", 10, url=proxy.url) as life:
         assert standing(proxy, lambda: life.exit_code is not None)
     proxy.thaw()

@@ -141,11 +141,12 @@ def settle(producer: Any) -> None:
     raise AssertionError("it does not settle")
 
 
-def produce_all(redis: Any, producer: Any, items: list[dict[str, int]], batch: int) -> None:
-    """Give up at each lost connection, settle, and go on with the rest."""
-    done = 0
+def produce_all(redis: Any, producer: Any, items: list[dict[str, int]], batch: int) -> int:
+    """Give up at each lost connection, settle, and go on with the rest; how often that was."""
+    done = gave_up = 0
     while done < len(items):
         if error := told(producer.add_many, items[done:], batch=batch):
+            gave_up += 1
             assert isinstance(error, NotConfirmedError)
             assert "call flush() to settle" in str(error)
             assert error.confirmed == producer.added.count
@@ -156,6 +157,7 @@ def produce_all(redis: Any, producer: Any, items: list[dict[str, int]], batch: i
         ids = [entry.id for entry in scan(redis, "s")][done:]
         assert producer.added == (Added(len(ids), ids[0], ids[-1]) if ids else NOTHING)
         done += len(ids)
+    return gave_up
 
 
 @pytest.mark.parametrize("hows", [LOSING, ONCE], ids=["script", "MULTI"])
@@ -164,7 +166,7 @@ def test_not_confirmed_means_once_or_not_at_all_and_flush_settles_it(redis, line
     for fault in every_fault(steps, hows, extra=6):
         with wired(redis, fault) as wire:
             producer = impatient(kind(wire.client(), "s"))
-            produce_all(redis, producer, readings(6), 2)
+            assert produce_all(redis, producer, readings(6), 2) == 1, (fault, wire.steps)
         assert numbers(redis) == list(range(6)), (fault, wire.steps)
 
 
@@ -296,7 +298,8 @@ class Line(bulk._Line):
 
     def send(self, packed: bytes) -> None:
         try:
-            self._begun = self._wire.start(self._client, "MULTI", partial(self._late, packed))
+            late = partial(self._late, self._connection, packed)
+            self._begun = self._wire.start(self._client, "MULTI", late)
         except (redis_py.ConnectionError, Killed) as error:
             if not self._wire.holds:
                 raise
@@ -326,9 +329,8 @@ class Line(bulk._Line):
         if not self._lost:
             super().release()
 
-    def _late(self, packed: bytes) -> None:
+    def _late(self, connection: Any, packed: bytes) -> None:
         """What was under way reaches the server, which hears it if the connection is open."""
-        connection = self._connection
         with suppress(redis_py.ConnectionError):
             connection.send_packed_command([packed], check_health=False)
             connection.send_command("PING")
@@ -337,7 +339,7 @@ class Line(bulk._Line):
                     if connection.read_response() == "PONG":
                         break
         connection.disconnect()
-        super().release()
+        self._client.connection_pool.release(connection)
 
 
 @pytest.fixture
@@ -369,6 +371,16 @@ def test_in_bulk_too_under_several_faults(redis, lines):
         ids = [entry.id for entry in scan(redis, "s")]
         assert numbers(redis) == list(range(5)), (faults, wire.steps)
         assert added == Added(5, ids[0], ids[-1]), (faults, wire.steps)
+
+
+def test_in_bulk_what_was_not_settled_comes_before_the_next_call(redis, lines):
+    for fault in every_fault(BULK_STEPS - 1, ONCE, extra=6):
+        with wired(redis, fault) as wire:
+            producer = impatient(BulkProducer(wire.client(), "s"))
+            given_up = [told(producer.add_many, readings(1, n)) for n in range(3)]
+            producer.close()
+        assert len(list(filter(None, given_up))) == 1, (fault, wire.steps)
+        assert numbers(redis) == [0, 1, 2], (fault, wire.steps)
 
 
 def test_in_bulk_what_was_refused_is_not_added_later(redis, lines):

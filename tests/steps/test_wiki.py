@@ -172,6 +172,8 @@ def test_a_place_that_is_deleted_at_any_step_is_made_again(redis, audience, step
             publish(wire.client(), through)
         found = redis.hgetall(PLACE)
         assert (found["event"], found["feed"]) == (IDS[-1], FEED), (step, wire.steps)
+        assert found["owner"]
+        assert redis.ttl(PLACE) > 0
 
 
 # ------------------------------------------------------------------ the subscriber's counters
