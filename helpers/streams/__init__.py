@@ -43,5 +43,6 @@ __all__ = [
     "scan_async",
 ]
 
-# What went wrong and was survived is said to the standard library's logging, and nowhere else.
+# What went wrong and was survived goes to the standard library's logging, and nowhere else. The
+# record of a handler's failure has the attributes consumer, entry and why, and its traceback.
 logging.getLogger(__name__).addHandler(logging.NullHandler())
