@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import logging
 import os
 import signal
 import textwrap
@@ -29,9 +30,12 @@ def shell():
     config = Config()
     config.HistoryManager.enabled = False
     shell = InteractiveShell.instance(config=config)
+    log = logging.getLogger("helpers.streams")
+    handlers = [*log.handlers]
     shell.run_line_magic("load_ext", "helpers")
     yield shell
     InteractiveShell.clear_instance()
+    log.handlers[:] = handlers
 
 
 @pytest.fixture
