@@ -110,7 +110,7 @@ def test_consume_says_in_a_line_each_what_it_claims_and_what_it_gives_up(redis):
     done = course("consume", "alice", "--drain", "--idle-ms", "5000", "--max-deliveries", "5")
     assert numbers(done.stdout) == [1]
     assert done.stderr.splitlines() == [
-        f"alice claims what was left idle (2): {ids[0]}, {ids[1]}",
+        f"alice claims idle entries of others: 2, from {ids[0]} on",
         f"alice moves {ids[1]} to the dead letters: No answer: its consumer died, or took too long",
     ]
 

@@ -274,7 +274,7 @@ class DeliveryLoop:
             self.counts.again += len(delivered)
             self.counts.claimed += len(delivered) + len(claimed)
             if delivered or claimed:
-                log.info("%s claims %d entries that others left idle, from %s on", self.name,
+                log.info("%s claims idle entries of others: %d, from %s on", self.name,
                          len(delivered) + len(claimed), (delivered or claimed)[0][0])  # fmt: skip
             again = [Delivered(entry_of(*one), once + 1) for one in delivered]
             yield from self._hand_over(again)
