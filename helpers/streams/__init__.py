@@ -4,6 +4,7 @@ What a learner takes home. It needs redis-py and nothing else (with hiredis it i
 imports itself relatively: copy the folder, give it another name, and it works.
 
     entry, keys, clock, errors, patience, signals   the words that all of it is said in
+    connection, states                              what a server that is away or ill asks of us
     scan                                            read a range, page by page
     producer, bulk                                  append, each entry exactly once
     reader, checkpoint                              follow streams from a place that is kept
