@@ -22,6 +22,8 @@ from helpers.streams.consumer import loop
 from tests.points import thin_out
 from tests.servers import SERVERS, program
 
+pytest_plugins = ["tests.kernel_stderr"]
+
 _home = pytest.StashKey[Path]()
 
 

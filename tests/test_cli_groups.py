@@ -11,7 +11,9 @@ import pytest
 import redis as redis_py
 
 from helpers import Consumer, DeadLetters, Group
-from tests.test_cli import refused, started, told
+from helpers.chaos import Fault, Proxy
+from helpers.cli.console import showing_log
+from tests.test_cli import course, refused, started, told
 
 pytestmark = pytest.mark.once
 
@@ -61,7 +63,7 @@ def poison(redis: redis_py.Redis) -> str:
 def test_consume_makes_the_group_and_works_until_nothing_is_left(redis):
     add(redis, 1, 2, 3)
     assert numbers(told("consume", "alice", "--drain")) == [1, 2, 3]
-    assert told("consume", "alice", "--drain") == ""
+    assert told("consume", "bob", "--drain") == ""
     assert redis.xpending("chennai", "mygroup")["pending"] == 0
 
 
@@ -94,7 +96,45 @@ def test_consume_goes_on_with_what_a_killed_process_of_its_name_held(redis):
     with started("consume", "bob", "--work-ms", "60000") as bob:
         until(lambda: consumers(redis) and redis.xpending("chennai", "mygroup")["pending"] == 2)
         bob.kill()
-    assert numbers(told("consume", "bob", "--drain")) == [1, 2]
+    done = course("consume", "bob", "--drain")
+    assert numbers(done.stdout) == [1, 2]
+    assert done.stderr == "bob takes over from an earlier life in the group mygroup\n"
+
+
+def test_consume_says_in_a_line_each_what_it_claims_and_what_it_gives_up(redis):
+    add(redis, 1, 2)
+    Group(redis, "chennai", "mygroup").create("0")
+    ids = [one for one, _ in redis.xreadgroup("mygroup", "bob", {"chennai": ">"})["chennai"]]
+    for entry_id, deliveries in zip(ids, (1, 5), strict=True):
+        redis.xclaim("chennai", "mygroup", "bob", 0, [entry_id], idle=9999, retrycount=deliveries)
+    done = course("consume", "alice", "--drain", "--idle-ms", "5000", "--max-deliveries", "5")
+    assert numbers(done.stdout) == [1]
+    assert done.stderr.splitlines() == [
+        f"alice claims idle entries of others: 2, from {ids[0]} on",
+        f"alice moves {ids[1]} to the dead letters: No answer: its consumer died, or took too long",
+    ]
+
+
+def test_consume_says_in_a_line_that_the_connection_was_lost(redis):
+    add(redis, 1)
+    with Proxy() as proxy:
+        proxy.arm(Fault.LOSE_REPLY, at=("XREADGROUP", 1))
+        done = course("consume", "alice", "--drain", REDIS_URL=proxy.url)
+    assert numbers(done.stdout) == [1]
+    lost, back = done.stderr.splitlines()
+    assert lost.startswith("alice: no answer, and tries again: ")
+    assert back.startswith("alice: the server answers again, after ")
+
+
+def test_a_handler_that_fails_is_one_line_each_time_and_no_traceback(redis, capsys):
+    add(redis, 1)
+    with showing_log():
+        poison(redis)
+    (original,) = [str(one.entry.id) for one in DeadLetters(redis, "chennai", "mygroup")]
+    assert capsys.readouterr().err.splitlines() == [
+        f"alice failed on {original}, delivery 1: ValueError: too hot: [red]",
+        f"alice moves {original} to the dead letters: ValueError: too hot: [red]",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -155,7 +195,8 @@ def test_dead_letters_are_replayed(redis):
     letter = poison(redis)
     assert "is pending again" in told("deadletters", "replay", letter)
     assert told("deadletters", "list") == "There are no dead letters.\n"
-    assert numbers(told("consume", "carol", "--drain")) == [7]
+    done = course("consume", "carol", "--drain")
+    assert (numbers(done.stdout), done.stderr.startswith("carol claims ")) == ([7], True)
     assert "no such dead letter" in told("deadletters", "replay", letter)
 
 
@@ -163,7 +204,7 @@ def test_all_dead_letters_are_replayed_when_told_so(redis):
     add(redis, 7, 8)
     poison(redis)
     assert len(told("deadletters", "replay", "--all").splitlines()) == 2
-    assert sorted(numbers(told("consume", "carol", "--drain"))) == [7, 8]
+    assert sorted(numbers(course("consume", "carol", "--drain").stdout)) == [7, 8]
 
 
 @pytest.mark.parametrize("options", [[], ["1-0", "--all"]], ids=["none", "both"])

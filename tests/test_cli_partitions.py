@@ -20,6 +20,7 @@ import redis as redis_py
 
 from helpers import cli
 from helpers.averages import AGGREGATING_STATE, AVERAGES, AVERAGES_STATE, SET_ASIDE
+from helpers.chaos import Fault, Proxy
 from helpers.course.server.own import has_ended
 from helpers.partitions import (
     PartitionProducer,
@@ -184,6 +185,19 @@ def test_one_consumer_alone_works_until_nothing_is_left(redis, run):
     assert f"at message {start_of(DAY) + 230 * MINUTE}-0.\n" in run("aggregate", "--drain")[1]
     assert run("average", "--drain") == (0, f"{start}{last}.\n{sentence(3)}\n", "")
     assert published(redis) == [0, 1, 2, 3]
+
+
+@pytest.mark.once
+def test_a_lost_connection_is_one_line_on_stderr(redis, run, monkeypatch):
+    hours(redis, 0, 1)
+    with Proxy() as proxy:
+        monkeypatch.setenv("REDIS_URL", proxy.url)
+        proxy.arm(Fault.LOSE_REPLY, at="XREAD")
+        code, _, errors = run("aggregate", KEY, "--drain")
+    assert code == 0
+    (line,) = errors.splitlines()
+    assert line.startswith(f"{KEY}: no answer, and tries again: ")
+    assert published(redis) == [0]
 
 
 @pytest.mark.once

@@ -139,3 +139,25 @@ def test_make_env_takes_a_newer_python_where_python3_is_too_old(programs, tmp_pa
     setting_up, sentence = done.stdout.splitlines()
     assert setting_up.startswith(f"Setting up {tmp_path}/venv with Python 3.12.0;")
     assert sentence.startswith("python3.12 has no venv module: install it")
+
+
+@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md"])
+def test_links_and_paths_in_the_prose_lead_to_files_that_exist(name):
+    text = (CHECKOUT / name).read_text()
+    links = re.findall(r"\]\((?!\w+:|#)([^)#]+)", text)
+    paths = re.findall(r"`((?:helpers|tests|notebooks|labs|solutions)/[\w./]*)`", text)
+    named = {path for path in [*links, *paths] if "NN" not in path}
+    assert [path for path in sorted(named) if not (CHECKOUT / path).exists()] == []
+
+
+def test_the_tree_in_the_readme_shows_every_folder_of_the_package_and_no_other():
+    tree = (CHECKOUT / "README.md").read_text().split("## What is where")[1].split("```")[1]
+    shown, above = set(), ""
+    for indent, name in re.findall(r"^( *)(\w+)/ ", tree, re.MULTILINE):
+        above = above if indent else name
+        if len(indent) == 2:
+            shown.add(f"{above}/{name}")
+    tracked = [file.relative_to(CHECKOUT).parts for file in files()]
+    package = {f"helpers/{parts[1]}" for parts in tracked if parts[0] == "helpers" and parts[2:]}
+    assert {path for path in shown if path.startswith("helpers/")} == package
+    assert all((CHECKOUT / path).is_dir() for path in shown)

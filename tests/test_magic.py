@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import logging
 import os
 import signal
 import textwrap
@@ -29,9 +30,12 @@ def shell():
     config = Config()
     config.HistoryManager.enabled = False
     shell = InteractiveShell.instance(config=config)
+    log = logging.getLogger("helpers.streams")
+    handlers = [*log.handlers]
     shell.run_line_magic("load_ext", "helpers")
     yield shell
     InteractiveShell.clear_instance()
+    log.handlers[:] = handlers
 
 
 @pytest.fixture
@@ -193,6 +197,77 @@ def _shown(output):
     if output.output_type == "error":
         return "\n".join(output.traceback)
     return output.get("text") or output.data["text/plain"]
+
+
+# ------------------------------------------------------------------ handlers that fail
+
+WORK = """
+%load_ext helpers
+import os
+from helpers import AsyncConsumer, Consumer, DeadLetters, Group, connect, connect_async
+from helpers.chaos import Fault, Proxy
+
+def work(handler, group):
+    redis = connect()
+    Group(redis, "s", group).create("0")
+    consumer = Consumer(redis, "s", group, handler, name="alice", max_deliveries=3)
+    consumer.run(drain=True)
+    return consumer.counts.reconnects
+"""
+TYPO = """
+def third(entry):
+    if entry.id.ms == 3:
+        print(tempratur)
+
+work(third, "typo");
+"""
+AWAITED = """
+async def late(entry):
+    {}["x"]
+
+Group(connect(), "s", "awaited").create("2-0")
+await AsyncConsumer(connect_async(), "s", "awaited", late, name="bob").run(limit=1);
+"""
+REFUSED = "work(lambda entry: ('INCR', 's') if entry.id.ms == 1 else None, 'refused');"
+MANY = "work(lambda entry: missing, 'many');"
+LOST = """
+with Proxy() as proxy:
+    proxy.arm(Fault.LOSE_REPLY, at="XREADGROUP")
+    os.environ["REDIS_URL"] = proxy.url
+    print(work(lambda entry: None, "lost"))
+"""
+AGAIN = """
+%reload_ext helpers
+DeadLetters(connect(), "s", "typo").replay_all()
+work(third, "typo");
+"""
+TYPO_SAID = (
+    "alice failed on 3-0: NameError: name 'tempratur' is not defined (line 3: print(tempratur))\n"
+)
+SAID = {
+    WORK: "",
+    TYPO: TYPO_SAID,
+    AWAITED: "bob failed on 3-0: KeyError: 'x' (line 2: {}[\"x\"])\n",
+    REFUSED: "alice failed on 1-0: The effect was refused: WRONGTYPE Operation against a key "
+    "holding the wrong kind of value\n",
+    MANY: "".join(
+        f"alice failed on {n}-0: NameError: name 'missing' is not defined (line 1: {MANY})\n"
+        for n in range(1, 6)
+    )
+    + "alice failed on more entries: this cell shows the first 5\n",
+    AGAIN: TYPO_SAID,
+    LOST: "1\n",
+}
+
+
+def test_a_failing_handler_is_one_line_in_the_cell_and_what_passes_is_none(redis):
+    for number in range(1, 9):
+        redis.xadd("s", {"n": number}, id=f"{number}-0")
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in SAID])
+    nbclient.NotebookClient(notebook, timeout=30, coalesce_streams=True).execute()
+    for cell, said in zip(notebook.cells, SAID.values(), strict=True):
+        outputs = [(output.name, output.text) for output in cell.outputs]
+        assert outputs == ([("stdout", said)] if said else [])
 
 
 # ------------------------------------------------------------------ source

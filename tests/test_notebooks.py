@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -65,6 +67,44 @@ def test_errors_are_where_they_are_expected_and_only_there(file):
         assert ("error" in kinds(cell)) == ("raises-exception" in tags(cell)), cell.source
 
 
+def on_stderr(cell: Any) -> list[Any]:
+    return [output for output in cell.outputs if output.get("name") == "stderr"]
+
+
+@notebooks(*LESSONS, *SOLUTIONS)
+def test_nothing_was_printed_to_stderr(file):
+    assert [cell.source for cell in code(file) if on_stderr(cell)] == []
+
+
+IGNORED = "nbval-ignore-output"
+PRINTING = [  # cells and their tags; a child's words may come while the next cell runs
+    ("print('quiet')", [IGNORED]),
+    ("1 / 0", [IGNORED, "raises-exception"]),
+    ("import sys; print('in red', file=sys.stderr)", [IGNORED]),
+    ("import logging; logging.warning('in red'); 1 / 0", [IGNORED, "raises-exception"]),
+    ("import os; os.system('echo by a child >&2')", [IGNORED]),
+    ("None", [IGNORED]),
+]
+
+
+def test_a_cell_that_prints_to_stderr_fails_the_run(tmp_path):
+    cells = [
+        nbformat.v4.new_code_cell(source, metadata={"tags": tags}, execution_count=count)
+        for count, (source, tags) in enumerate(PRINTING, 1)
+    ]
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), tmp_path / "it.ipynb")
+    words = "-m pytest -p tests.kernel_stderr --nbval --nbval-current-env -p no:cacheprovider -rA"
+    done = subprocess.run(
+        [sys.executable, *words.split(), tmp_path / "it.ipynb"],
+        cwd=CHECKOUT, capture_output=True, text=True, timeout=100, check=False,
+    )  # fmt: skip
+    outcomes = re.findall(r"^(PASSED|FAILED) .*::Cell (\d)", done.stdout, re.MULTILINE)
+    cell = {int(number): outcome for outcome, number in outcomes}
+    assert [cell[number] for number in range(4)] == ["PASSED", "PASSED", "FAILED", "FAILED"]
+    assert sorted([cell[4], cell[5]]) == ["FAILED", "PASSED"]
+    assert "\nby a child\n" in done.stdout
+
+
 @notebooks(*LESSONS, *SOLUTIONS, *LABS)
 def test_it_is_a_python_notebook_without_empty_cells_or_widget_state(file):
     notebook = read(file)
@@ -120,6 +160,7 @@ def test_nine_in_ten_cells_that_print_are_compared_strictly(capsys):
 def test_a_lab_that_nobody_has_touched_runs_and_every_check_says_still_blank(redis, file):
     lab = read(file)
     NotebookClient(lab, timeout=60, resources={"metadata": {"path": str(file.parent)}}).execute()
+    assert [cell.source for cell in lab.cells if cell.get("outputs") and on_stderr(cell)] == []
     checks = [cell for cell in lab.cells if cell.source.startswith("lab.check(")]
     assert checks
     for cell in checks:

@@ -9,6 +9,8 @@ display       the averages consumer
 
 from __future__ import annotations
 
+import logging
+
 from helpers.averages.aggregating import AggregatingConsumer, begin_anew
 from helpers.averages.display import AveragesConsumer, sentence
 from helpers.averages.names import (
@@ -30,3 +32,5 @@ __all__ = [
     "begin_anew",
     "sentence",
 ]
+
+logging.getLogger(__name__).addHandler(logging.NullHandler())

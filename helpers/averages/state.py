@@ -8,6 +8,7 @@ paused and replaced, changes nothing.
 
 from __future__ import annotations
 
+import logging
 import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -22,6 +23,8 @@ from helpers.streams.patience import Patience
 from helpers.streams.states import passes
 
 VERSION = "1"
+
+log = logging.getLogger(__name__)
 
 
 class StateError(StreamsError):
@@ -220,6 +223,8 @@ class State:
                     "or delete it, and start again."
                 ) from error
             raise StateError(f"The server refused a command on {key!r}: {error}") from error
+        if not self._patience.lasts_s:
+            log.warning("%s: no answer, and tries again: %s", key, error)
         delay_s = self._patience.failed()
         if self._patience.exhausted:
             self._patience.renew()

@@ -22,7 +22,7 @@ import redis.asyncio
 import redis.asyncio.connection
 import redis.connection
 
-from helpers.course.like import like
+from helpers.bench.like import like
 
 Packed = bytes | str | Iterable[bytes]
 

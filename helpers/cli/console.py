@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
+from collections.abc import Iterator
+
 import typer
 from rich.console import Console
 from rich.markup import escape
@@ -39,3 +43,26 @@ def table(*names: str) -> Table:
     for place, name in enumerate(names):
         table.add_column(name, justify="right" if place and name != "consumer" else "left")
     return table
+
+
+class _Lines(logging.Handler):
+    """Prints each record as one line on stderr, without a traceback."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print it."""
+        style = {logging.INFO: "dim", logging.WARNING: "yellow"}.get(record.levelno, "red")
+        err.print(f"[{style}]{escape(' '.join(record.getMessage().split()))}[/]")
+
+
+@contextlib.contextmanager
+def showing_log() -> Iterator[None]:
+    """Show on stderr what consumers survive: failures, dead letters, claims, lost connections."""
+    log, lines = logging.getLogger("helpers"), _Lines(logging.INFO)
+    level = log.level
+    log.setLevel(logging.INFO)
+    log.addHandler(lines)
+    try:
+        yield
+    finally:
+        log.removeHandler(lines)
+        log.setLevel(level)

@@ -23,7 +23,7 @@ from helpers.averages import (
     sentence,
 )
 from helpers.averages.aggregating import GRACE_S
-from helpers.cli.console import commands, err, many, out, table
+from helpers.cli.console import commands, err, many, out, showing_log, table
 from helpers.cli.together import Together
 from helpers.course.connect import connect
 from helpers.course.database import clean
@@ -136,7 +136,7 @@ def consume(partition: Start = None, grace: Grace = GRACE_S) -> None:
 def aggregate(partition: Start = None, grace: Grace = GRACE_S, drain: Drain = False) -> None:
     """Run the aggregating consumer: publish the mean of each hour."""
     say = _say("agg", AGGREGATING)
-    with connect() as client:
+    with connect() as client, showing_log():
         if partition:
             _begin_anew(client, partition)
         consumer = AggregatingConsumer(client, grace_s=grace, clock=_clock(client, say), say=say)
@@ -147,7 +147,7 @@ def aggregate(partition: Start = None, grace: Grace = GRACE_S, drain: Drain = Fa
 def average(drain: Drain = False) -> None:
     """Run the averages consumer: print each hourly average as it comes."""
     say = _say("avg", SHOWING)
-    with connect() as client:
+    with connect() as client, showing_log():
         consumer = AveragesConsumer(client, show=lambda entry: say(sentence(entry)), say=say)
         consumer.run(drain=drain)
 

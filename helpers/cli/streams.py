@@ -10,7 +10,7 @@ import typer
 from rich.markup import escape
 from rich.progress import Progress
 
-from helpers.cli.console import err, fields_of, many, out
+from helpers.cli.console import err, fields_of, many, out, showing_log
 from helpers.course.connect import connect
 from helpers.course.errors import CourseError
 from helpers.course.weather import CITIES, measurements
@@ -105,7 +105,7 @@ def consume(
         time.sleep(work_ms / 1000)
         out.print(f"[cyan]{escape(name)}[/] [dim]{entry.id}[/] {fields_of(entry)}")
 
-    with connect() as client:
+    with connect() as client, showing_log():
         terms = {"batch": batch, "min_idle_ms": idle_ms, "max_deliveries": max_deliveries}
         consumer = Consumer(client, stream, group, process, name=name, **terms)
         created = Group(client, stream, group).create(start, make_stream=True)

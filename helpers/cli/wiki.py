@@ -20,7 +20,7 @@ import typer
 from rich.live import Live
 from rich.markup import escape
 
-from helpers.cli.console import commands, err, many, out
+from helpers.cli.console import commands, err, many, out, showing_log
 from helpers.cli.together import Together
 from helpers.course.connect import connect, connect_async
 from helpers.course.database import clean
@@ -109,7 +109,8 @@ def subscribe(
         connect_async(), target, through=through, counters=counters, name=name, say=_warn  # type: ignore[arg-type]
     )  # fmt: skip
     out.print(f"{COUNTING}the {_kind(through)} {escape(target)}, by {interval} s.")
-    asyncio.run(_work(subscriber.run(), subscriber.stop, lambda: subscriber.counts.counted))
+    with showing_log():
+        asyncio.run(_work(subscriber.run(), subscriber.stop, lambda: subscriber.counts.counted))
     skipped = sum(subscriber.counts.skipped.values())
     out.print(f"{many(subscriber.counts.counted, 'change')} counted, {skipped:,} skipped.")
 

@@ -1,5 +1,8 @@
 """What `%load_ext helpers` does in a notebook: the `%redis` magic, and errors that help.
 
+A handler that fails in a consumer raises nothing in the cell, since its entry is tried again: a
+line in the cell's output says what happened.
+
 An error of Redis is shown as the line of the cell that caused it and what the server said,
 without the forty lines of redis-py in between. Errors of the learner's own code keep Python's
 traceback.
@@ -9,7 +12,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import traceback
+from collections import defaultdict
 from types import TracebackType
 from typing import Any
 
@@ -22,14 +27,52 @@ from helpers.streams.errors import StreamsError
 
 SHORT = (redis.RedisError, StreamsError, KeyboardInterrupt, asyncio.CancelledError)
 TICK_S = 0.2
+MOST_FAILURES = 5  # of each consumer, in a cell's output
 
 
 def load(shell: InteractiveShell) -> None:
     """Set up a notebook."""
     shell.register_magics(RedisMagics)
     shell.set_custom_exc(SHORT, _show_short)
+    _show_failures(shell)
     _keep_awake(shell)
     shell.push({"____": BLANK}, interactive=False)
+
+
+class _Failures(logging.Handler):
+    """Prints one line for each failure of a handler; one that repeats is printed once a cell."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.set_name(__name__)
+        self._seen: defaultdict[str, set[tuple[str, str]]] = defaultdict(set)
+
+    def begin(self, *_: object) -> None:
+        """Another cell begins."""
+        self._seen.clear()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print it, if it is one, and new in this cell."""
+        if not (why := getattr(record, "why", None)):
+            return
+        consumer, entry = record.consumer, record.entry  # type: ignore[attr-defined]
+        seen = self._seen[consumer]
+        if (entry, why) in seen or len(seen) > MOST_FAILURES:
+            return
+        seen.add((entry, why))
+        if len(seen) > MOST_FAILURES:
+            print(f"{consumer} failed on more entries: this cell shows the first {MOST_FAILURES}")
+            return
+        place = _where(record.exc_info[2]) if record.exc_info and record.exc_info[2] else ""
+        print(f"{consumer} failed on {entry}: {why}" + (f" ({place})" if place else ""))
+
+
+def _show_failures(shell: Any) -> None:
+    log, failures = logging.getLogger("helpers.streams"), _Failures()
+    for earlier in [one for one in log.handlers if one.name == failures.name]:
+        log.removeHandler(earlier)  # of %reload_ext
+    log.addHandler(failures)
+    shell.events.register("pre_run_cell", failures.begin)
 
 
 def _keep_awake(shell: Any) -> None:

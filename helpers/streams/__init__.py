@@ -4,6 +4,7 @@ What a learner takes home. It needs redis-py and nothing else (with hiredis it i
 imports itself relatively: copy the folder, give it another name, and it works.
 
     entry, keys, clock, errors, patience, signals   the words that all of it is said in
+    connection, states                              what a server that is away or ill asks of us
     scan                                            read a range, page by page
     producer, bulk                                  append, each entry exactly once
     reader, checkpoint                              follow streams from a place that is kept
@@ -43,5 +44,6 @@ __all__ = [
     "scan_async",
 ]
 
-# What went wrong and was survived is said to the standard library's logging, and nowhere else.
+# What went wrong and was survived goes to the standard library's logging, and nowhere else. The
+# record of a handler's failure has the attributes consumer, entry and why, and its traceback.
 logging.getLogger(__name__).addHandler(logging.NullHandler())

@@ -14,8 +14,8 @@ from typing import Any
 import redis.asyncio
 import redis.asyncio.connection
 
+from helpers.bench.like import like
 from helpers.course.connect import connect
-from helpers.course.like import like
 
 CALM = 10  # rounds of the event loop in which nobody else is under way
 SKIP_S = 2.0  # by so much the time is put forward: longer than a learner's function may run

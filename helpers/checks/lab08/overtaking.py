@@ -12,7 +12,7 @@ from typing import Any
 
 import redis.asyncio
 
-from helpers.course.like import like
+from helpers.bench.like import like
 
 CALM = 10  # rounds of the event loop in which nobody else has come
 

@@ -230,8 +230,10 @@ class DeliveryLoop:
                 stream=self.stream, group=self.group, key=self._keys[2],
             )  # fmt: skip
         self._after = deleting if self._settings.delete else "keep"
-        how = "took over the name of an earlier life in" if seen else "joined"
-        log.info("%s %s the group %s on %s", self.name, how, self.group, self.stream)
+        if seen and seen != self._token:
+            log.info("%s takes over from an earlier life in the group %s", self.name, self.group)
+        else:
+            log.debug("%s joins the group %s on %s", self.name, self.group, self.stream)
         if policy:
             log.warning(EVICTS, self.stream, policy)
 
@@ -273,7 +275,7 @@ class DeliveryLoop:
             self.counts.again += len(delivered)
             self.counts.claimed += len(delivered) + len(claimed)
             if delivered or claimed:
-                log.info("%s claims %d entries that others left idle, from %s on", self.name,
+                log.info("%s claims idle entries of others: %d, from %s on", self.name,
                          len(delivered) + len(claimed), (delivered or claimed)[0][0])  # fmt: skip
             again = [Delivered(entry_of(*one), once + 1) for one in delivered]
             yield from self._hand_over(again)
@@ -288,7 +290,7 @@ class DeliveryLoop:
         silent_ms = 10 * self._settings.min_idle_ms
         forgotten = yield from self._ask(self._run(TIDY, silent_ms))
         if forgotten:
-            log.info("%s forgets consumers that are gone: %s", self.name, ", ".join(forgotten))
+            log.debug("%s forgets consumers that are gone: %s", self.name, ", ".join(forgotten))
         self._tidy_at = self._clock() + silent_ms / 1000
 
     def _due_retries(self) -> Steps:
@@ -445,7 +447,8 @@ class DeliveryLoop:
         numbers = {one.id: one.number for one in effects}
         for parsed, said, buried in ((EntryId.parse(one), *more) for one, *more in refused):
             if buried:
-                log.error("%s puts %s aside, half done: %s", self.name, parsed, said)
+                log.error("%s moves %s to the dead letters, half done: %s", self.name, parsed, said,
+                          extra=self._about(parsed, f"half done: {said}"))  # fmt: skip
                 self.counts.failed += 1
                 self._count("dead")
             else:
@@ -459,13 +462,17 @@ class DeliveryLoop:
         """Note a failure, and try the entry again later or put it aside."""
         self.counts.failed += 1
         log.warning("%s failed on %s, delivery %d: %s", self.name, entry_id, number, why,
-                    exc_info=error)  # fmt: skip
+                    exc_info=error, extra=self._about(entry_id, why))  # fmt: skip
         if not (yield from self._ask(self._run(FAIL, str(entry_id), number, why))):
             self._count("lost")
         elif number >= self._settings.max_deliveries:
             yield from self._put_aside(entry_id, number, why)
         else:
             self._try_again(entry_id, number)
+
+    def _about(self, entry_id: EntryId, why: str) -> dict[str, str]:
+        """What the log's record of a failure has as attributes, for a program to look at."""
+        return {"consumer": self.name, "entry": str(entry_id), "why": why}
 
     def _try_again(self, entry_id: EntryId, number: int, why: str = "") -> None:
         delay_s = FIRST_RETRY_S * 2.0 ** min(number - 1, 20)
@@ -482,7 +489,7 @@ class DeliveryLoop:
             return
         what, letters = reply
         if what == "dead":
-            log.error("%s puts %s aside: %s", self.name, entry_id, why)
+            log.error("%s moves %s to the dead letters: %s", self.name, entry_id, why)
             if letters % MANY_LETTERS == 0:
                 log.warning("%s holds %d dead letters", self._keys[2], letters)
         self._count(what)
