@@ -19,7 +19,7 @@ lab: $(VENV)/.lab  ## open the course in JupyterLab, with a Redis server behind 
 	@$(BIN)/course lab $(ARGS)
 
 test: lint  ## run all tests, on every kind of server that this machine has
-	@$(BIN)/python -m tests.servers $(ARGS)
+	@$(BIN)/python -m tests.suite $(ARGS)
 
 env: $(VENV)/.lab  ## only set up the environment, in .venv
 	@echo "Ready. Use it with: source $(BIN)/activate"

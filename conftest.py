@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +20,12 @@ from helpers.checks import progress
 from helpers.course.database import MARK
 from helpers.course.server import OwnServer
 from helpers.streams.consumer import loop
+from tests import leftovers, parts, report
 from tests.points import thin_out
 from tests.servers import SERVERS, program
 
 _home = pytest.StashKey[Path]()
+_tidy = pytest.StashKey[contextlib.ExitStack]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -32,20 +35,26 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="leave out the tests marked once, and strike at some points only",
     )
+    parser.addoption("--part", choices=parts.PARTS, help="run only that part of the suite")
     parser.addoption(
         "--all-answers", action="store_true", help="try those answers to labs too that are alike"
     )
+    parser.addoption("--report", metavar="FOLDER", help="write there what was seen, and the times")
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Point the course, in this process and in the kernels that it starts, at a home of its own."""
     # What a background shell starts ignores Ctrl-C, and so would all that the tests start.
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    home = Path(tempfile.mkdtemp(prefix="course-test-"))
-    config.stash[_home] = home
+    tidy = config.stash[_tidy] = contextlib.ExitStack()
+    if leftovers.VARIABLE not in os.environ:
+        tidy.enter_context(leftovers.run_folder())
+    home = config.stash[_home] = Path(tempfile.mkdtemp(prefix="course-test-"))
     os.environ.pop("REDIS_URL", None)
     os.environ["COURSE_HOME"] = str(home)
     os.environ["COURSE_SERVER"] = program(config.getoption("--server")) or "missing"
+    if folder := config.getoption("--report"):
+        config.pluginmanager.register(report.Reporter(config, Path(folder), OwnServer(home)))
     if config.getoption("--not-first"):
         thin_out(list(SERVERS).index(config.getoption("--server")) - 1)
 
@@ -54,13 +63,24 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     home = config.stash[_home]
     OwnServer(home).stop()
     shutil.rmtree(home, ignore_errors=True)
+    config.stash[_tidy].close()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Half a character in what a test logs would end a worker: execnet sends only whole ones."""
+    found = yield
+    found.sections = [
+        (name, text.encode(errors="backslashreplace").decode()) for name, text in found.sections
+    ]
+    return found
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if config.getoption("--not-first"):
-        dropped = [item for item in items if item.get_closest_marker("once")]
-        items[:] = [item for item in items if not item.get_closest_marker("once")]
-        config.hook.pytest_deselected(items=dropped)
+    chosen = parts.chosen(items, config.getoption("--part"), not config.getoption("--not-first"))
+    dropped = [item for item in items if item not in chosen]
+    items[:] = [item for item in items if item in chosen]
+    config.hook.pytest_deselected(items=dropped)
     _sort_by_file(items)
 
 

@@ -31,6 +31,7 @@ from hypothesis import strategies as st
 from helpers import connect
 from helpers.course import home as homes
 from helpers.course.errors import CourseError, ServerError
+from helpers.course.pace import patient
 from helpers.course.server import OwnServer, find_server, identity
 from helpers.course.server import own as own_server
 from helpers.course.server.identity import hide_password, probe
@@ -97,7 +98,11 @@ def crash(pid: int) -> None:
 def in_another_process(code: str) -> str:
     """Run Python code as another notebook would, and return what it prints."""
     done = subprocess.run(
-        [sys.executable, "-c", code], check=True, capture_output=True, text=True, timeout=60
+        [sys.executable, "-c", code],
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=patient(60),
     )
     return done.stdout.strip()
 
@@ -397,7 +402,7 @@ def test_processes_that_start_at_once_share_one_server(home):
         subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
         for _ in range(5)
     ]
-    assert {process.communicate(timeout=60)[0].strip() for process in started} == {
+    assert {process.communicate(timeout=patient(60))[0].strip() for process in started} == {
         str(saved(home).pid)
     }
 

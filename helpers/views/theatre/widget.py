@@ -23,7 +23,7 @@ from helpers.views.theatre.stage import IDLE_MS, Stage
 from helpers.views.theatre.text import text
 
 TICK_S = 0.25
-PATIENCE_S = 2.0  # so long a look may take
+PATIENCE_S = patient(2.0)  # so long a look may take
 HIGHLIGHT_S = 3.0
 AWAY = "The server does not answer. The picture goes on when it is back."
 
