@@ -76,11 +76,15 @@ def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.Tes
     return found
 
 
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    return parts.skips(collection_path, config.getoption("--part")) or None
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     chosen = parts.chosen(items, config.getoption("--part"), not config.getoption("--not-first"))
-    dropped = [item for item in items if item not in chosen]
-    items[:] = [item for item in items if item in chosen]
-    config.hook.pytest_deselected(items=dropped)
+    kept = set(chosen)
+    config.hook.pytest_deselected(items=[item for item in items if item not in kept])
+    items[:] = chosen
     _sort_by_file(items)
 
 
