@@ -11,7 +11,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from helpers.course.errors import ServerError
@@ -24,18 +24,23 @@ SWEEP_LIMIT_S = 30.0  # what ends by itself when its worker has ended may still 
 @contextlib.contextmanager
 def run_folder() -> Iterator[Path]:
     """Make the folder for this process and all that it starts; at the end nothing is left of it."""
-    before = os.environ.get("TMPDIR")
+    before = {name: os.environ.get(name) for name in (VARIABLE, "TMPDIR")}
     folder = Path(tempfile.mkdtemp(prefix="tests-"))
-    os.environ[VARIABLE] = os.environ["TMPDIR"] = str(folder)
-    tempfile.tempdir = None  # it is looked up again
     try:
+        _set(dict.fromkeys(before, str(folder)))
         yield folder
     finally:
-        del os.environ[VARIABLE], os.environ["TMPDIR"]
-        if before is not None:
-            os.environ["TMPDIR"] = before
-        tempfile.tempdir = None
+        _set(before)
         sweep(folder)
+
+
+def _set(variables: Mapping[str, str | None]) -> None:
+    for name, value in variables.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
+    tempfile.tempdir = None  # it is looked up again
 
 
 def sweep(folder: Path) -> None:

@@ -1,13 +1,13 @@
 """Runs the suite: all on the first server, the contract on the others, and last what measures.
 
-python -m tests.suite [--everything] [pytest arguments]
+python -m tests.suite [--everything] [--on SERVER] [pytest arguments]
 
-With --everything, each server is given everything. The report at the end says how long each part
-took, and what the contract leaves out.
+The report at the end says how long each part took, and what the contract leaves out.
 """
 
 from __future__ import annotations
 
+import argparse
 import functools
 import os
 import subprocess
@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,8 +27,13 @@ from tests.leftovers import run_folder
 from tests.seen import Seen
 from tests.servers import SERVERS, program
 
-EVERYTHING = "--everything"
-TOGETHER = ["-n", str((os.cpu_count() or 1) + 3), "--dist", "loadfile", "--no-loadscope-reorder"]
+CORES = os.cpu_count() or 1
+SPREAD = ["--dist=loadfile", "--no-loadscope-reorder"]
+OPTIONS = {  # of pytest, for each part
+    parts.TOGETHER: [*SPREAD, f"-n{CORES + 3}"],  # these tests wait more than they compute
+    parts.CONTRACT: [*SPREAD, f"-n{CORES}"],
+    parts.ALONE: [],
+}
 TEST_LIMIT_S, CELL_LIMIT_S = 120, 60  # on a quiet machine
 NO_TESTS = 5  # pytest's exit code where its arguments leave none
 SLOWEST = 12  # files to name
@@ -39,11 +45,15 @@ class Part:
 
     server: str
     kind: str
-    label: str
-    options: list[str]
+    first: bool
     folder: Path
     code: int = 0
     took_s: float = 0.0
+
+    @property
+    def label(self) -> str:
+        """What to call it."""
+        return f"{parts.PARTS[self.kind]}: {SERVERS[self.server]} ({_version(self.server)})"
 
     def run(self, arguments: list[str]) -> None:
         """Run it, and end what it leaves behind."""
@@ -51,106 +61,103 @@ class Part:
         began = time.monotonic()
         self.folder.mkdir()
         words = [sys.executable, "-m", "pytest", "--quiet", "--nbval", f"--server={self.server}"]
-        words += [f"--report={self.folder}", *self.options, *arguments]
+        words += [f"--part={self.kind}", f"--report={self.folder}", *OPTIONS[self.kind]]
+        words += [] if self.first else ["--not-first"]
         with run_folder():
-            self.code = subprocess.run(words, check=False).returncode
+            self.code = subprocess.run([*words, *arguments], check=False).returncode
         self.took_s = time.monotonic() - began
+
+    @property
+    def outcome(self) -> str:
+        """In a word; to find no test is no failure."""
+        return {0: "passed", NO_TESTS: "no tests"}.get(self.code, "FAILED")
 
     @functools.cached_property
     def found(self) -> report.Found:
         """What its tests have left behind."""
         return report.read(self.folder)
 
-    @property
-    def failed(self) -> bool:
-        """Whether it has; to find no test is no failure."""
-        return self.code not in (0, NO_TESTS)
-
 
 def main() -> int:
-    """Run all parts, and report."""
-    arguments = [one for one in sys.argv[1:] if one != EVERYTHING]
-    slow = _make_patient(arguments)
-    # Hundreds of processes import the helpers: each would compile them again.
-    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    """Check the style, run all parts, and report."""
+    parser = argparse.ArgumentParser(usage=__doc__)
+    parser.add_argument("--everything", action="store_true", help="give each server everything")
+    parser.add_argument("--on", choices=SERVERS, help="only one server, and everything")
+    options, arguments = parser.parse_known_args()
+    began = time.monotonic()
+    if subprocess.run(["make", "--no-print-directory", "lint"], check=False).returncode:
+        return 1
+    lint_s = time.monotonic() - began
+    slow = slowness()
+    arguments = [*_more_time(slow), *arguments]
     with tempfile.TemporaryDirectory(prefix="report-") as folder:
-        those = _parts(Path(folder), everything=EVERYTHING in sys.argv)
+        those = list(_parts(Path(folder), options.on, options.everything))
         for part in those:
             part.run(arguments)
-        print(f"\nTime limits were {slow:.1f} times those of a quiet machine.")
+        print(f"\nWall time of each part, with limits {slow:.1f} times those of a quiet machine:")
+        print(f"{lint_s:8.1f} s  passed    style and types")
         _print_times(those)
-        gaps = _compare(those)
-    missing = [what for name, what in SERVERS.items() if not _version(name)]
-    for what in missing:
-        print(f"SKIPPED, missing: {what}")
-    return 1 if gaps or not those or any(part.failed for part in those) else 0
+        complete = _compare(those)
+    for name in SERVERS:
+        if not _version(name):
+            print(f"SKIPPED, missing: {SERVERS[name]}")
+    passed = those and all(part.outcome != "FAILED" for part in those)
+    return 0 if passed and complete else 1
 
 
-def _make_patient(arguments: list[str]) -> float:
-    """Give everything more time where the machine is slow; by how much?"""
-    slow = slowness()
-    os.environ[PATIENCE] = str(slow)
-    arguments[:0] = [
+def _more_time(slow: float) -> list[str]:
+    """Give everything more time where the machine is slow: by the environment, and to pytest."""
+    os.environ[PATIENCE] = f"{slow:.2f}"
+    # Hundreds of processes import the helpers: each would compile them again.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    return [
         f"--timeout={TEST_LIMIT_S * slow:.0f}",
         f"--nbval-cell-timeout={CELL_LIMIT_S * slow:.0f}",
     ]
-    return slow
 
 
+@functools.cache
 def _version(name: str) -> str:
     """The version of a server's program; empty where the machine has none."""
     path = program(name)
     return ".".join(map(str, program_version(path))) if path else ""
 
 
-def _parts(folder: Path, everything: bool) -> list[Part]:
-    """What to run, in order; what measures comes last, when nothing runs beside it."""
-    there = [name for name in SERVERS if _version(name)]
-    measured = there if everything else there[:1]
-    plan = [
-        (name, parts.TOGETHER if everything or name == there[0] else parts.CONTRACT, TOGETHER)
-        for name in there
-    ]
-    plan += [(name, parts.ALONE, []) for name in measured]
-    return [
-        Part(
-            name,
-            part,
-            f"{parts.PARTS[part]}: {SERVERS[name]} ({_version(name)})",
-            [f"--part={part}", *options, *(["--not-first"] if name != there[0] else [])],
-            folder / f"{name}-{part}",
-        )
-        for name, part, options in plan
-    ]
+def _parts(folder: Path, only: str | None, everything: bool) -> Iterator[Part]:
+    """What to run, in order: what measures comes last, when nothing runs beside it."""
+    there = [name for name in SERVERS if _version(name) and only in (None, name)]
+    full = there if everything else there[:1]
+    kinds = [(name, parts.TOGETHER if name in full else parts.CONTRACT) for name in there]
+    kinds += [(name, parts.ALONE) for name in full]
+    for name, kind in kinds:
+        yield Part(name, kind, name == there[0], folder / f"{kind}-{name}")
 
 
 def _print_times(those: list[Part]) -> None:
-    print("Wall time of each part:")
     for part in those:
-        outcome = "FAILED" if part.failed else "no tests" if part.code else "passed"
-        print(f"{part.took_s:8.1f} s  {outcome}  {part.label}")
+        print(f"{part.took_s:8.1f} s  {part.outcome:8}  {part.label}")
     files = Counter({(file, part.label): seconds for part in those
                      for file, seconds in part.found.seconds.items()})  # fmt: skip
-    print("The slowest files, as the sum of their tests:")
+    print("The files that took longest, as the sum of their tests:")
     for (file, label), seconds in files.most_common(SLOWEST):
-        print(f"{seconds:8.1f} s  {file}, {label.lower()}")
+        print(f"{seconds:8.1f} s  {file}, {label}")
 
 
-def _compare(those: list[Part]) -> bool:
-    """Name what only the first server was sent; True if another one has it too."""
+def _compare(those: Sequence[Part]) -> bool:
+    """Whether the contract covers what the first server was sent; says what it does not."""
     contracts = [part for part in those if part.kind == parts.CONTRACT]
-    if not all(part.found.whole for part in those):
-        print("Not all tests ran, so what the servers were sent is not compared.")
-        return False
+    if contracts and not all(part.found.whole for part in those):
+        print("Only some tests ran, so what the servers were sent is not compared.")
+        return True
     first = Seen.together(part.found.seen for part in those if part not in contracts)
-    gaps = False
+    complete = True
     for part in contracts:
         missing, excused = first.missing(part.found.seen)
-        for heading, names in (("MISSING in", missing), ("It has no such command in", excused)):
+        complete = complete and not missing
+        for heading, names in (("MISSING in", missing), ("No such command, so not in", excused)):
             if names:
                 print(f"{heading} {part.label}: {', '.join(names)}")
-        gaps = gaps or bool(missing)
-    return gaps
+    return complete
 
 
 if __name__ == "__main__":
