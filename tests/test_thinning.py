@@ -1,14 +1,33 @@
-"""Of the answers to a lab, `make test` leaves out those that are like others."""
+"""What a run leaves out, it leaves out on purpose: some points to strike, some answers to labs."""
 
 from __future__ import annotations
 
+from itertools import count, takewhile
+
 import pytest
 
+from tests import points
 from tests.checks.answers import Case, like_others
 
 pytestmark = pytest.mark.once
 
 FUNCTION = "def answer(): pass"
+
+
+def test_the_first_server_is_struck_everywhere(monkeypatch):
+    monkeypatch.setattr(points, "_struck", points.EVERY)
+    assert list(points.points(range(1, 9))) == [1, 2, 3, 4, 5, 6, 7, 8]
+    assert points.times(40) == 40
+
+
+def test_the_others_at_two_points_of_five_and_not_at_the_same_ones(monkeypatch):
+    monkeypatch.setattr(points, "_struck", points.EVERY)
+    struck = []
+    for number in (0, 1):
+        points.thin_out(number)
+        struck.append(list(takewhile(lambda point: point < 12, points.points(count(1)))))
+        assert points.times(40) == 16
+    assert struck == [[1, 3, 6, 8, 11], [2, 5, 7, 10]]
 
 
 def left_of(*answers, at_least=3):
