@@ -80,7 +80,7 @@ class Part:
 
 def main() -> int:
     """Check the style, run all parts, and report."""
-    parser = argparse.ArgumentParser(usage=__doc__)
+    parser = argparse.ArgumentParser("python -m tests.suite", allow_abbrev=False)
     parser.add_argument("--everything", action="store_true", help="give each server everything")
     parser.add_argument("--on", choices=SERVERS, help="only one server, and everything")
     options, arguments = parser.parse_known_args()
