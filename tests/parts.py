@@ -51,7 +51,7 @@ IN_CONTRACT: Choice = {
         "test_what_is_handled_is_deleted",
         "test_what_another_group",
         "test_the_last_group_deletes",
-        "test_a_dead_letter_can_still_be_replayed",
+        "test_what_is_put_aside",
     ),
     "tests/test_connect.py": (
         "test_text_is_text",
@@ -61,7 +61,9 @@ IN_CONTRACT: Choice = {
     ),
     "tests/test_consumer.py": (
         "test_own_history_comes_first",
+        "test_what_was_delivered",
         "test_claiming_goes_on_past_deleted",
+        "test_what_is_in_hand",
         "test_entries_that_were_deleted",
         "test_after_its_last_delivery",
         "test_of_two_with_one_name",

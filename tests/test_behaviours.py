@@ -595,10 +595,21 @@ def test_idle_and_inactive_differ_between_servers(group):
 
 
 def test_numbers_and_strings(redis):
-    assert [redis.incr("n"), redis.incrby("n", 5), redis.get("n")] == [1, 6, "6"]
+    assert [redis.execute_command("INCR", "n"), redis.incrby("n", 5)] == [1, 6]
+    assert redis.get("n") == "6"
     assert redis.append("n", "x") == 2
     with pytest.raises(ResponseError, match="not an integer"):
-        redis.incr("n")
+        redis.incrby("n")
+
+
+def test_a_field_of_a_hash_may_expire_where_the_server_knows_how(redis):
+    redis.hset("h", mapping={"a": 1, "b": 2})
+    assert redis.hexists("h", "a")
+    if not redis.command_list(pattern="hexpire"):
+        pytest.skip("this server knows no HEXPIRE")
+    assert redis.hexpire("h", 60, "a", "none") == [1, -2]
+    assert redis.hexpire("h", 0, "b") == [2]
+    assert not redis.hexists("h", "b")
 
 
 def test_lists_and_a_pop_that_waits(redis):
@@ -685,6 +696,18 @@ def test_a_client_that_is_killed_comes_back_as_another(redis):
         assert redis.client_kill_filter(_id=number) == 1
         assert other.client_id() > number
     assert redis.client_kill_filter(_id=number) == 0
+
+
+def test_a_client_may_ask_for_no_replies(redis):
+    connection = redis.connection_pool.get_connection()
+    for words in (("REPLY", "OFF"), ("NO-SUCH-WORD",), ("REPLY", "ON")):
+        connection.send_command("CLIENT", *words)
+    assert connection.read_response() == "OK"
+    redis.connection_pool.release(connection)
+
+
+def test_there_is_one_user(redis):
+    assert redis.acl_users() == ["default"]
 
 
 def test_a_pause_holds_back_what_writes(redis):
