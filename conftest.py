@@ -47,8 +47,8 @@ def pytest_configure(config: pytest.Config) -> None:
     # What a background shell starts ignores Ctrl-C, and so would all that the tests start.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     tidy = config.stash[_tidy] = contextlib.ExitStack()
-    if leftovers.VARIABLE not in os.environ:
-        tidy.enter_context(leftovers.run_folder())
+    if config.getoption("tx", None) and leftovers.VARIABLE not in os.environ:
+        tidy.enter_context(leftovers.run_folder())  # for its workers, which may be ended early
     home = config.stash[_home] = Path(tempfile.mkdtemp(prefix="course-test-"))
     os.environ.pop("REDIS_URL", None)
     os.environ["COURSE_HOME"] = str(home)

@@ -39,7 +39,7 @@ def test_of_a_worker_that_is_killed_no_server_and_no_folder_is_left(tmp_path):
     file.write_text(KILLED)
     rooms.mkdir()
     environment = {k: v for k, v in os.environ.items() if not k.startswith("PYTEST_")}
-    del environment[leftovers.VARIABLE]  # as if it was started by hand
+    environment.pop(leftovers.VARIABLE, None)  # as if it was started by hand
     words = ["-m", "pytest", "-q", "-n1", "-p", "conftest", "-c", "pyproject.toml", str(file)]
     done = subprocess.run(
         [sys.executable, *words], cwd=CHECKOUT, capture_output=True, text=True, check=False,
@@ -122,6 +122,7 @@ def test_limits_grow_and_never_shrink(monkeypatch, said, times):
 
 
 def test_no_machine_is_quicker_than_a_quiet_one(monkeypatch):
-    assert calibration.slowness(1) >= 1
+    monkeypatch.setattr(calibration, "QUIET_S", 1e6)
+    assert calibration.slowness(1) == 1
     monkeypatch.setattr(calibration, "QUIET_S", 1e-4)
     assert calibration.slowness(1) > 10
