@@ -12,6 +12,7 @@ from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 import redis as redis_py
 
@@ -23,6 +24,17 @@ from helpers.streams.consumer import loop
 from tests import leftovers, parts, report
 from tests.points import thin_out
 from tests.servers import SERVERS, program
+
+# No example has a deadline, and a busy machine may take long to make one up.
+hypothesis.settings.register_profile(
+    "suite",
+    deadline=None,
+    suppress_health_check=[
+        hypothesis.HealthCheck.function_scoped_fixture,
+        hypothesis.HealthCheck.too_slow,
+    ],
+)
+hypothesis.settings.load_profile("suite")
 
 _home = pytest.StashKey[Path]()
 _tidy = pytest.StashKey[contextlib.ExitStack]()

