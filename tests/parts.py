@@ -22,6 +22,7 @@ Choice = dict[str, tuple[str, ...]]  # files, and with how their tests begin; ()
 MEASURING: Choice = {
     "notebooks/01_append_and_range.ipynb": (),
     "notebooks/02_blocking_reads.ipynb": (),
+    "notebooks/03_consumer_groups.ipynb": (),
     "notebooks/04_pending_and_ack.ipynb": (),
     "notebooks/06_crash_recovery.ipynb": (),
     "notebooks/08_speed.ipynb": (),
@@ -123,6 +124,7 @@ IN_CONTRACT: Choice = {
         "test_a_program_that_ends_at_once",
     ),
     "tests/test_state.py": (),
+    "tests/test_suite.py": ("test_a_server_says",),
     "tests/test_theatre.py": (
         "test_what_is_done_pending",
         "test_a_deleted_entry_that_is_pending",

@@ -136,11 +136,13 @@ def _parts(folder: Path, only: str | None, everything: bool) -> Iterator[Part]:
 def _print_times(those: list[Part]) -> None:
     for part in those:
         print(f"{part.took_s:8.1f} s  {part.outcome:8}  {part.label}")
-    files = Counter({(file, part.label): seconds for part in those
-                     for file, seconds in part.found.seconds.items()})  # fmt: skip
+    files: Counter[str] = Counter()
+    for part in those:
+        for file, seconds in part.found.seconds.items():
+            files[f"{file}, {parts.PARTS[part.kind]} on {part.server}"] = round(seconds)
     print("The files that took longest, as the sum of their tests:")
-    for (file, label), seconds in files.most_common(SLOWEST):
-        print(f"{seconds:8.1f} s  {file}, {label}")
+    for name, seconds in files.most_common(SLOWEST):
+        print(f"{seconds:6} s  {name}")
 
 
 def _compare(those: Sequence[Part]) -> bool:
