@@ -123,6 +123,7 @@ IN_CONTRACT: Choice = {
         "test_data_that_cannot_be_read",
         "test_a_program_that_ends_at_once",
     ),
+    "tests/test_server_states.py": (),
     "tests/test_state.py": (),
     "tests/test_suite.py": ("test_a_server_says",),
     "tests/test_theatre.py": (

@@ -16,6 +16,7 @@ from ipywidgets import HTML, Box, Layout, SelectMultiple, VBox  # type: ignore[i
 
 from helpers.course.connect import connect_async
 from helpers.course.errors import EXPECTED, CourseError
+from helpers.course.pace import patient
 from helpers.streams.clock import Clock, moment_of, utc_now
 from helpers.streams.errors import StreamsError
 from helpers.views.changes import STYLES, Chart, changes, describe, png, zone

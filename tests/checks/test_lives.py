@@ -12,6 +12,7 @@ import pytest
 from helpers.chaos import CLIENT, Failure, Fault, Returned, Unfinished
 from helpers.checks.lives import Supervisor
 from helpers.checks.scene import Scene
+from helpers.course.pace import patient
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ from ipywidgets import HTML, Box, Button, HBox, Layout, VBox  # type: ignore[imp
 
 from helpers.course.connect import connect_async
 from helpers.course.errors import EXPECTED
+from helpers.course.pace import patient
 from helpers.streams.entry import EntryId
 from helpers.views.theatre.draw import draw
 from helpers.views.theatre.snapshot import Snapshot, moved, snapshot_async
