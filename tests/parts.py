@@ -90,7 +90,6 @@ IN_CONTRACT: Choice = {
     ),
     "tests/test_partitions.py": (),
     "tests/test_producer.py": (
-        "test_a_refused_entry",
         "test_a_server_that_is_busy",
         "test_an_explicit_id",
         "test_the_ids_of_a_batch",
