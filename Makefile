@@ -18,8 +18,8 @@ help:  ## explain these targets
 lab: $(VENV)/.lab  ## open the course in JupyterLab, with a Redis server behind it
 	@$(BIN)/course lab $(ARGS)
 
-test: lint  ## run all tests, on every kind of server that this machine has
-	@$(BIN)/python -m tests.servers $(ARGS)
+test: $(VENV)/.test  ## check style and run all tests, on every kind of server that this machine has
+	@$(BIN)/python -m tests.suite $(ARGS)
 
 env: $(VENV)/.lab  ## only set up the environment, in .venv
 	@echo "Ready. Use it with: source $(BIN)/activate"
@@ -44,11 +44,11 @@ lessons: $(VENV)/.test labs  ## for authors: format and run lessons and solution
 soak: $(VENV)/.test  ## for authors: kill and pause workers and a server, some 670 times in minutes
 	@$(BIN)/python -m tests.soaks $(ARGS)
 
-test-all:  ## run all tests, with all answers to labs, on every Python from 3.11 up that there is
+test-all:  ## run everything on every server, with all answers to labs, on every Python from 3.11 up
 	@for p in python3.11 python3.12 python3.13 python3.14; do \
 	  if $$p -c '$(NEW_ENOUGH)' >/dev/null 2>&1; then \
 	    echo "=== $$p"; $(MAKE) --no-print-directory test PYTHON=$$p VENV=.venv-$$p \
-	      ARGS="--all-answers $(ARGS)" || exit 1; \
+	      ARGS="--everything --all-answers $(ARGS)" || exit 1; \
 	  else echo "=== $$p is not on this machine: skipped"; fi; done
 
 clean:  ## end the server and remove the environments; lessons, labs and data stay

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 import redis as redis_py
 
@@ -19,12 +21,25 @@ from helpers.checks import progress
 from helpers.course.database import MARK
 from helpers.course.server import OwnServer
 from helpers.streams.consumer import loop
+from tests import leftovers, parts, report
 from tests.points import thin_out
 from tests.servers import SERVERS, program
 
 pytest_plugins = ["tests.kernel_stderr"]
 
+# No example has a deadline, and a busy machine may take long to make one up.
+hypothesis.settings.register_profile(
+    "suite",
+    deadline=None,
+    suppress_health_check=[
+        hypothesis.HealthCheck.function_scoped_fixture,
+        hypothesis.HealthCheck.too_slow,
+    ],
+)
+hypothesis.settings.load_profile("suite")
+
 _home = pytest.StashKey[Path]()
+_tidy = pytest.StashKey[contextlib.ExitStack]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -34,20 +49,26 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="leave out the tests marked once, and strike at some points only",
     )
+    parser.addoption("--part", choices=parts.PARTS, help="run only that part of the suite")
     parser.addoption(
         "--all-answers", action="store_true", help="try those answers to labs too that are alike"
     )
+    parser.addoption("--report", metavar="FOLDER", help="write there what was seen, and the times")
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Point the course, in this process and in the kernels that it starts, at a home of its own."""
     # What a background shell starts ignores Ctrl-C, and so would all that the tests start.
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    home = Path(tempfile.mkdtemp(prefix="course-test-"))
-    config.stash[_home] = home
+    tidy = config.stash[_tidy] = contextlib.ExitStack()
+    if config.getoption("tx", None) and leftovers.VARIABLE not in os.environ:
+        tidy.enter_context(leftovers.run_folder())  # for its workers, which may be ended early
+    home = config.stash[_home] = Path(tempfile.mkdtemp(prefix="course-test-"))
     os.environ.pop("REDIS_URL", None)
     os.environ["COURSE_HOME"] = str(home)
     os.environ["COURSE_SERVER"] = program(config.getoption("--server")) or "missing"
+    if folder := config.getoption("--report"):
+        config.pluginmanager.register(report.Reporter(config, Path(folder), OwnServer(home)))
     if config.getoption("--not-first"):
         thin_out(list(SERVERS).index(config.getoption("--server")) - 1)
 
@@ -56,13 +77,28 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     home = config.stash[_home]
     OwnServer(home).stop()
     shutil.rmtree(home, ignore_errors=True)
+    config.stash[_tidy].close()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Half a character in what a test logs would end a worker: execnet sends only whole ones."""
+    found = yield
+    found.sections = [
+        (name, text.encode(errors="backslashreplace").decode()) for name, text in found.sections
+    ]
+    return found
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    return parts.skips(collection_path, config.getoption("--part")) or None
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if config.getoption("--not-first"):
-        dropped = [item for item in items if item.get_closest_marker("once")]
-        items[:] = [item for item in items if not item.get_closest_marker("once")]
-        config.hook.pytest_deselected(items=dropped)
+    chosen = parts.chosen(items, config.getoption("--part"), not config.getoption("--not-first"))
+    kept = set(chosen)
+    config.hook.pytest_deselected(items=[item for item in items if item not in kept])
+    items[:] = chosen
     _sort_by_file(items)
 
 

@@ -19,10 +19,11 @@ import pytest
 from playwright.sync_api import BrowserContext, Page, expect, sync_playwright
 
 from helpers.course.home import CHECKOUT
+from helpers.course.pace import patient
 
-START_LIMIT_S = 60
-RUN_LIMIT_S = 90
-LIMIT_MS = 30_000
+START_LIMIT_S = patient(60)
+RUN_LIMIT_S = patient(90)
+LIMIT_MS = patient(30_000)
 TOKEN = "browser-test"
 
 
@@ -35,7 +36,7 @@ def chromium() -> str | None:
 in_browser = [
     pytest.mark.once,
     pytest.mark.early,
-    pytest.mark.timeout(240),
+    pytest.mark.timeout(patient(240)),
     pytest.mark.skipif(chromium() is None, reason="SKIPPED: there is no chromium on this machine"),
 ]
 
@@ -61,7 +62,7 @@ def jupyterlab(directory: Path) -> Iterator[str]:
         yield url
     finally:
         process.terminate()
-        process.wait(30)
+        process.wait(patient(30))
         log.close()
 
 

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import threading
-import time
 from urllib.parse import urlsplit
 
 import pytest
 from redis import RedisError
 
 from tests.test_server import taken_port
-
-LIMIT_S = 15.0
 
 
 @pytest.fixture(autouse=True)
@@ -20,14 +17,6 @@ def quiet(caplog):
     yield
     records = [record for phase in ("setup", "call") for record in caplog.get_records(phase)]
     assert [record.getMessage() for record in records] == []
-
-
-def until(true, limit_s=LIMIT_S):
-    """Wait for a condition; False if it never comes."""
-    deadline = time.monotonic() + limit_s
-    while not (found := true()) and time.monotonic() < deadline:
-        time.sleep(0.005)
-    return found
 
 
 def in_background(work):

@@ -6,9 +6,11 @@ import threading
 from itertools import pairwise
 
 import pytest
-from redis import ResponseError
+from redis import ResponseError, WatchError
+from redis.exceptions import NoScriptError
 
 from helpers import EntryId, connect
+from tests.waiting import until
 
 
 def ids(redis, *bounds):
@@ -587,3 +589,167 @@ def test_idle_and_inactive_differ_between_servers(group):
         assert about(group, "carol")["inactive"] == -1
     else:  # Redis 7.0: only getting an entry does
         assert about(group, "alice")["idle"] >= 20
+
+
+# ------------------------------------------------------------------ what is used beside streams
+
+
+def test_numbers_and_strings(redis):
+    assert [redis.execute_command("INCR", "n"), redis.incrby("n", 5)] == [1, 6]
+    assert redis.get("n") == "6"
+    assert redis.append("n", "x") == 2
+    with pytest.raises(ResponseError, match="not an integer"):
+        redis.incrby("n")
+
+
+def test_a_field_of_a_hash_may_expire_where_the_server_knows_how(redis):
+    redis.hset("h", mapping={"a": 1, "b": 2})
+    assert redis.hexists("h", "a")
+    if not redis.command_list(pattern="hexpire"):
+        pytest.skip("this server knows no HEXPIRE")
+    assert redis.hexpire("h", 60, "a", "none") == [1, -2]
+    assert redis.hexpire("h", 0, "b") == [2]
+    assert not redis.hexists("h", "b")
+
+
+def test_lists_and_a_pop_that_waits(redis):
+    assert redis.rpush("l", "a", "b", "c") == 3
+    assert redis.lrange("l", 0, -1) == ["a", "b", "c"]
+    assert [redis.lpop("l"), redis.llen("l")] == ["a", 2]
+    assert redis.blpop(["none", "l"], timeout=1) == ["l", "b"]
+    assert redis.blpop(["none"], timeout=0.01) is None
+
+
+def test_a_sorted_set_is_in_order(redis):
+    assert redis.zadd("z", {"b": 2, "a": 1}) == 2
+    assert redis.zrange("z", 0, -1) == ["a", "b"]
+
+
+def test_an_expiry_is_kept_in_milliseconds_and_a_past_one_deletes(redis):
+    redis.set("k", "v")
+    assert redis.pttl("k") == -1
+    soon_ms = 1000 * redis.time()[0] + 60_000
+    assert redis.pexpireat("k", soon_ms)
+    assert redis.pexpiretime("k") == soon_ms
+    assert 0 < redis.pttl("k") <= 61_000
+    assert redis.pexpireat("k", 1)
+    assert not redis.exists("k")
+    assert redis.pttl("k") == -2
+
+
+def test_a_dump_of_a_stream_is_restored_with_its_groups(redis):
+    add(redis, "1-0", "2-0")
+    redis.xgroup_create("s", "g", "1-0")
+    kept = redis.execute_command("DUMP", "s", NEVER_DECODE=True)
+    redis.delete("s")
+    assert redis.restore("s", 0, kept) == "OK"
+    assert ids(redis) == ["1-0", "2-0"]
+    assert redis.xinfo_groups("s")[0]["last-delivered-id"] == "1-0"
+
+
+def test_a_watched_key_that_was_changed_ends_the_transaction(redis):
+    with redis.pipeline() as ours:
+        ours.watch("k")
+        redis.set("k", "theirs")
+        ours.multi()
+        ours.set("k", "ours")
+        with pytest.raises(WatchError):
+            ours.execute()
+        ours.watch("k")
+        ours.unwatch()
+        redis.set("k", "again")
+        ours.multi()
+        assert ours.set("k", "ours").execute() == [True]
+
+
+def blocked(redis):
+    """The client that is blocked, as CLIENT LIST shows it, once there is one."""
+    found = until(lambda: [one for one in redis.client_list() if "b" in one["flags"]])
+    return found[0]
+
+
+@pytest.mark.parametrize("error", [False, True])
+def test_a_client_that_is_blocked_is_known_by_its_name_and_unblocked(redis, error):
+    replies = []
+
+    def read():
+        with connect() as other:
+            other.client_setname("alice")
+            try:
+                replies.append(other.xread({"s": "$"}, block=60_000))
+            except ResponseError as refusal:
+                replies.append(str(refusal))
+
+    thread = threading.Thread(target=read)
+    thread.start()
+    found = blocked(redis)
+    assert found["name"] == "alice"
+    assert redis.client_unblock(int(found["id"]), error)
+    thread.join()
+    assert replies == ["UNBLOCKED client unblocked via CLIENT UNBLOCK" if error else {}]
+    assert not redis.client_unblock(int(found["id"]))
+
+
+def test_a_client_that_is_killed_comes_back_as_another(redis):
+    with connect() as other:
+        number = other.client_id()
+        assert redis.client_kill_filter(_id=number) == 1
+        assert other.client_id() > number
+    assert redis.client_kill_filter(_id=number) == 0
+
+
+def test_a_client_may_ask_for_no_replies(redis):
+    connection = redis.connection_pool.get_connection()
+    for words in (("REPLY", "OFF"), ("NO-SUCH-WORD",), ("REPLY", "ON")):
+        connection.send_command("CLIENT", *words)
+    assert connection.read_response() == "OK"
+    redis.connection_pool.release(connection)
+
+
+def test_there_is_one_user(redis):
+    assert redis.acl_users() == ["default"]
+
+
+def test_a_pause_holds_back_what_writes(redis):
+    with connect() as other:
+        assert redis.client_pause(60_000, all=False)
+        assert other.xlen("s") == 0
+        thread = threading.Thread(target=add, args=(other, "1-0"))
+        thread.start()
+        assert redis.xlen("s") == 0
+        assert redis.client_unpause()
+        thread.join()
+    assert ids(redis) == ["1-0"]
+
+
+def test_a_channel_keeps_nothing_and_counts_who_listens(redis):
+    assert redis.publish("news.de", "nobody hears it") == 0
+    with redis.pubsub() as plain, redis.pubsub() as pattern:
+        plain.subscribe("news.de")
+        pattern.psubscribe("news.*")
+        heard = [until(lambda one=one: one.get_message(timeout=1)) for one in (plain, pattern)]
+        assert [one["type"] for one in heard] == ["subscribe", "psubscribe"]
+        assert redis.pubsub_channels() == ["news.de"]
+        assert redis.pubsub_numpat() == 1
+        assert redis.publish("news.de", "hello") == 2
+        heard = [until(lambda one=one: one.get_message(timeout=1)) for one in (plain, pattern)]
+        assert [one["data"] for one in heard] == ["hello", "hello"]
+        assert heard[1]["pattern"] == "news.*"
+
+
+def test_monitor_shows_what_others_send_and_what_a_script_does(redis):
+    with redis.monitor() as monitor, connect() as other:
+        other.eval("return redis.call('XLEN', KEYS[1])", 1, "s")
+        other.echo("the end")
+        seen: list[dict[str, str]] = []
+        while not seen or "the end" not in seen[-1]["command"]:
+            seen.append(monitor.next_command())
+    assert ("lua", "XLEN s") in [(one["client_type"], one["command"]) for one in seen]
+
+
+def test_a_script_that_was_flushed_is_not_known(redis):
+    known = redis.script_load("return 1")
+    assert redis.evalsha(known, 0) == 1
+    assert redis.script_flush()
+    with pytest.raises(NoScriptError):
+        redis.evalsha(known, 0)

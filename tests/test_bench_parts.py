@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import time
 from functools import partial
 
 import pytest
@@ -16,6 +15,7 @@ from helpers.course.errors import CourseError
 from helpers.course.server import find_server
 from helpers.course.weather import readings
 from helpers.streams.entry import EntryId
+from tests.waiting import until
 
 TINY = Scale(
     rounds=2,
@@ -58,10 +58,7 @@ def clean_before(redis):
 
 def expect_traces(redis, before):
     """A connection that was closed is gone from the server a moment later."""
-    deadline = time.monotonic() + 5
-    while traces(redis) != before and time.monotonic() < deadline:
-        time.sleep(0.01)
-    assert traces(redis) == before
+    assert until(lambda: traces(redis) == before), traces(redis)
 
 
 # ------------------------------------------------------------------ whole parts

@@ -18,7 +18,8 @@ import pytest
 
 from helpers.chaos import CLIENT, Failure, Outcome, Returned, Running, warm
 from helpers.course.server.own import has_ended
-from tests.test_chaos_process import LIMIT_S, add, doze, fail, parent, until
+from tests.test_chaos_process import add, doze, fail, parent
+from tests.waiting import LIMIT_S, until
 
 
 def forked(function, *arguments, **how):

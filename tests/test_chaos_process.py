@@ -30,18 +30,10 @@ from helpers.chaos import (
 )
 from helpers.course.errors import CourseError
 from helpers.course.server.own import has_ended
+from tests.waiting import LIMIT_S, until
 
 SLEEP = ["sleep", "600"]
 PYTHON = [sys.executable, "-c"]
-LIMIT_S = 15.0
-
-
-def until(true, limit_s=LIMIT_S):
-    """Wait for a condition; False if it never comes."""
-    deadline = time.monotonic() + limit_s
-    while not (found := true()) and time.monotonic() < deadline:
-        time.sleep(0.01)
-    return found
 
 
 def says(process, text):

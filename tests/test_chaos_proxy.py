@@ -21,7 +21,8 @@ from helpers import connect
 from helpers.chaos import CLIENT, LOSSES, Fault, Proxy, Returned, start
 from helpers.course.errors import CourseError
 from tests import fronts
-from tests.fronts import LIMIT_S, blocked, in_background, until
+from tests.fronts import blocked, in_background
+from tests.waiting import LIMIT_S, until
 
 pytestmark = pytest.mark.once
 

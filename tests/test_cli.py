@@ -30,6 +30,7 @@ import redis as redis_py
 from helpers import Producer, cli
 from helpers.checks import progress
 from helpers.course.database import MARK
+from helpers.course.pace import patient
 from helpers.course.server import OwnServer, find_server
 from helpers.course.server.identity import probe
 from helpers.streams import entry
@@ -76,7 +77,7 @@ def typed(*arguments: str, answer: str = "", **variables: str) -> Done:
     """Run a command to its end, in a process of its own. None may ever show a traceback."""
     done = subprocess.run(
         [*COURSE, *arguments], cwd="/", env=environment(**variables), input=answer,
-        capture_output=True, text=True, timeout=60, check=False,
+        capture_output=True, text=True, timeout=patient(60), check=False,
     )  # fmt: skip
     assert "Traceback" not in done.stderr
     return Done(done.returncode, done.stdout, done.stderr)
@@ -119,7 +120,7 @@ def until(condition: Callable[[], object]) -> None:
 def interrupted(process: subprocess.Popen[str]) -> tuple[int, str]:
     """The exit code of a command that Ctrl-C ends, and the rest of what it prints."""
     process.send_signal(signal.SIGINT)
-    output, errors = process.communicate(timeout=60)
+    output, errors = process.communicate(timeout=patient(60))
     assert errors == ""
     return process.returncode, output
 
@@ -483,5 +484,5 @@ def test_lab_opens_jupyterlab_with_a_token_of_its_own(redis, tmp_path):
             assert json.load(reply)["type"] == "notebook"
 
         process.send_signal(signal.SIGINT)
-        assert "Traceback" not in process.communicate(timeout=60)[1]
+        assert "Traceback" not in process.communicate(timeout=patient(60))[1]
         assert process.returncode == 0

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import re
 import signal
-import time
-from collections.abc import Callable
 
 import pytest
 import redis as redis_py
@@ -13,16 +11,11 @@ import redis as redis_py
 from helpers import Consumer, DeadLetters, Group
 from helpers.chaos import Fault, Proxy
 from helpers.cli.console import showing_log
+from helpers.course.pace import patient
 from tests.test_cli import course, refused, started, told
+from tests.waiting import until
 
 pytestmark = pytest.mark.once
-
-
-def until(condition: Callable[[], object], limit_s: float = 20) -> None:
-    deadline = time.monotonic() + limit_s
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 def add(redis: redis_py.Redis, *numbers: int) -> None:
@@ -75,16 +68,16 @@ def test_consume_can_begin_with_what_is_new(redis):
 def test_alice_and_bob_share_the_work_and_bob_stops(redis):
     with started("consume", "alice", "--batch", "1") as alice:
         with started("consume", "bob", "--batch", "1") as bob:
-            until(lambda: consumers(redis) == {"alice", "bob"})
+            assert until(lambda: consumers(redis) == {"alice", "bob"})
             add(redis, *range(1, 41))
-            until(lambda: all_done(redis))
+            assert until(lambda: all_done(redis))
             bob.send_signal(signal.SIGINT)
-            bobs, errors = bob.communicate(timeout=20)
+            bobs, errors = bob.communicate(timeout=patient(20))
             assert (bob.returncode, errors) == (0, "")
         add(redis, 41, 42)
-        until(lambda: all_done(redis))
+        assert until(lambda: all_done(redis))
         alice.send_signal(signal.SIGTERM)
-        alices, _ = alice.communicate(timeout=20)
+        alices, _ = alice.communicate(timeout=patient(20))
     assert alice.returncode == 0
     assert sorted(numbers(alices) + numbers(bobs)) == list(range(1, 43))
     assert numbers(alices)[-2:] == [41, 42]
@@ -94,7 +87,9 @@ def test_alice_and_bob_share_the_work_and_bob_stops(redis):
 def test_consume_goes_on_with_what_a_killed_process_of_its_name_held(redis):
     add(redis, 1, 2)
     with started("consume", "bob", "--work-ms", "60000") as bob:
-        until(lambda: consumers(redis) and redis.xpending("chennai", "mygroup")["pending"] == 2)
+        assert until(
+            lambda: consumers(redis) and redis.xpending("chennai", "mygroup")["pending"] == 2
+        )
         bob.kill()
     done = course("consume", "bob", "--drain")
     assert numbers(done.stdout) == [1, 2]

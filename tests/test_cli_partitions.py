@@ -21,6 +21,7 @@ import redis as redis_py
 from helpers import cli
 from helpers.averages import AGGREGATING_STATE, AVERAGES, AVERAGES_STATE, SET_ASIDE
 from helpers.chaos import Fault, Proxy
+from helpers.course.pace import patient
 from helpers.course.server.own import has_ended
 from helpers.partitions import (
     PartitionProducer,
@@ -143,7 +144,7 @@ def test_a_fill_shows_its_progress_and_is_resumed_after_ctrl_c(redis, run):
         shown.start()
         until(lambda: redis.exists(KEY) and redis.xlen(KEY) >= 20_000)
         process.send_signal(signal.SIGINT)
-        told, _ = process.communicate(timeout=60)
+        told, _ = process.communicate(timeout=patient(60))
         shown.join()
     said = "Stopped. The same command goes on from here.\n"
     assert (process.returncode, told) == (INTERRUPTED, said)

@@ -13,6 +13,7 @@ import psutil
 import pytest
 import redis as redis_py
 
+from helpers.course.pace import patient
 from helpers.wiki import Replay
 from tests.test_cli import COURSE, environment, refused, told, until
 
@@ -32,7 +33,7 @@ def at_work(*words: str) -> Iterator[Any]:
     finally:
         if process.poll() is None:
             process.send_signal(signal.SIGINT)
-        process.wait(30)
+        process.wait(patient(30))
 
 
 def counted(redis: redis_py.Redis) -> int:

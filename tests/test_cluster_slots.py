@@ -172,7 +172,7 @@ def keys_of(cluster: redis_py.Redis, command: list[str]) -> list[str]:
 def touched_by(command: list[str]) -> list[str]:
     """The same of a command that MONITOR saw, of which the spaces may be lost."""
     match command:
-        case ["TIME" | "COMMAND", *_]:
+        case ["TIME" | "COMMAND" | "INFO", *_]:
             return []
         case ["DEL", *keys]:
             return keys

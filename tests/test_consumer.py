@@ -14,6 +14,7 @@ import redis as redis_py
 
 from helpers import AsyncConsumer, Consumer, connect, connect_async
 from helpers.chaos import Fault, Proxy
+from helpers.course.pace import patient
 from helpers.course.server import find_server
 from helpers.streams.consumer import loop
 from helpers.streams.errors import ConsumerError, GroupError, StreamsError
@@ -441,7 +442,7 @@ def test_stop_is_heard_while_retries_wait(redis, monkeypatch):
         running.start()
         until(lambda: consumer.counts.failed)
         consumer.stop()
-        running.join(10)
+        running.join(patient(10))
         assert not running.is_alive()
     assert pending(redis) == {1: ("alice", 1)}
 

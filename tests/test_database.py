@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import redis as redis_py
-from hypothesis import assume, example, given, settings
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 from redis.crc import key_slot
 
@@ -232,7 +232,6 @@ def words(tree: ast.Module) -> Iterator[str]:
 # ------------------------------------------------------------------ names
 
 
-@settings(deadline=None)
 @given(st.text("ab{}:\N{SNOWMAN}", min_size=1), st.text("ab{}", min_size=1))
 @example("chennai", "producers")
 @example("temps:{chennai}:20250101", "producers")
@@ -244,7 +243,6 @@ def test_a_key_and_what_is_beside_it_live_in_one_slot(key, name):
     assert key_slot(key.encode()) == key_slot(sibling_key(key, name).encode())
 
 
-@settings(deadline=None)
 @given(st.text(), st.text(), st.text(), st.text())
 @pytest.mark.once
 def test_different_keys_have_different_names_beside(key, other, name, second):

@@ -15,7 +15,8 @@ import pytest
 from helpers.chaos.distance import Distance
 from helpers.course.errors import CourseError
 from tests import fronts
-from tests.fronts import LIMIT_S, blocked, in_background, log_in, until
+from tests.fronts import blocked, in_background, log_in
+from tests.waiting import LIMIT_S, until
 
 pytestmark = pytest.mark.once
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from helpers.streams.entry import FIRST, LAST, Entry, EntryId, entries
@@ -38,9 +38,7 @@ def test_what_is_no_id_is_refused(text):
         EntryId.parse(text)
 
 
-@settings(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=25)
 @given(st.sets(ids.filter(lambda entry_id: entry_id > FIRST), min_size=1, max_size=20))
 def test_ids_are_ordered_as_redis_orders_them(redis, some):
     redis.delete("order")

@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from helpers.course.home import CHECKOUT
+from helpers.course.pace import patient
 
 pytestmark = pytest.mark.once
 
@@ -27,7 +28,7 @@ def make(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
     kept = {name: value for name, value in os.environ.items() if "MAKE" not in name}
     return subprocess.run(
         [str(shutil.which("make")), *arguments], cwd=CHECKOUT, env=kept | variables,
-        capture_output=True, text=True, timeout=60, check=False,
+        capture_output=True, text=True, timeout=patient(60), check=False,
     )  # fmt: skip
 
 

@@ -18,8 +18,9 @@ from helpers.chaos.front import _leading_to
 from helpers.course.errors import CourseError
 from helpers.course.server import OwnServer, find_server
 from tests import fronts
-from tests.fronts import blocked, free_port, in_background, log_in, until
+from tests.fronts import blocked, free_port, in_background, log_in
 from tests.test_connect import strange_server
+from tests.waiting import until
 
 pytestmark = pytest.mark.once
 

@@ -8,7 +8,7 @@ import threading
 
 import pytest
 import redis as redis_py
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from helpers import EntryId, connect, connect_async
@@ -306,9 +306,7 @@ KINDS = ["add"] * 3 + ["read"] * 4 + ["delete", "trim to", "trim below", "move"]
 
 @settings(
     max_examples=times(300),
-    deadline=None,
     derandomize=True,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(
     st.integers(0, 4),

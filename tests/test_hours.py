@@ -257,7 +257,7 @@ def oracle(found: tuple[list[Came], ...], grace: int) -> tuple[list[averages.Mea
     return means, sum(map(len, found)) - counted
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(partitions, st.sampled_from(GRACES), st.lists(st.integers(1, 9), min_size=1), st.data())
 def test_the_means_are_the_same_however_the_pages_are_cut(found, grace, cuts, data):
     """The state is stored and restored after every page, and never has three hours open."""

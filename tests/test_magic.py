@@ -18,6 +18,7 @@ from traitlets.config import Config
 
 from helpers import EntryId, Producer
 from helpers.course.magic import as_cli
+from helpers.course.pace import patient
 from helpers.course.show import show
 from helpers.streams import entry, reader
 
@@ -180,7 +181,7 @@ CELLS = {
 
 def test_a_notebook_shows_errors_of_redis_in_two_lines_and_others_as_python_does(redis):
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in CELLS])
-    nbclient.NotebookClient(notebook, timeout=30, allow_errors=True).execute()
+    nbclient.NotebookClient(notebook, timeout=int(patient(30)), allow_errors=True).execute()
     shown = ["\n".join(_shown(output) for output in cell.outputs) for cell in notebook.cells]
     assert shown[:3] == ["", '"hello"\n', "____"]
     for text, (code, expected) in zip(shown, CELLS.items(), strict=True):

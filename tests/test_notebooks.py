@@ -14,6 +14,7 @@ import pytest
 from nbclient import NotebookClient
 
 from helpers.course.home import CHECKOUT
+from helpers.course.pace import patient
 
 pytestmark = pytest.mark.once
 
@@ -159,7 +160,9 @@ def test_nine_in_ten_cells_that_print_are_compared_strictly(capsys):
 @notebooks(*LABS)
 def test_a_lab_that_nobody_has_touched_runs_and_every_check_says_still_blank(redis, file):
     lab = read(file)
-    NotebookClient(lab, timeout=60, resources={"metadata": {"path": str(file.parent)}}).execute()
+    NotebookClient(
+        lab, timeout=int(patient(60)), resources={"metadata": {"path": str(file.parent)}}
+    ).execute()
     assert [cell.source for cell in lab.cells if cell.get("outputs") and on_stderr(cell)] == []
     checks = [cell for cell in lab.cells if cell.source.startswith("lab.check(")]
     assert checks

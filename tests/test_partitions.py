@@ -63,14 +63,12 @@ def test_a_key_names_the_day_in_utc(moment, key):
 
 
 @pytest.mark.once
-@settings(deadline=None)
 @given(moments)
 def test_the_same_instant_has_the_same_key_in_every_zone(moment):
     assert partition_key(moment) == f"temps:{moment.astimezone(UTC):%Y%m%d}"
 
 
 @pytest.mark.once
-@settings(deadline=None)
 @given(days, days)
 def test_a_key_is_read_back_and_keys_sort_like_days(one, other):
     assert partition_day(partition_key(one)) == one
@@ -78,7 +76,6 @@ def test_a_key_is_read_back_and_keys_sort_like_days(one, other):
 
 
 @pytest.mark.once
-@settings(deadline=None)
 @given(days, st.integers(0, DAY_MS - 1))
 def test_a_day_begins_at_midnight_in_utc_and_has_all_its_milliseconds(day, ms):
     midnight = datetime(day.year, day.month, day.day, tzinfo=UTC)
@@ -140,7 +137,7 @@ def test_everybody_sees_the_same_readings(day, sensor, first, last, total):
 
 
 @pytest.mark.once
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 @given(st.dates(date(1970, 1, 1), date(9999, 12, 30)), st.integers(1, 100))
 def test_a_sensor_wanders_between_0_and_100_by_single_degrees(day, sensor):
     found = temperatures(day, sensor)

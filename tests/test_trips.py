@@ -14,6 +14,7 @@ from helpers import BulkProducer, connect, connect_async
 from helpers.bench.trips import Trips, counted, counted_async
 from helpers.chaos import Fault, Proxy
 from helpers.course.connect import connect_raw
+from helpers.course.pace import patient
 
 
 @pytest.fixture
@@ -177,7 +178,7 @@ def run(work: Callable[..., Any]) -> None:
 
 
 async def until(true: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(patient(10)):
         while not true():  # noqa: ASYNC110 - what it waits for is on the server
             await asyncio.sleep(0.001)
 

@@ -10,6 +10,7 @@ import pytest
 from helpers.bench.trial import STREAM, Trial, milliseconds, trial
 from helpers.chaos import SpareServer
 from helpers.course.errors import CourseError
+from helpers.course.pace import patient
 from helpers.views.changes import png
 from helpers.views.tuning import AWAY, BUSY, CLOSED, SHOWN, START, Tuning, describe, trials
 
@@ -153,7 +154,7 @@ def test_the_words_begin_with_the_newest_trial():
 
 async def at_rest(tuning):
     """Wait until nothing is being measured."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(patient(10)):
         while tuning._task and not tuning._task.done():
             await asyncio.wait([tuning._task])
 

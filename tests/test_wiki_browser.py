@@ -10,6 +10,7 @@ import pytest
 from playwright.sync_api import Request, expect
 from redis import Redis
 
+from helpers.course.pace import patient
 from helpers.wiki import Replay
 from helpers.wiki.page import TITLE, serve
 from helpers.wiki.synthetic import SHARES
@@ -64,7 +65,7 @@ def test_the_page_follows_the_feed_and_says_when_it_is_stale(page, replay):
         kernels = psutil.Process(served.process.pid).children(recursive=True)
         assert kernels
         page.goto("about:blank")  # whoever leaves ends the kernel
-        assert not psutil.wait_procs(kernels, timeout=30)[1]
+        assert not psutil.wait_procs(kernels, timeout=patient(30))[1]
     # Nothing left this machine: Voilà's template names icons elsewhere, which the page forbids.
     foreign = [one for one in asked if not re.match(r"(https?|wss?)://127\.|data:|blob:", one.url)]
     assert {one.failure for one in foreign} <= {"csp"}

@@ -12,6 +12,7 @@ import pytest
 from helpers import connect_async
 from helpers.chaos import SpareServer
 from helpers.course.errors import CourseError
+from helpers.course.pace import patient
 from helpers.views.changes import Chart, axis_label, changes, describe, png, ticks
 from helpers.wiki import Change, Counters, Dashboard
 from helpers.wiki.dashboard import ALL_WIKIS, AWAY, MOST_LINES, QUIET_S
@@ -352,7 +353,7 @@ def test_a_key_of_another_kind_is_one_sentence_and_odd_fields_are_left_out(redis
 
 def test_it_goes_on_when_the_server_is_back_and_a_new_one_closes_the_old(monkeypatch):
     async def until(holds):
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(patient(10)):
             while not holds():  # noqa: ASYNC110
                 await asyncio.sleep(0.02)
 

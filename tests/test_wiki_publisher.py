@@ -10,6 +10,7 @@ import redis as redis_py
 
 from helpers import connect_async
 from helpers.chaos import LOSSES, Fault, Proxy
+from helpers.course.pace import patient
 from helpers.streams.errors import StreamsError
 from helpers.wiki import Change, Faults, Feed, Publisher, PublisherError, Replay, Subscriber
 from helpers.wiki import publisher as publishing
@@ -94,7 +95,7 @@ async def publish(client: Any, replay: Replay, through: Any, **more: Any) -> Pub
     """Publish until the place says that this was the last event of the feed."""
     one = Publisher(client, feed_of(replay), through=through, **more)
     async with client, connect_async() as direct, running(one) as task:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(patient(20)):
             place = None
             while not task.done() and place != last_id(replay):
                 await asyncio.sleep(0.003)
@@ -185,7 +186,7 @@ def test_it_can_be_stopped_or_cancelled_at_any_time_and_goes_on_where_it_was(red
                 task = asyncio.create_task(again.run())
                 await asyncio.sleep(pause_s)
                 task.cancel()
-                await asyncio.wait([task], timeout=5)
+                await asyncio.wait([task], timeout=patient(5))
                 assert task.cancelled()
             again.stop()
             await again.run()  # stopped before it began

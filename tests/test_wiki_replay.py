@@ -141,7 +141,7 @@ def test_bursts_come_all_at_once():
         for _ in range(100):
             seen.add(one.due)
             threading.Event().wait(0.005)
-    assert seen <= {0, 200, 400, 600, 800}
+    assert {due % 200 for due in seen} == {0}
     assert len(seen) >= 2
 
 

@@ -13,6 +13,7 @@ import redis as redis_py
 
 from helpers import connect_async
 from helpers.chaos import LOSSES, Fault, Proxy
+from helpers.course.pace import patient
 from helpers.streams.consumer import loop
 from helpers.streams.consumer.dead_letters import DeadLetters
 from helpers.streams.consumer.scripts import SETTLE, deny
@@ -203,7 +204,7 @@ def test_it_stops_soon_and_can_be_cancelled(redis, through):
             task = asyncio.create_task(one.run())
             await asyncio.sleep(pause_s)
             task.cancel()
-            done, _ = await asyncio.wait([task], timeout=5)
+            done, _ = await asyncio.wait([task], timeout=patient(5))
             assert done
             assert task.cancelled()
         one.stop()

@@ -12,13 +12,14 @@ from datetime import UTC, datetime
 from typing import Any
 
 from helpers import connect_async
+from helpers.course.pace import patient
 from helpers.streams.clock import moment_of
 from helpers.wiki import Change, Counters, Feed, Publisher, Replay, Subscriber, change_of
 from helpers.wiki import publisher as publishing
 from helpers.wiki.counters import Bucket
 from helpers.wiki.feed import Event
 
-LIMIT_S = 20.0  # of any wait
+LIMIT_S = patient(20.0)  # of any wait
 TEN_AM = datetime(2026, 5, 1, 10, tzinfo=UTC)
 TEN_AM_MS = int(TEN_AM.timestamp()) * 1000
 

@@ -20,9 +20,10 @@ import psutil
 
 from helpers.chaos import launcher
 from helpers.course.errors import CourseError
+from helpers.course.pace import patient
 
-STOP_LIMIT_S = 5.0
-PAUSE_LIMIT_S = 1.0
+STOP_LIMIT_S = patient(5.0)
+PAUSE_LIMIT_S = patient(1.0)
 KEPT_BYTES = 1_000_000  # of what a process prints, the end
 
 # Waits for the end of its standard input, a pipe that only the parent holds open: so for the

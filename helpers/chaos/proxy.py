@@ -18,8 +18,9 @@ from helpers.chaos.front import Front
 from helpers.chaos.link import Link, Stream, exchange
 from helpers.course.database import MARK
 from helpers.course.errors import CourseError
+from helpers.course.pace import patient
 
-FREEZE_LIMIT_S = 10.0
+FREEZE_LIMIT_S = patient(10.0)
 
 # What they bring comes without end, and is no reply.
 ENDLESS = {b"SUBSCRIBE", b"PSUBSCRIBE", b"SSUBSCRIBE", b"MONITOR"}

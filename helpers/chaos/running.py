@@ -19,8 +19,9 @@ from typing import IO, Any
 from helpers.chaos import warm
 from helpers.chaos.outcome import Failure, Outcome, Returned, Unfinished, packed
 from helpers.chaos.process import Child, Process
+from helpers.course.pace import patient
 
-START_LIMIT_S = 15.0  # a fresh Python with its imports, on a slow and busy machine
+START_LIMIT_S = patient(15.0)  # a fresh Python with its imports
 _WORK = "from helpers.chaos.worker import work; work"
 GLANCE_S = 0.05  # how soon a thread sees what another one has read
 

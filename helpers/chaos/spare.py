@@ -15,9 +15,10 @@ import redis.asyncio
 from helpers.chaos.process import Process
 from helpers.course.connect import async_client_of, client_of
 from helpers.course.errors import ServerError
+from helpers.course.pace import patient
 from helpers.course.server.program import choose_program
 
-START_LIMIT_S = 15.0
+START_LIMIT_S = patient(15.0)
 
 
 class SpareServer:

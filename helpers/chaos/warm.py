@@ -25,8 +25,9 @@ from multiprocessing.reduction import send_handle
 from helpers.chaos.forker import End, Life, Order
 from helpers.chaos.process import Process
 from helpers.course.errors import CourseError
+from helpers.course.pace import patient
 
-LIMIT_S = 15.0  # for a fresh Python with its imports, on a slow and busy machine
+LIMIT_S = patient(15.0)  # for a fresh Python with its imports
 LOOK_S = 0.002
 
 

@@ -16,6 +16,7 @@ from ipywidgets import HTML, Box, Layout, SelectMultiple, VBox  # type: ignore[i
 
 from helpers.course.connect import connect_async
 from helpers.course.errors import EXPECTED, CourseError
+from helpers.course.pace import patient
 from helpers.streams.clock import Clock, moment_of, utc_now
 from helpers.streams.errors import StreamsError
 from helpers.views.changes import STYLES, Chart, changes, describe, png, zone
@@ -40,7 +41,7 @@ MOST_INTERVALS = 120  # more would not be told apart
 AT_START = 4  # domains that are picked
 ENOUGH = 200  # changes, after which it is clear which wikis are busy
 QUIET_S = 3.0  # the list stands still for so long after somebody has picked from it
-PATIENCE_S = 2.0  # so long a look may take
+PATIENCE_S = patient(2.0)  # so long a look may take
 AWAY = "The server does not answer. The picture goes on when it is back."
 CLOSED = "This dashboard is closed: run its cell again to open it."
 HINT = (

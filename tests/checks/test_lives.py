@@ -12,6 +12,7 @@ import pytest
 from helpers.chaos import CLIENT, Failure, Fault, Returned, Unfinished
 from helpers.checks.lives import Supervisor
 from helpers.checks.scene import Scene
+from helpers.course.pace import patient
 
 
 @pytest.fixture
@@ -74,7 +75,7 @@ def test_no_life_outlives_its_nursery(scene):
 
     with Supervisor(scene) as supervisor:
         supervisor.begin(stay, CLIENT)
-        _, pid = scene.redis.blpop([key], 15)
+        _, pid = scene.redis.blpop([key], patient(15))
         alive = psutil.Process(int(pid))
-    alive.wait(15)
+    alive.wait(patient(15))
     assert not alive.is_running()

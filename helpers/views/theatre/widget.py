@@ -16,6 +16,7 @@ from ipywidgets import HTML, Box, Button, HBox, Layout, VBox  # type: ignore[imp
 
 from helpers.course.connect import connect_async
 from helpers.course.errors import EXPECTED
+from helpers.course.pace import patient
 from helpers.streams.entry import EntryId
 from helpers.views.theatre.draw import draw
 from helpers.views.theatre.snapshot import Snapshot, moved, snapshot_async
@@ -23,7 +24,7 @@ from helpers.views.theatre.stage import IDLE_MS, Stage
 from helpers.views.theatre.text import text
 
 TICK_S = 0.25
-PATIENCE_S = 2.0  # so long a look may take
+PATIENCE_S = patient(2.0)  # so long a look may take
 HIGHLIGHT_S = 3.0
 AWAY = "The server does not answer. The picture goes on when it is back."
 
