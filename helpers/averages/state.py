@@ -44,15 +44,18 @@ return redis.call('HGETALL', KEYS[1])
 """
 
 BEGIN = """
--- Make a state, or make it anew. KEYS: the state, then what goes with it.
--- ARGV: anew or only if there is none, a token, field, value, …
-if redis.call('EXISTS', KEYS[1]) == 1 then
-  if ARGV[1] ~= 'anew' or redis.call('HGET', KEYS[1], 'begun') == ARGV[2] then return end
-end
+-- Make a state, if there is none or only the one that was seen: so a copy that comes late deletes
+-- nothing. KEYS: the state, then what goes with it.
+-- ARGV: the `begun` that was seen, '' for none, a token, field, value, …
+-- Replies with 0 if there is another state than that.
+local begun = redis.call('HGET', KEYS[1], 'begun') or ''
+if begun == ARGV[2] then return 1 end
+if begun ~= ARGV[1] or (begun == '' and redis.call('EXISTS', KEYS[1]) == 1) then return 0 end
 local epoch = tonumber(redis.call('HGET', KEYS[1], 'epoch')) or 0
 redis.call('DEL', unpack(KEYS))
 redis.call('HSET', KEYS[1], unpack(ARGV, 3))
 redis.call('HSET', KEYS[1], 'begun', ARGV[2], 'commits', 0, 'epoch', epoch + 1)
+return 1
 """
 
 COMMIT = """
@@ -135,11 +138,16 @@ class State:
         """
         words = [word for pair in fields.items() for word in pair]
         script = self._client.register_script(BEGIN)
-        call: dict[str, Any] = {
-            "keys": [self.key, *also],
-            "args": ["anew" if anew else "", secrets.token_hex(8), *words, "version", VERSION],
-        }
-        self.patiently(lambda: script(**call), self.key)
+        done, token = False, secrets.token_hex(8)
+        while not done:
+            seen = self._begun() if anew else ""
+            args = [seen, token, *words, "version", VERSION]
+            reply = self.patiently(partial(script, keys=[self.key, *also], args=args), self.key)
+            done = bool(reply) or not anew
+
+    def _begun(self) -> str:
+        """Which state is there."""
+        return self.patiently(lambda: self._client.hget(self.key, "begun"), self.key) or ""
 
     def read(self) -> dict[str, str] | None:
         """The state as it is, by HGETALL; None if there is none.

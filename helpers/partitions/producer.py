@@ -27,7 +27,7 @@ from helpers.streams.errors import NotConfirmedError, explain
 from helpers.streams.keys import sibling_key
 from helpers.streams.patience import Patience
 from helpers.streams.producer import no_answer, refusal
-from helpers.streams.states import passes
+from helpers.streams.states import fate_unknown, passes
 
 BATCH = 1000  # readings a round trip
 LATE = "at"  # the field with a reading's own time, where its ID cannot be that
@@ -117,6 +117,7 @@ class PartitionProducer:
         self._write = client.register_script(WRITE)
         self._written: dict[date, int] = {}
         self._open: Batch | None = None  # sent, and not yet confirmed
+        self._lost = False  # whether a copy of it may be under way
         self._patience = Patience()
 
     def add(
@@ -156,7 +157,7 @@ class PartitionProducer:
             NotConfirmedError, StreamsError: as for `add`.
         """
         self.flush()
-        self._open = batch
+        self._open, self._lost = batch, False
         self.flush()
         return batch.count
 
@@ -236,7 +237,16 @@ class PartitionProducer:
         key = partition_key(batch.day)
         if not passes(error):
             self._open = None
-            raise refusal(error, key) from error
+            refused = refusal(error, key)
+            if self._lost:
+                raise NotConfirmedError(
+                    f"{refused} It was sent before, and no reply came: once the cause is gone, a "
+                    f"late copy may still write the {batch.count:,} readings for {key}, once or "
+                    "not at all.",
+                    confirmed=self._written.get(batch.day, 0), stream=key,
+                ) from error  # fmt: skip
+            raise refused from error
+        self._lost = self._lost or fate_unknown(error)
         self._wait(error, key)
 
     def _wait(self, error: redis.RedisError, key: str) -> None:

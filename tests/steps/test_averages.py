@@ -177,16 +177,6 @@ def test_a_server_that_has_lost_changes_is_gone_on_with_from_what_it_has(redis):
             assert entries(redis) == [1, 2, 3], (early, later, wire.steps)
 
 
-# A copy of `begin(anew=True)` that comes after another one deletes what was done since.
-# To be emptied.
-UNWELL = pytest.mark.xfail(
-    strict=True,
-    raises=(AssertionError, CheckpointError),
-    reason="issue: right when the server is not well",
-)
-DELETED = [Fault(how, 1, late, kill=True) for how in (How.HELD, How.TWICE) for late in range(5, 10)]
-
-
 def start_over(client: Any) -> None:
     work(client, over=True)
 
@@ -212,14 +202,7 @@ def expect_begun_again(redis: Any, fault: Fault) -> None:
 
 def test_to_start_over_can_be_done_again(redis):
     for fault in every_fault(steps_of(redis, start_over), LOSING, kill=True):
-        if fault not in DELETED:
-            expect_begun_again(redis, fault)
-
-
-@UNWELL
-@pytest.mark.parametrize("fault", DELETED, ids=str)
-def test_a_late_copy_of_starting_over_deletes_nothing(redis, fault):
-    expect_begun_again(redis, fault)
+        expect_begun_again(redis, fault)
 
 
 # ------------------------------------------------------------------ the aggregating consumer
