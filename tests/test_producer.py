@@ -471,3 +471,38 @@ def test_the_server_remembers_a_producer_until_it_is_closed(redis):
 def test_it_is_known_which_clients_send_again(settings, again):
     assert sends_again(redis_py.Redis(**settings)) is again
     assert sends_again(redis_py.asyncio.Redis(**settings)) is again
+
+
+# ------------------------------------------------------------------ a note that is gone
+
+
+@pytest.mark.parametrize("at", [1, 2])
+@pytest.mark.parametrize("kind", [Producer, BulkProducer])
+def test_without_its_note_nothing_is_added_twice_and_the_producer_says_so(
+    redis, kind, at, monkeypatch
+):
+    """Finding A4: the note was evicted before a batch was sent again."""
+    redis.script_load(APPEND)
+    with Proxy() as proxy, proxy.connect() as client:
+        producer = kind(client, "s")
+        for number in range(1, at):
+            producer.add_many([{"n": number}])
+        proxy.arm(Fault.LOSE_REPLY, ("EVALSHA", 3 - at) if kind is Producer else "EXEC")
+        with monkeypatch.context() as patch:  # while it waits before it tries again
+            patch.setattr(time, "sleep", lambda _: redis.delete("{s}:producers"))
+            with pytest.raises(NotConfirmedError, match="lost what it noted of this prod") as lost:
+                producer.add_many([{"n": at}])
+        assert (lost.value.confirmed, lost.value.stream) == (0, "s")
+        producer.add_many([{"n": at + 1}])
+        producer.close()
+    assert numbers(redis) == list(range(1, at + 2))
+
+
+def test_old_notes_go_one_by_one(redis):
+    """Finding B4: 300 producers that were never closed stayed as long as another one wrote."""
+    for number in range(300):
+        redis.hset("{s}:producers", f"old {number}", f"1 1-0 @{1_700_000_000 + number}")
+    with Producer(redis, "s") as producer:
+        for number in range(600):
+            producer.add({"n": number})
+        assert redis.hlen("{s}:producers") < 30

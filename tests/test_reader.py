@@ -494,3 +494,50 @@ def test_it_survives_its_server(home):
                 reader.stop()
         assert reader.positions == {"s": EntryId(3)}
         assert position(client) == "3-0"
+
+
+# ------------------------------------------------------------------ a checkpoint that is gone
+
+
+def read_two(redis, **more):
+    with Reader(redis, "s", name="me", **more) as reader:
+        return [entry.fields["n"] for _, entry in reader.read(block_ms=10)]
+
+
+def test_a_reader_whose_checkpoint_is_gone_is_told_unless_it_knows_where_to_begin(redis):
+    """Finding A4: evicted, it read nothing of what was missed, and said nothing."""
+    for n in range(1, 3):
+        redis.xadd("s", {"n": n}, id=f"{n}-0")
+    assert read_two(redis) == []  # the first time: from now on
+    redis.delete("reader:me")
+    redis.xadd("s", {"n": 3}, id="3-0")
+    with pytest.raises(CheckpointError, match="checkpoint of the reader 'me' is gone") as raised:
+        read_two(redis)
+    assert (raised.value.stream, raised.value.key) == ("s", "reader:me")
+    assert read_two(redis, start="1-0") == ["2", "3"]
+
+
+def test_a_checkpoint_that_is_evicted_under_a_reader_is_stored_again(redis):
+    for n in range(1, 5):
+        redis.xadd("s", {"n": n}, id=f"{n}-0")
+    with Reader(redis, "s", start="0", name="me") as reader:
+        reader.read(count=2)
+        reader.commit()
+        redis.delete("reader:me")
+        reader.read(count=1)
+        reader.commit()
+        assert redis.hget("reader:me", "s") == "3-0"
+    assert read_two(redis) == ["4"]
+
+
+def test_an_error_in_the_body_is_not_replaced_while_the_server_is_gone(redis):
+    redis.xadd("s", {"n": 1}, id="1-0")
+
+    def read_until_the_server_is_gone(proxy):
+        with Reader(proxy.connect(), "s", start="0", name="me") as reader:
+            for _ in reader:
+                proxy.close()
+                raise ZeroDivisionError
+
+    with Proxy() as proxy, pytest.raises(ZeroDivisionError):
+        read_until_the_server_is_gone(proxy)

@@ -116,6 +116,8 @@ def _print_report(report: dict[str, Any]) -> None:
     for name in ("python", "redis_py", "checkout", "hidden_folder"):
         table.add_row(name.replace("_", " "), escape(str(report.get(name, "-"))))
     out.print(table)
+    for warning in report["warnings"]:
+        out.print(f"[yellow]![/] {escape(warning)}")
     for problem in report["problems"]:
         out.print(f"[red]✗[/] {escape(problem)}")
     if report["ok"]:

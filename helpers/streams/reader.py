@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from typing import Any, Self
 
 import redis
@@ -166,7 +167,10 @@ class Reader:
     def __exit__(self, kind: object, error: object, trace: object) -> None:
         if error is None:
             self._place.settle()
-        self._store()
+            self._store()
+        elif move := self._place.pending_move():
+            with suppress(redis.RedisError):  # once: the error of the body is not to wait for it
+                self._place.committed(self._client.register_script(MOVE)(**move))
 
 
 class AsyncReader:
@@ -270,7 +274,10 @@ class AsyncReader:
     async def __aexit__(self, kind: object, error: object, trace: object) -> None:
         if error is None:
             self._place.settle()
-        await self._store()
+            await self._store()
+        elif move := self._place.pending_move():
+            with suppress(redis.RedisError):  # once: the error of the body is not to wait for it
+                self._place.committed(await self._client.register_script(MOVE)(**move))
 
 
 class Place:
