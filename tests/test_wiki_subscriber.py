@@ -12,7 +12,8 @@ import pytest
 import redis as redis_py
 
 from helpers import connect_async
-from helpers.chaos import LOSSES, Fault, Proxy
+from helpers.chaos import LOSSES, Fault, Proxy, SpareServer
+from helpers.course.connect import async_client_of
 from helpers.course.pace import patient
 from helpers.streams.consumer import loop
 from helpers.streams.consumer.dead_letters import DeadLetters
@@ -472,3 +473,25 @@ def test_a_source_that_is_no_stream_is_named(redis):
     redis.set("wiki", "x")
     with pytest.raises(StreamsError, match="The key 'wiki' holds no stream"):
         count(redis, "stream", lambda: None, 1)
+
+
+def test_a_channel_whose_server_is_silent_is_given_up_and_taken_up_again(monkeypatch):
+    monkeypatch.setattr(subscribing, "QUIET_S", 0.1)
+    with SpareServer() as server, server.connect() as admin:
+
+        async def main() -> None:
+            client = async_client_of(server.url, socket_timeout=0.2)
+            async with client:
+                subscriber = Subscriber(client, "wiki", through="pubsub")
+                task = asyncio.create_task(subscriber.run(signals=False))
+                await until(lambda: admin.pubsub_numsub("wiki")[0][1] == 1)
+                server.pause()
+                await until(lambda: subscriber.counts.reconnects > 0)
+                server.resume()
+                await until(lambda: admin.pubsub_numsub("wiki")[0][1] == 1)
+                await until(lambda: admin.publish("wiki", "no change") >= 1)
+                await until(lambda: subscriber.counts.skipped.total() > 0)
+                subscriber.stop()
+                await task
+
+        asyncio.run(main())

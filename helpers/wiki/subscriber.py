@@ -41,6 +41,7 @@ BATCH = 500  # messages a round trip, and so how many a crash may leave to be re
 MANY = 1000  # domains whose keys are looked at when a count is refused
 PATIENCE_S = 60.0  # how long the server may be out of reach
 GLANCE_S = 0.2  # how soon stop() is heard
+QUIET_S = 2.0  # after so long without a message, the server is asked whether it is there
 UPKEEP_S = 0.5  # how often the dashboard is told, while something is counted
 
 
@@ -103,6 +104,7 @@ class Subscriber:
         self.source, self.counters = source, counters or Counters()
         self._client, self._clock, self._say = client, clock, say
         self._stopped = self._consuming = False
+        self._heard_at = 0.0  # when the last message came, by the monotonic clock
         self._newest_ms = self._told = 0
         self._domains: dict[str, None] = {}  # that it has met of late
         self._may_fail = 0
@@ -194,9 +196,25 @@ class Subscriber:
                     await self._count(messages)
                     if error:
                         raise error
+                    await self._expect_life(bool(messages))
                     self._patience.renew()
                 except redis.RedisError as error:
+                    if isinstance(error, redis.TimeoutError):
+                        await pubsub.aclose()  # the next look subscribes again
                     await self._bear(error)
+
+    async def _expect_life(self, heard: bool) -> None:
+        """A channel that is quiet may be one whose server is silent: ask now and then, by PING.
+
+        Raises:
+            redis.TimeoutError: it is.
+        """
+        now = time.monotonic()
+        if heard:
+            self._heard_at = now
+        elif now - self._heard_at > QUIET_S:
+            await self._client.ping()
+            self._heard_at = time.monotonic()
 
     async def _receive(self, pubsub: Any, messages: list[str]) -> redis.RedisError | None:
         """Take the messages that have come by now; wait for the first one, but not for long."""
