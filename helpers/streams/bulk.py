@@ -101,8 +101,8 @@ class BulkProducer:
             chunks = iter(entries)
             upcoming = self._pack(list(islice(chunks, batch)))
             while upcoming:
-                self._register()
                 self._open, upcoming = upcoming, None
+                self._register()  # a batch that waits for that is settled by flush() too
                 sent = self._send(self._open)
                 failure: Exception | None = None
                 try:  # the server is at work meanwhile
@@ -130,6 +130,7 @@ class BulkProducer:
         """Settle a batch of which it is not known whether it was appended."""
         with self._lock:
             while self._open:
+                self._register()
                 batch = self._open
                 try:
                     if noted := self._noted(batch):
