@@ -26,7 +26,16 @@ from .entry import FIRST, EntryId
 from .errors import ArgumentError, NotConfirmedError, StreamsError, explain
 from .keys import sibling_key
 from .patience import Patience
-from .producer import APPEND, MAX_FIELDS, MEMORY_S, Added, Fields, forgotten, no_answer
+from .producer import (
+    APPEND,
+    MAX_FIELDS,
+    MEMORY_S,
+    Added,
+    Fields,
+    forgotten,
+    no_answer,
+    settled_before,
+)
 from .states import passes, reconnect
 
 BATCH = 1000  # entries a round trip
@@ -96,7 +105,8 @@ class BulkProducer:
         if batch < 1 or not isinstance(entries, Iterable):
             raise ArgumentError("Give a list or a generator of entries, and a batch above zero.")
         with self._lock:
-            self.flush()
+            with settled_before(self._stream):
+                self.flush()
             self.added = Added(0, FIRST, FIRST)
             chunks = iter(entries)
             upcoming = self._pack(list(islice(chunks, batch)))

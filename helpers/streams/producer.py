@@ -302,12 +302,8 @@ class Outbox:
             StreamsError: that failed, so nothing of the new call is taken. No
                 NotConfirmedError: that one would say that flush() brings the new entries.
         """
-        try:
+        with settled_before(self.stream):
             yield
-        except StreamsError as error:
-            raise StreamsError(
-                f"Nothing was sent, because of an earlier call. {error}", stream=self.stream
-            ) from error
         self.added = Added(0, FIRST, FIRST)
         self._last = None
 
@@ -374,6 +370,17 @@ class Outbox:
                 confirmed=self.added.count,
                 stream=self.stream,
             ) from error
+
+
+@contextmanager
+def settled_before(stream: str) -> Iterator[None]:
+    """What fails in the block is of an earlier call: nothing of this one was sent."""
+    try:
+        yield
+    except StreamsError as error:
+        raise StreamsError(
+            f"Nothing was sent, because of an earlier call. {error}", stream=stream
+        ) from error
 
 
 def forgotten(count: int, confirmed: int, stream: str) -> NotConfirmedError:
