@@ -20,6 +20,7 @@ from tests.soaks.groups import Groups, Plan
 from tests.soaks.stage import Fault, run
 
 
+@pytest.mark.early
 def test_workers_that_are_killed_and_paused_lose_and_repeat_nothing():
     report = run(Groups, Plan(seed=1, faults=21, entries=4000))
     assert not report.wrong, str(report)
