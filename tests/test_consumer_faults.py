@@ -228,7 +228,8 @@ def test_what_kills_its_process_is_a_dead_letter_and_its_neighbours_are_not_blam
             redis.xclaim(STREAM, GROUP, owner, 0, [f"{n}-0"], idle=AGES, justid=True)
         survivors = [times for n, (_, times) in pending(redis).items() if n not in poison]
         assert max(survivors) <= 2
-    assert deaths == 3 + 1  # 5 was in two batches that 4 ended, and then came alone
+    # 5 was delivered once in a batch, or twice, and did not come to be handled.
+    assert deaths == 3 + (2 if name else 1)
     assert not pending(redis)
     assert totals(redis) == {"count": "10", "sum": str(78 - 9)}
     for letter in letters(redis).values():

@@ -72,8 +72,8 @@ class Consumer(_Base):
         Consumer(redis, "chennai", "averages", handler=print, name="alice").run()
 
     What it works on, in this order: entries that are pending for its name from an earlier
-    life; entries that other consumers have left idle for too long; new entries. All in batches,
-    but what was delivered twice already, and never acknowledged, comes alone.
+    life, one by one; entries that other consumers have left idle for too long; new entries. The
+    last two come in batches, but for what was delivered more than once already.
 
     Promise, at least once: an entry is acknowledged after its handler returned, so that a
     crash repeats it and never loses it. An effect outside Redis may thus happen twice: let it

@@ -147,7 +147,8 @@ class DeliveryLoop:
         self.counts = Counts()
         self.stopped = False
         self._settings = settings
-        # What was delivered so often is taken together. A crash must not bury what was beside it.
+        # What others were delivered once is taken together: mostly they did not come to it. It is
+        # then delivered twice, and comes alone if we die too; so no crash buries what was beside.
         self._together = 1 if settings.max_deliveries > 2 else -1
         self._slack_s = settings.min_idle_ms / SLACK / 1000
         self._clock = clock
@@ -316,45 +317,27 @@ class DeliveryLoop:
     def _deliver_again(self, numbers: dict[EntryId, int]) -> Steps:
         """Deliver entries again that are ours, each of which was delivered so often until now.
 
-        What was delivered once was mostly part of a batch that its consumer did not come to, and
-        is taken together. What was delivered more often is taken alone, because each delivery
-        counts: an entry that kills its consumer must not take the blame to those beside it.
+        One by one, because each delivery counts: an entry that kills its consumer must not take
+        the blame to those beside it.
         """
-        first = [one for one, number in numbers.items() if number <= self._together]
-        while first and not self._over:
-            size = max(1, self._room() + len(self._retries))
-            some, first = first[:size], first[size:]
-            yield from self._take(some, numbers)
-        for one, number in numbers.items():
-            if number > self._together:
-                yield from self._take([one], numbers)
-
-    def _take(self, ids: list[EntryId], numbers: dict[EntryId, int]) -> Steps:
-        if self._over:
-            return
-        arguments = [part for one in ids for part in (str(one), numbers[one])]
-        take = self._run(TAKE, self._settings.max_deliveries, *arguments)
-        reply = yield from self._ask(take, but=unreadable if len(ids) > 1 else never)
-        if isinstance(reply, Exception):
-            self._recheck = True  # they are ours, and come again one by one
-            return
-        ours, *answers = reply
-        taken = []
-        for one, answer in zip(ids, answers, strict=True):
-            retry = self._retries.pop(one, None)
-            if answer == "most":
-                why = (retry and retry.why) or "No answer: its consumer died, or took too long"
-                yield from self._put_aside(one, numbers[one], why)
-            elif answer == "moved":
-                self._recheck = True
-            elif isinstance(answer, str):
-                self._count(answer)
-            else:
+        for entry_id, number in numbers.items():
+            if self._over:
+                return
+            take = self._run(TAKE, str(entry_id), number, self._settings.max_deliveries)
+            ours, what, *more = yield from self._ask(take)
+            self._expect(ours)
+            retry = self._retries.pop(entry_id, None)
+            if what == "entry":
+                number, parts = more
                 self.counts.again += 1
-                number, parts = answer
-                taken.append(Delivered(entry_of(str(one), parts), number))
-        self._expect(ours)
-        yield from self._hand_over(taken)
+                yield from self._hand_over([Delivered(entry_of(str(entry_id), parts), number)])
+            elif what == "most":
+                why = (retry and retry.why) or "No answer: its consumer died, or took too long"
+                yield from self._put_aside(entry_id, number, why)
+            elif what == "moved":
+                self._recheck = True
+            else:
+                self._count(what)
 
     def _hand_over(self, batch: list[Delivered]) -> Steps:
         """Have the entries of a batch handled, and what is handled acknowledged."""

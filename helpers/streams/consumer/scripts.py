@@ -184,48 +184,30 @@ return forgotten
 TAKE = (
     OURS
     + """
--- Deliver entries again that are the caller's, each if it was delivered just so often until now.
--- ARGV[5]: most deliveries; then for each entry, by their IDs: ID, how often it was delivered.
--- Replies with 1 if the name is the caller's, then for each: lost, gone, moved, most (it has been
--- delivered often enough), or its deliveries and fields.
-local answers, mine, claim = {ours()}, {}, {'XCLAIM', KEYS[1], ARGV[1], ARGV[2], 0}
-local count = (#ARGV - 5) / 2
-local function look(from, to, most)
-  if answers[1] == 0 then return end
-  for _, one in ipairs(redis.call('XPENDING', KEYS[1], ARGV[1], from, to, most, ARGV[2])) do
-    mine[one[1]] = one[4]
-  end
+-- Deliver an entry again that is the caller's, if it was delivered just so often until now.
+-- ARGV[5], [6], [7]: its ID, how often it was delivered, the most deliveries.
+-- Replies with 1 if the name is the caller's, and with lost, gone, moved (it was delivered since),
+-- most (it was delivered often enough), or: entry, its deliveries, its fields.
+if ours() == 0 then return {0, 'lost'} end
+local id, times = ARGV[5], tonumber(ARGV[6])
+local pending = redis.call('XPENDING', KEYS[1], ARGV[1], id, id, 1)[1]
+if not pending or pending[2] ~= ARGV[2] then return {1, 'lost'} end
+local entry
+if pending[4] == times + 1 then  -- this very step was taken already, and its reply was lost
+  entry = redis.call('XRANGE', KEYS[1], id, id)[1]
+elseif pending[4] ~= times then
+  return {1, 'moved'}
+elseif times >= tonumber(ARGV[7]) then
+  return {1, 'most'}
+else
+  entry = redis.call('XCLAIM', KEYS[1], ARGV[1], ARGV[2], 0, id)[1]
 end
-look(ARGV[6], ARGV[#ARGV - 1], count)
-for at = 6, #ARGV, 2 do
-  local id, times = ARGV[at], tonumber(ARGV[at + 1])
-  if not mine[id] then look(id, id, 1) end  -- others of the caller's lie between these
-  local now = mine[id]
-  if not now then answers[#answers + 1] = 'lost'
-  elseif now == times + 1 then  -- this very step was taken already, and its reply was lost
-    local entry = redis.call('XRANGE', KEYS[1], id, id)[1]
-    answers[#answers + 1] = entry and {now, entry[2]} or 'lost'
-  elseif now ~= times then answers[#answers + 1] = 'moved'
-  elseif times >= tonumber(ARGV[5]) then answers[#answers + 1] = 'most'
-  else
-    claim[#claim + 1] = id
-    answers[#answers + 1] = 'gone'
-  end
+if not entry then
+  redis.call('XACK', KEYS[1], ARGV[1], id)
+  redis.call('HDEL', KEYS[4], id)
+  return {1, 'gone'}
 end
-if #claim == 5 then return answers end
-local fields = {}
-for _, entry in ipairs(redis.call(unpack(claim))) do
-  if entry then fields[entry[1]] = entry[2] end
-end
-for place = 1, count do
-  local id = ARGV[4 + 2 * place]
-  if answers[place + 1] == 'gone' and fields[id] then
-    answers[place + 1] = {tonumber(ARGV[5 + 2 * place]) + 1, fields[id]}
-  elseif answers[place + 1] == 'gone' then  -- deleted, and so XCLAIM has taken it off the pending
-    redis.call('HDEL', KEYS[4], id)
-  end
-end
-return answers
+return {1, 'entry', times + 1, entry[2]}
 """
 )
 
