@@ -253,7 +253,7 @@ def test_when_patience_ends_it_says_what_it_waited_for(server, admin, code, capl
         with pytest.raises(ServerStateError, match=f"refuses .*'s' with {code}: ") as raised:
             consumer.run()
     assert (raised.value.code, raised.value.stream, raised.value.group) == (code, STREAM, GROUP)
-    assert any("no answer, and tries again" in line for line in caplog.messages)
+    assert any(f"refused with {code}, and tries again" in line for line in caplog.messages)
 
 
 # ------------------------------------------------------------------ while the memory is full

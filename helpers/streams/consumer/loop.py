@@ -540,7 +540,8 @@ class DeliveryLoop:
         self._recheck = True
         self.counts.reconnects += unreachable(error)
         if not self._patience.lasts_s:
-            log.warning("%s: no answer, and tries again: %s", self.name, error)
+            what = "no answer" if unreachable(error) else f"refused with {state_of(error)}"
+            log.warning("%s: %s, and tries again: %s", self.name, what, error)
         wait_s = self._patience.failed(since)
         if self._patience.exhausted or (self.stopped and self._patience.lasts_s > STOP_S):
             raise given_up(error, self.stream, self.group) from error  # what we hold stays pending
