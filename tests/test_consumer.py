@@ -788,6 +788,26 @@ def test_so_many_entries_are_in_hand_at_a_time(redis):
     assert totals(redis) == {"count": "12", "sum": "78"}
 
 
+def test_what_is_at_work_when_it_is_stopped_is_acknowledged(redis):
+    fill(redis, 2)
+    begun: list[int] = []
+
+    async def run():
+        async def handle(entry):
+            begun.append(number(entry))
+            if len(begun) == 2:
+                consumer.stop()
+            while number(entry) == 2 and len(pending(redis)) == 2:  # noqa: ASYNC110
+                await asyncio.sleep(0.001)
+
+        async with connect_async() as client:
+            consumer = AsyncConsumer(client, STREAM, GROUP, handle, name="alice", concurrency=3)
+            return await consumer.run()
+
+    assert asyncio.run(run()).acked == len(begun) == 2
+    assert not pending(redis)
+
+
 @pytest.mark.parametrize("concurrency", [1, 3])
 def test_a_handler_that_cancels_itself_has_failed(redis, soon, concurrency):
     fill(redis, 3)

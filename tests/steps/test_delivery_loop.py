@@ -11,8 +11,10 @@ import pytest
 import redis as redis_py
 
 from helpers import DeadLetters, Entry
+from helpers.streams.consumer.steps import Wait
+from helpers.streams.errors import ConsumerError
 from tests.consumers import AGES, FAILURES, GROUP, NAMES, STREAM, give, pending
-from tests.steps.loop import LATE, MORE, Driver, Fault, Life, pairs
+from tests.steps.loop import LATE, MORE, UNANSWERED, Driver, Fault, Life, pairs
 
 MOST = 4  # deliveries
 DEAD = "{s}:g:dead"
@@ -98,7 +100,12 @@ def harm(client: redis_py.Redis, scene: Scene, handlers: list[Handler], *, fair:
         found.append(f"still pending: {left}")
     if noted := client.hgetall(FAILURES):
         found.append(f"failures are remembered: {noted}")
-    letters = Counter(one.entry.id.ms for one in DeadLetters(client, STREAM, GROUP))
+    dead = list(DeadLetters(client, STREAM, GROUP))
+    for one in dead:
+        tries = [int(line.split()[0]) for line in one.failures]
+        if tries != sorted(set(tries)):
+            found.append(f"{one.entry.id.ms} failed on its deliveries {tries}")
+    letters = Counter(one.entry.id.ms for one in dead)
     effects = client.hgetall("effects")
     for number, (fate, _) in scene.items():
         if fate == "deleted":
@@ -206,6 +213,36 @@ def test_the_last_step_of_a_dead_life_may_come_at_any_time(redis, name):
             if found or life.error:
                 harmed[dead.sent[-1], late] = (found, life.error)
     assert harmed == {}
+
+
+def test_a_take_whose_reply_is_lost_is_no_further_delivery(redis):
+    scene = {1: ("fine", "alice")}
+    driver = Driver(redis, STREAM, GROUP)
+    set_out(redis, scene)
+    life = driver.begin("alice", Handler(scene))
+    while not isinstance(life.step, Entry):
+        if len(life.sent) == 3:
+            driver.fault = Fault(UNANSWERED, 4)
+        driver.take(life)
+    assert life.sent[3] == "TAKE"
+    assert pending(redis) == {1: ("alice", 2)}
+
+
+def test_who_was_replaced_while_a_retry_waited_takes_on_nothing_more(redis):
+    driver = Driver(redis, STREAM, GROUP)
+    scene = {1: ("stumbles", ""), 2: ("fine", "")}
+    set_out(redis, {1: scene[1]})
+    handler = Handler(scene)
+    older = driver.begin("alice", handler)
+    while not isinstance(older.step, Wait):
+        driver.take(older)
+    newer = driver.begin("alice", handler)
+    while "JOIN" not in newer.sent:
+        driver.take(newer)
+    redis.xadd(STREAM, {"n": 2}, id="2-0")
+    driver.finish(older)
+    assert isinstance(older.error, ConsumerError)
+    assert handler.seen == {1: 1}
 
 
 # ------------------------------------------------------------------ two consumers, in any order

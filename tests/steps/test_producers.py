@@ -16,7 +16,7 @@ from helpers.streams import bulk
 from helpers.streams.entry import FIRST
 from helpers.streams.errors import NotConfirmedError
 from helpers.streams.patience import Patience
-from helpers.streams.producer import Added
+from helpers.streams.producer import APPEND, Added
 from tests.points import times
 from tests.steps.faults import LOSING, Fault, How, Killed, Wire, every_fault, told
 
@@ -209,6 +209,24 @@ def test_what_was_refused_is_not_added_by_a_copy_that_comes_when_it_could_be(red
                 producer.add({"n": 3}, id="3-5")
             assert set(numbers(redis)) <= {0, 2, 3}, (fault, wire.steps)
             assert numbers(redis)[-2:] == [2, 3], (fault, wire.steps)
+
+
+def test_what_is_refused_after_a_lost_reply_stays_open(redis):
+    """An earlier copy may have been added, or may yet be, so the refusal of one decides nothing."""
+    redis.script_load(APPEND)
+    for how in LOSING:
+        with wired(redis, Fault(how, at=3, late=9)) as wire:
+            producer = Producer(wire.client(), "s")
+            producer.add({"n": 0})
+            impatient(producer)
+            assert isinstance(told(producer.add, {"n": 1}), NotConfirmedError), how
+            redis.rename(MEMORY, "kept")
+            redis.set(MEMORY, "no hash")
+            assert isinstance(told(producer.flush), NotConfirmedError), how
+            redis.rename("kept", MEMORY)
+            producer.flush()
+            assert producer.added.count == 1, how
+        assert numbers(redis) == [0, 1], how
 
 
 def test_what_a_full_server_refuses_is_sent_until_there_is_room(redis):
