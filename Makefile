@@ -41,7 +41,7 @@ lessons: $(VENV)/.test labs  ## for authors: format and run lessons and solution
 	@$(BIN)/python -m helpers.course.authoring.rerun $(ARGS)
 
 # ARGS may name soaks and say more: ARGS="groups --seed 7 --faults 50 --server redis8", ARGS=--help.
-soak: $(VENV)/.test  ## for authors: kill and pause workers and a server, some 670 times in minutes
+soak: $(VENV)/.test  ## for authors: kill and pause workers and a server, some 770 times in minutes
 	@$(BIN)/python -m tests.soaks $(ARGS)
 
 test-all:  ## run everything on every server, with all answers to labs, on every Python from 3.11 up

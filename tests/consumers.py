@@ -81,6 +81,12 @@ def blocked(client: Any) -> int:
     return int(client.info("clients")["blocked_clients"])
 
 
+def unblock(client: Any) -> bool:
+    """Break off the wait of a client that blocks, with an error; whether there was one."""
+    waiting = [int(one["id"]) for one in client.client_list() if "b" in one["flags"]]
+    return any(client.client_unblock(number, error=True) for number in waiting)
+
+
 def totals(client: Any) -> dict[str, str]:
     return client.hgetall("totals")
 

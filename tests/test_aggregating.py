@@ -60,7 +60,7 @@ from tests.averages import (
     work_until_told,
     write,
 )
-from tests.consumers import blocked, until
+from tests.consumers import blocked, unblock, until
 from tests.lives import Life
 from tests.points import times
 from tests.steps.faults import Wire
@@ -585,6 +585,19 @@ def test_stop_ends_it_when_the_page_in_hand_is_stored(redis):
     read_so_far(redis, 1, lambda one: one.stop())
     assert state(redis)["last_message_id"] == f"{readings[19].at}-0"
     assert state(redis)["current_hourly_count"] == "20"
+
+
+def test_a_wait_that_is_broken_off_goes_on(redis):
+    readings = write(redis, hour_of(0, 1))
+    with connect() as client:
+        one = consumer(client, at(0, 4))
+        thread = threading.Thread(target=one.run)
+        thread.start()
+        until(lambda: unblock(redis))
+        readings += write(redis, hour_of(0, 2))
+        until(lambda: published(redis) == truth(readings))
+        one.stop()
+        thread.join()
 
 
 def test_sigterm_ends_it(redis):

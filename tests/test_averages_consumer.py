@@ -14,7 +14,7 @@ from helpers.chaos import LOSSES, Fault, Proxy
 from helpers.course.server import find_server
 from helpers.streams.errors import CheckpointError, StreamsError
 from tests.averages import show_until_drained, show_until_told, silent, standing
-from tests.consumers import blocked, until
+from tests.consumers import blocked, unblock, until
 from tests.lives import Life
 from tests.points import call_of
 
@@ -95,6 +95,19 @@ def test_it_waits_for_averages_that_are_still_to_come(redis, impatient):
         f"Waiting for new messages in stream {AVERAGES}",
         f"Waiting for new messages in stream {AVERAGES}",
     ]
+
+
+def test_a_wait_that_is_broken_off_goes_on(redis):
+    seen: list[int] = []
+    with connect() as client:
+        one = AveragesConsumer(client, show=lambda entry: seen.append(entry.id.ms), say=silent)
+        thread = threading.Thread(target=one.run)
+        thread.start()
+        until(lambda: unblock(redis))
+        publish(redis, 1)
+        until(lambda: seen == [1])
+        one.stop()
+        thread.join()
 
 
 def test_what_was_trimmed_before_it_came_is_passed_over(redis):

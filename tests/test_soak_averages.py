@@ -12,15 +12,19 @@ from tests.soaks.stage import run
 @pytest.mark.early
 @pytest.mark.timeout(240)
 def test_when_anything_is_killed_or_paused_no_hour_is_lost_or_repeated_or_wrong():
-    report = run(Averages, Plan(seed=1, faults=56, days=2))
+    report = run(Averages, Plan(seed=1, faults=60, days=2))
     assert not report.wrong, str(report)
     struck = {
         "crash": 8,
-        "kill": 32,
+        "kill": 31,
         "cut": 4,
         "no reply": 4,
         "late copy": 4,
-        "pause": 2,
-        "twin": 2,
+        "pause": 3,
+        "twin": 1,
+        "freeze": 1,
+        "demote": 1,
+        "fill up": 1,
+        "disconnect": 2,
     }
     assert report.struck == struck, str(report)

@@ -25,6 +25,7 @@ from helpers.streams.consumer.consumer import expect_client
 from helpers.streams.entry import EntryId, pairs
 from helpers.streams.errors import explain
 from helpers.streams.signals import stopping
+from helpers.streams.states import passes
 
 PAGE = 2000  # readings a reply, and a commit
 BLOCK_MS = 1000  # how long one XREAD waits, and so how soon stop() is heard
@@ -258,6 +259,8 @@ class AggregatingConsumer:
             try:
                 return ask()
             except redis.ResponseError as error:
+                if passes(error):
+                    raise  # to be asked again
                 raise explain(error, key) from error
 
         return self._state.patiently(asked, key)

@@ -15,6 +15,7 @@ from helpers.streams.consumer.consumer import expect_client
 from helpers.streams.entry import FIRST, Entry, EntryId, entries, pairs
 from helpers.streams.errors import EntryIdError, explain
 from helpers.streams.signals import stopping
+from helpers.streams.states import passes
 
 PAGE = 100
 FIELDS = ("last_message_id",)
@@ -90,6 +91,8 @@ class AveragesConsumer:
             try:
                 return self._client.xread({AVERAGES: self._last}, PAGE, block)
             except redis.ResponseError as error:
+                if passes(error):
+                    raise  # to be asked again
                 raise explain(error, AVERAGES) from error
             except UnicodeDecodeError as error:
                 raise CourseError(

@@ -5,6 +5,7 @@
     averages    daily partitions, and the mean of each hour: what must come of it
     havoc       the same: which faults there are, and what each does
     workers     the same: what its processes do
+    server      the faults of a server that all of them share
     wiki        the event pipeline
 
 python -m tests.soaks [groups averages wiki] [--seed N --server valkey --faults N …]

@@ -4,7 +4,8 @@ A producer fills daily partitions, the aggregating consumer publishes the mean o
 averages consumer notes what it is shown; each is a real process, and so is the server, which has
 `appendfsync always`. All are killed by kill -9, at any moment or while a command stands still.
 Replies and connections are lost. Successors begin while their predecessor is paused or at work.
-Once the server stays away until all give up. In the end every reading must be there, and every
+Once the server stays away until all give up; and for a moment it is silent, demoted, or full, or
+closes all connections. In the end every reading must be there, and every
 hour published once, with the mean of the readings that were generated.
 """
 
@@ -39,7 +40,7 @@ class Plan:
     """What a soak does. The same seed makes the same choices."""
 
     seed: int
-    faults: int = 421
+    faults: int = 453
     days: int = 10  # at least
     limit_s: float = stage.LIMIT_S
 

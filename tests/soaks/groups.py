@@ -3,7 +3,9 @@
 The workers are real processes in one consumer group. Each entry has an effect on totals in
 Redis, in one step with its acknowledgement, and a plain effect, which the handler writes by
 itself. A few entries always raise, a few kill the process that handles them, some raise once.
-In the end every entry must be handled or a dead letter, and the totals exact.
+For a moment the server is silent, demoted, or full, closes all connections, or has evicted what
+is noted beside the stream. In the end every entry must be handled or a dead letter, and the
+totals exact.
 """
 
 from __future__ import annotations
@@ -18,16 +20,20 @@ from typing import Any, ClassVar, NamedTuple
 
 from helpers import Consumer, DeadLetters, Entry, Producer, connect
 from helpers.chaos import SpareServer
+from helpers.course.errors import ServerError
 from helpers.course.weather import readings
-from helpers.streams.errors import ConsumerError
+from helpers.streams.entry import EntryId
+from helpers.streams.errors import ConsumerError, NotConfirmedError
 from helpers.streams.keys import sibling_key
 from tests.lives import Life
 from tests.soaks import stage
-from tests.soaks.stage import KILLED, REPLACED, Act, Fault, Stage, Strike
+from tests.soaks.server import SERVER, server_faults, struck
+from tests.soaks.stage import KILLED, NO_SERVER, REPLACED, Act, Fault, Stage, Strike, client_of
 
 STREAM, GROUP = "soak", "totals"
 TOTALS, PLAIN, STUMBLED = "soak:totals", "soak:plain", "soak:stumbled"
 NAMES, FAILURES = sibling_key(STREAM, f"{GROUP}:names"), sibling_key(STREAM, f"{GROUP}:failures")
+EVICTED = (NAMES, FAILURES, sibling_key(STREAM, f"{GROUP}:sweep"), sibling_key(STREAM, "producers"))
 WORKERS = 3
 AWAY = ("one away", "another away")  # so many may be paused at once
 MAX_DELIVERIES = 8  # so many kills in a row hit no innocent entry by chance
@@ -36,28 +42,31 @@ FEW, MORE = 1000, 3000  # while faults are to come and so few entries are left, 
 ENDLESS = 10**9
 RAISING, DEADLY, STUMBLING = "raising", "deadly", "stumbling"  # the last one raises once
 POISON = (RAISING, DEADLY)
+ENDS = (KILLED, REPLACED, NO_SERVER)  # of a worker, before it is asked to end
 
 
 # ------------------------------------------------------------------ the work
 
 
-def work(name: str) -> None:
+def work(name: str, url: str) -> None:
     """A worker: what its process does until SIGTERM."""
-    client = connect()
+    notes = client_of(url)  # a handler that fails for the server's sake would spend deliveries
 
     def handle(entry: Entry) -> Any:
         ms, fate = entry.id.ms, entry.fields.get("fate")
         if fate == DEADLY:
             os.kill(os.getpid(), signal.SIGKILL)
-        if fate == RAISING or (fate == STUMBLING and client.sadd(STUMBLED, ms)):
+        if fate == RAISING or (fate == STUMBLING and notes.sadd(STUMBLED, ms)):
             raise RuntimeError("as planned")
-        client.rpush(PLAIN, ms)
+        notes.rpush(PLAIN, ms)
         return effect(entry)
 
     try:
-        Consumer(client, STREAM, GROUP, handle, name=name, **SETTINGS).run()
+        Consumer(connect(), STREAM, GROUP, handle, name=name, **SETTINGS).run()
     except ConsumerError:
         os._exit(REPLACED)
+    except ServerError:
+        os._exit(NO_SERVER)
 
 
 def effect(entry: Entry) -> list[tuple[str, str, str, int]]:
@@ -77,7 +86,7 @@ class Plan:
     """What a soak does. The same seed makes the same choices."""
 
     seed: int
-    faults: int = 250
+    faults: int = 300
     entries: int = 86_400  # at least
     limit_s: float = stage.LIMIT_S
 
@@ -126,7 +135,8 @@ class Groups(Stage):
     def tend(self) -> None:
         for worker in [one for one in self._workers.values() if one.life.exit_code is not None]:
             name, code = worker.name, worker.life.exit_code
-            self.report.expect(code == KILLED, f"{name} ended with {code}")
+            self.report.more["found no server"] += code == NO_SERVER
+            self.report.expect(code in (KILLED, NO_SERVER), f"{name} ended with {code}")
             del self._workers[name]
             contested = any(name == one.name for one in self._replaced if one in self._paused)
             self._hire(name if contested or self.rng.random() < 0.5 else self._new_name())
@@ -146,7 +156,7 @@ class Groups(Stage):
         for life in self.lives:
             life.stop()
         for life in self.lives:
-            fine = life.wait(10) and life.exit_code in (0, KILLED, REPLACED)
+            fine = life.wait(10) and life.exit_code in (0, *ENDS)
             self.report.expect(fine, f"a worker ended with {life.exit_code}")
 
     def _add(self, number: int) -> None:
@@ -155,14 +165,25 @@ class Groups(Stage):
         for place, (entry_id, fields) in enumerate(islice(self._readings, number), first):
             fate = {"fate": self._fates[place]} if place in self._fates else {}
             self._entries.append(Entry(entry_id, fields | fate))
-        self._producer.add_many(self._entries[first:])
+        self._append(self._entries[first:])
+
+    def _append(self, entries: list[Entry]) -> None:
+        """Append entries; and look before adding any again, if the producer cannot know."""
+        while entries:
+            try:
+                self._producer.add_many(entries)
+                return
+            except NotConfirmedError:
+                last = EntryId.parse(self.client.xinfo_stream(STREAM)["last-generated-id"])
+                entries = [one for one in entries if one.id > last]
+                self.report.more["looked before adding again"] += 1
 
     def _handled(self) -> int:
         return int(self.client.llen(PLAIN))
 
     def _hire(self, name: str) -> None:
         before = self.client.hget(NAMES, name)
-        self._workers[name] = Worker(name, self.begin(work, name), before)
+        self._workers[name] = Worker(name, self.begin(work, name, self.server.url), before)
 
     def _new_name(self) -> str:
         return f"worker-{next(self._numbers)}"
@@ -228,10 +249,21 @@ class Groups(Stage):
         code = away.worker.life.exit_code
         return False if code is None else True if code == REPLACED else None
 
+    def evict(self, _: Act) -> Strike:
+        """Delete all that is noted beside the stream; gives how many keys there were.
+
+        Not while two processes have one name: the first of them to come would have it.
+        """
+        while any(lane.act and lane.act.fault.name == "replace" for lane in self.lanes.values()):
+            yield
+        return self.client.delete(*EVICTED)
+
     FAULTS: ClassVar[Sequence[Fault]] = (
         Fault("kill", 200, ("worker",), kill, killed),
         Fault("pause", 38, AWAY, pause, claimed, resume),
         Fault("replace", 12, AWAY, replace, replaced, resume),
+        *server_faults(10),
+        Fault("evict", 10, (SERVER,), evict, struck),
     )
     PLAN = Plan
 

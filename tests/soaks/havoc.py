@@ -17,13 +17,13 @@ from helpers.averages import AVERAGES, AVERAGES_STATE
 from helpers.chaos import LOSSES, Proxy, SpareServer
 from helpers.chaos import Fault as Loss
 from tests.lives import Life
-from tests.soaks.stage import KILLED, REPLACED, Act, Fault, Lane, Stage, Strike
+from tests.soaks.server import SERVER, server_faults
+from tests.soaks.stage import KILLED, NO_SERVER, REPLACED, Act, Fault, Lane, Stage, Strike
 from tests.soaks.workers import (
     AGGREGATING,
     DAYS,
     GAVE_UP,
     LEAVE,
-    NO_SERVER,
     PRODUCER,
     ROLES,
     SHOWING,
@@ -36,7 +36,6 @@ from tests.soaks.workers import (
 if TYPE_CHECKING:
     from tests.soaks.averages import Plan
 
-SERVER = "server"
 MARGIN = 1 / 60  # of the work: so far may a worker go past the next fault that is to strike it
 REST_S = 0.02  # the longest time until a kill, and until a server that was killed is back
 LONG_S = 5.0  # a worker that was without a server for so long may give up
@@ -410,4 +409,5 @@ class Havoc(Stage):
         Fault("late copy", 30, ROLES, lose, lost, deliver, partial(_aim, Loss.HOLD)),
         Fault("pause", 20, (AGGREGATING, SHOWING, PRODUCER, AGGREGATING), pause, ousted, settle),
         Fault("twin", 10, (AGGREGATING, SHOWING), twin, ousted, settle),
+        *server_faults(8),
     )  # fmt: skip

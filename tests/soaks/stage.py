@@ -31,10 +31,14 @@ from helpers.course.database import claim
 from tests.lives import Life
 
 KILLED, REPLACED = -signal.SIGKILL, 7  # how a worker ends; 7: another one took its place
+NO_SERVER = 9  # the same: without a server at its start
 LIMIT_S = 100.0  # how long a fault may need until it strikes, and the work may stand still
 SHOWN = 20  # that is wrong
 END_S = 15.0  # how long an interrupted soak may need to end its processes
 LOOK_S = 0.02  # the longest time between two steps
+PASSING = (
+    redis.ConnectionError, redis.TimeoutError, redis.ReadOnlyError, redis.OutOfMemoryError
+)  # fmt: skip
 
 Strike = Generator[None, None, Any]  # the steps of a fault; returns what it hit
 
@@ -251,8 +255,9 @@ class Stage(ABC):
 
 
 def client_of(url: str, tries: int = 200) -> Any:
-    """A client that asks again while the server is away, by default for 10 s."""
-    return redis.Redis.from_url(url, **settings(), retry=Retry(ConstantBackoff(0.05), tries))
+    """A client that asks again while the server is away or refuses, by default for 10 s."""
+    retry = Retry(ConstantBackoff(0.05), tries, supported_errors=PASSING)
+    return redis.Redis.from_url(url, **settings(), retry=retry)
 
 
 # ------------------------------------------------------------------ a process of its own

@@ -1,9 +1,11 @@
 """The event pipeline's soak: 6,000 changes a second, from a replay to the counters.
 
 Replay, publisher and subscriber are processes of their own, and so is the server. On the stream
-the subscriber is killed by kill -9 now and then. In the end every change must be counted in its
-bucket: on the stream all of them; on the channel, where nothing is killed, none twice. Meanwhile
-a probe is sent now and then, to see how long it takes from there to its counter.
+the subscriber is killed by kill -9 now and then, and the server is silent for a moment, demoted,
+or full, closes all connections, or has evicted what the group notes. In the end every change
+must be counted in its bucket: on the stream all of them; on the channel, where nothing is struck,
+none twice. Meanwhile a probe is sent now and then, to see how long it takes from there to its
+counter.
 """
 
 from __future__ import annotations
@@ -16,21 +18,24 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, ClassVar, NamedTuple
 
-from helpers import connect, connect_async
+from helpers import connect_async
 from helpers.chaos import Crew, SpareServer
 from helpers.chaos.process import Process
 from helpers.streams.clock import moment_of, ms_of, utc_now
+from helpers.streams.keys import sibling_key
 from helpers.wiki import Change, Counters, Feed, Publisher, Replay, Subscriber, change_of
 from helpers.wiki.names import GROUP, KEPT, WIKI, place_key
 from helpers.wiki.synthetic import synthetic_event
 from tests.soaks import stage
-from tests.soaks.stage import KILLED, Act, Fault, Stage, Strike
+from tests.soaks.server import SERVER, server_faults, struck
+from tests.soaks.stage import KILLED, Act, Fault, Stage, Strike, client_of
 from tests.wiki import counted, everlasting, total
 
 PROBE = "probe.org"
 PROBE_S = 0.05
 LIMIT_BYTES = 300_000_000  # of the server; the stream takes most of it
 LONGEST, MOST_BYTES = "most entries on the stream", "most bytes in the server"
+EVICTED = [sibling_key(WIKI, f"{GROUP}:{name}") for name in ("names", "failures", "sweep")]
 TOTAL = "soak:total"  # how many changes the feed has: those of the plan, and more if they run out
 
 
@@ -39,7 +44,7 @@ class Plan:
     """What a soak does."""
 
     seed: int
-    faults: int = 3
+    faults: int = 18
     time_s: int = 60  # at least
     rate: int = 6000
     through: str = "stream"
@@ -50,9 +55,9 @@ class Plan:
 # ------------------------------------------------------------------ the processes
 
 
-def serve(plan: Plan, start: datetime) -> None:
+def serve(plan: Plan, start: datetime, url: str) -> None:
     """The feed, which may become longer."""
-    client = connect()
+    client = client_of(url)
     replay = Replay(rate=plan.rate, seed=plan.seed, start=start, total=0)
     print(replay.url, flush=True)
     while True:
@@ -111,7 +116,7 @@ class Wiki(Stage):
         self._add(plan.time_s * plan.rate)
         crew.start("subscriber", subscribe, plan, url=url)
         self._wait("subscriber", self._listening)
-        crew.start("replay", serve, plan, self._start, url=url)
+        crew.start("replay", serve, plan, self._start, url, url=url)
         self._wait("replay", lambda: "\n" in crew["replay"].output())
         self._begun = time.monotonic()
         feed = crew["replay"].output().strip()
@@ -210,7 +215,16 @@ class Wiki(Stage):
         """Whether its successor counts."""
         return hit.process.exit_code == KILLED and total(self.client) > hit.counted
 
-    FAULTS: ClassVar[Sequence[Fault]] = (Fault("kill", 1, ("subscriber",), kill, succeeded),)
+    def evict(self, _: Act) -> Strike:
+        """Delete what the group notes beside the stream; gives how many keys there were."""
+        yield
+        return self.client.delete(*EVICTED)
+
+    FAULTS: ClassVar[Sequence[Fault]] = (
+        Fault("kill", 1, ("subscriber",), kill, succeeded),
+        *server_faults(1),
+        Fault("evict", 1, (SERVER,), evict, struck),
+    )
     PLAN, MUCH = Plan, 1
 
     # ------------------------------------------------------------ what there must be

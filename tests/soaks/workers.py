@@ -29,7 +29,7 @@ from helpers.partitions.readings import SECONDS_A_DAY
 from helpers.streams.clock import moment_of
 from helpers.streams.entry import Entry
 from helpers.streams.errors import CheckpointError, NotConfirmedError
-from tests.soaks.stage import REPLACED, client_of
+from tests.soaks.stage import NO_SERVER, REPLACED, client_of
 
 PRODUCER, AGGREGATING, SHOWING = "producer", "aggregating", "averages"
 ROLES = (PRODUCER, AGGREGATING, SHOWING)
@@ -41,7 +41,7 @@ REST_S = 0.005  # the longest rest
 BEHIND = 60 / 24  # days: so far may the averages consumer fall behind; five are kept
 AHEAD = 3.5  # days: farther ahead the producer, which fills three at once, slows down
 SLOW = 20  # rests more a batch
-GAVE_UP, NO_SERVER = 8, 9  # how a worker ends: without a server for 10 s, or at its start
+GAVE_UP = 8  # how a worker ends: without a server for 10 s
 
 USUAL = ("Starting ", "Waiting for new messages ", "Changing partition ")  # what consumers say
 
