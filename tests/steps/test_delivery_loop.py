@@ -11,10 +11,11 @@ import pytest
 import redis as redis_py
 
 from helpers import DeadLetters, Entry
-from helpers.streams.consumer.steps import Wait
+from helpers.streams.consumer import scripts
+from helpers.streams.consumer.steps import Run, Wait
 from helpers.streams.errors import ConsumerError
 from tests.consumers import AGES, FAILURES, GROUP, NAMES, STREAM, give, pending
-from tests.steps.loop import LATE, MORE, UNANSWERED, Driver, Fault, Life, pairs
+from tests.steps.loop import LATE, MORE, UNANSWERED, Driver, Fault, Life, Scripts, pairs
 
 MOST = 4  # deliveries
 DEAD = "{s}:g:dead"
@@ -305,3 +306,12 @@ def interleave(driver: Driver, rng: random.Random) -> list[str]:
             break
     errors = [life.error for life in lives if life.error and len(set(names)) == 2]
     return harm(client, scene, handlers, fair=False) + [f"ended by {one!r}" for one in errors]
+
+
+def test_a_copy_of_putting_an_entry_aside_that_comes_late_leaves_a_later_delivery_alone(redis):
+    set_out(redis, {1: ("fine", "alice")})
+    redis.xclaim(STREAM, GROUP, "alice", 0, ["1-0"])  # replayed, say, and delivered again
+    keys = [STREAM, NAMES, DEAD, FAILURES, "{s}:g:sweep"]
+    late = [GROUP, "alice", "a token", "", "1-0", 1, "never", "keep", ""]
+    assert Scripts(redis).run(Run(scripts.BURY, keys, late)) == ["lost", 0]
+    assert pending(redis) == {1: ("alice", 2)}
