@@ -46,11 +46,16 @@ return redis.call('HGETALL', KEYS[1])
 BEGIN = """
 -- Make a state, if there is none or only the one that was seen: so a copy that comes late deletes
 -- nothing. KEYS: the state, then what goes with it.
--- ARGV: the `begun` that was seen, '' for none, a token, field, value, …
+-- ARGV: absent, or the `begun` of the state that was seen ('' if it has none), a token, field,
+-- value, …
 -- Replies with 0 if there is another state than that.
 local begun = redis.call('HGET', KEYS[1], 'begun') or ''
 if begun == ARGV[2] then return 1 end
-if begun ~= ARGV[1] or (begun == '' and redis.call('EXISTS', KEYS[1]) == 1) then return 0 end
+if ARGV[1] == 'absent' then
+  if redis.call('EXISTS', KEYS[1]) == 1 then return 0 end
+elseif begun ~= ARGV[1] then
+  return 0
+end
 local epoch = tonumber(redis.call('HGET', KEYS[1], 'epoch')) or 0
 redis.call('DEL', unpack(KEYS))
 redis.call('HSET', KEYS[1], unpack(ARGV, 3))
@@ -140,7 +145,7 @@ class State:
         script = self._client.register_script(BEGIN)
         done, token = False, secrets.token_hex(8)
         while not done:
-            seen = self._begun() if anew else ""
+            seen = self._begun() if anew else "absent"
             args = [seen, token, *words, "version", VERSION]
             reply = self.patiently(partial(script, keys=[self.key, *also], args=args), self.key)
             done = bool(reply) or not anew
