@@ -220,10 +220,11 @@ def test_what_is_refused_after_a_lost_reply_stays_open(redis):
             producer.add({"n": 0})
             impatient(producer)
             assert isinstance(told(producer.add, {"n": 1}), NotConfirmedError), how
-            redis.rename(MEMORY, "kept")
+            notes = redis.hgetall(MEMORY)
             redis.set(MEMORY, "no hash")
             assert isinstance(told(producer.flush), NotConfirmedError), how
-            redis.rename("kept", MEMORY)
+            redis.delete(MEMORY)
+            redis.hset(MEMORY, mapping=notes)
             producer.flush()
             assert producer.added.count == 1, how
         assert numbers(redis) == [0, 1], how
