@@ -65,7 +65,7 @@ _ELSEWHERE = {
 }
 
 
-if not TYPE_CHECKING:  # a checker shall see the imports above, and miss what is not there
+if not TYPE_CHECKING:  # a type checker should see the imports above
 
     def __getattr__(name: str) -> Any:
         if name not in __all__:

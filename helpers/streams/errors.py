@@ -48,7 +48,7 @@ class StreamsError(Exception):
         self.stream, self.group, self.key = stream, group, key
 
     def _render_traceback_(self) -> list[str]:
-        """What IPython prints: the sentence, for a traceback through this package helps nobody."""
+        """What IPython prints: the sentence alone, without a traceback through this package."""
         return [f"{type(self).__name__}: {self}"]
 
 

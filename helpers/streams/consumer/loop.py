@@ -103,7 +103,7 @@ def no_room(error: Exception) -> bool:
 
 
 class DeliveryLoop:
-    """One consumer's work, as a generator of steps. Whoever drives it takes them:
+    """One consumer's work, as a generator of steps. Its driver takes them:
 
         steps, answer = loop.run(drain=False, limit=None), None
         while True:
