@@ -37,7 +37,7 @@ STATES: dict[str, tuple[Ask, str]] = {
     "NOAUTH": (Ask.WAIT, "it wants a password: put it into the URL"),
     "WRONGPASS": (Ask.WAIT, "it does not take this password: put the right one into the URL"),
     "MAXCLIENTS": (Ask.WAIT, "it has as many clients as maxclients allows: close some"),
-    "UNBLOCKED": (Ask.WAIT, "somebody ended the wait, by CLIENT UNBLOCK"),
+    "UNBLOCKED": (Ask.WAIT, "the wait was ended by CLIENT UNBLOCK"),
     "READONLY": (Ask.RECONNECT, "it is a replica: connect to the primary"),
     "DEMOTED": (Ask.RECONNECT, "it has become a replica: connect to the primary"),
     "MOVED": (Ask.RECONNECT, "this key is on another node: use a RedisCluster client"),

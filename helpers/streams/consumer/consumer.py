@@ -270,7 +270,7 @@ class AsyncConsumer(_Base):
                 return await answer
         except asyncio.CancelledError as error:
             task = asyncio.current_task()
-            if task and task.cancelling():  # somebody cancels us, and not the handler itself
+            if task and task.cancelling():  # we are cancelled, and not the handler by itself
                 raise
             return Failed(error)
         except Exception as error:

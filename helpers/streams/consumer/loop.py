@@ -132,7 +132,7 @@ class DeliveryLoop:
         settings: ConsumerSettings,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._passing = name is None  # nobody will come back under this name
+        self._passing = name is None  # no later life will use this name
         name = live_name() if name is None else name
         for what, value in (("stream", stream), ("group", group), ("consumer", name)):
             if not isinstance(value, str) or not value:
@@ -548,7 +548,7 @@ class DeliveryLoop:
         yield Wait(wait_s)
 
     def _create_group(self, lost: GroupError) -> Steps:
-        """Make a group anew that is gone, where the caller wants it to begin."""
+        """Make a group again that is gone, where the caller wants it to begin."""
         start = self._settings.on_lost_group
         if start == "resume":
             held = [
