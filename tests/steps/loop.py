@@ -18,7 +18,7 @@ from helpers.streams import Entry
 from helpers.streams.consumer import scripts
 from helpers.streams.consumer.loop import DeliveryLoop
 from helpers.streams.consumer.settings import ConsumerSettings
-from helpers.streams.consumer.steps import Failed, Read, Run, Wait
+from helpers.streams.consumer.steps import Failed, Handle, Read, Run, Wait
 
 NAMES = {
     variant(source): name
@@ -75,6 +75,7 @@ class Driver:
         self.scripts = Scripts(client)
         self._place = (stream, group)
         self.now = 0.0
+        self.run = 1  # entries at most that a handler is given in one step
         self.fault: Fault | None = None
         self._held: tuple[int, Run | Read] | None = None
 
@@ -90,11 +91,8 @@ class Driver:
     def take(self, life: Life) -> None:
         """Take the next step of a life."""
         step = life.step
-        if isinstance(step, Entry):
-            try:
-                life.answer = life.handler(step)
-            except Exception as error:
-                life.answer = Failed(error)
+        if isinstance(step, Handle):
+            life.answer = self._handle(life, step)
         elif isinstance(step, Wait):
             self.now += step.seconds
             life.answer = None
@@ -102,6 +100,18 @@ class Driver:
             life.sent.append(NAMES[step.script] if isinstance(step, Run) else "XREADGROUP")
             life.answer = self._send(step, len(life.sent))
         self._proceed(life)
+
+    def _handle(self, life: Life, step: Handle) -> tuple[int, Any]:
+        """Give the handler some of the entries; the others come with a later step."""
+        answer = None
+        for count, entry in enumerate(itertools.islice(step.entries, self.run), 1):
+            try:
+                answer = life.handler(entry)
+            except Exception as error:
+                answer = Failed(error)
+            if answer is not None:
+                break
+        return count, answer
 
     def finish(self, life: Life) -> None:
         """Take all steps of a life that are left."""

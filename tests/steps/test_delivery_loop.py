@@ -12,7 +12,7 @@ import redis as redis_py
 
 from helpers import DeadLetters, Entry
 from helpers.streams.consumer import scripts
-from helpers.streams.consumer.steps import Run, Wait
+from helpers.streams.consumer.steps import Handle, Run, Wait
 from helpers.streams.errors import ConsumerError
 from tests.consumers import AGES, FAILURES, GROUP, NAMES, STREAM, give, pending
 from tests.steps.loop import LATE, MORE, UNANSWERED, Driver, Fault, Life, Scripts, pairs
@@ -221,7 +221,7 @@ def test_a_take_whose_reply_is_lost_is_no_further_delivery(redis):
     driver = Driver(redis, STREAM, GROUP)
     set_out(redis, scene)
     life = driver.begin("alice", Handler(scene))
-    while not isinstance(life.step, Entry):
+    while not isinstance(life.step, Handle):
         if len(life.sent) == 3:
             driver.fault = Fault(UNANSWERED, 4)
         driver.take(life)

@@ -8,7 +8,7 @@ import os
 import secrets
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import redis
@@ -48,7 +48,7 @@ from .scripts import (
     drain,
 )
 from .settings import ConsumerSettings, Counts, expect_positive
-from .steps import Collect, Failed, Read, Run, Steps, Underway, Wait
+from .steps import Collect, Failed, Handle, Read, Run, Steps, Underway, Wait
 
 SETTLE_S = 0.1  # how long a handled entry may wait for the others of its batch to be acknowledged
 SWEEP_S = 1.0  # between two looks at what is pending: its own, and others' if little is pending
@@ -65,13 +65,6 @@ EVICTS = (
 )
 
 log = logging.getLogger(__name__)
-
-
-class Delivered(NamedTuple):
-    """An entry in hand, and the number of the delivery that brought it."""
-
-    entry: Entry
-    number: int
 
 
 class Retry(NamedTuple):
@@ -115,8 +108,9 @@ class DeliveryLoop:
         Run    the script's reply
         Read   XREADGROUP's reply
         Wait   None, so many seconds later
-        Entry  what the handler returned, or Failed with what it raised; or Underway, and then
-               the answer to a later Collect is a list of pairs: the entry's ID, and this
+        Handle how many of its entries the handler was given, at least one, and what it returned
+               for the last of them, or Failed with what it raised; for those before, None. Or
+               1 and Underway: the answer to a later Collect is a list of pairs, its ID and this
 
     To Run and Read an error of redis-py is an answer too. ConnectionError says that the fate of
     the step is unknown: it was not executed, or it was, or it still will be, at any later time.
@@ -151,7 +145,7 @@ class DeliveryLoop:
         # then delivered twice, and comes alone if we die too; so no crash buries what was beside.
         self._together = 1 if settings.max_deliveries > 2 else -1
         self._slack_s = settings.min_idle_ms / SLACK / 1000
-        self._clock = clock
+        self.clock = clock
         self._after = "keep"  # or XACKDEL, or XDEL: what becomes of an entry once it is handled
         keys = (f"{group}:names", "", f"{group}:failures", f"{group}:sweep")
         self._keys = [stream, *(sibling_key(stream, key) if key else dead for key in keys)]
@@ -174,9 +168,9 @@ class DeliveryLoop:
         """Forget an earlier run, which may have been broken off anywhere."""
         self._limit = limit
         self._finished = 0  # entries that need no more work
-        self._retries: dict[EntryId, Retry] = {}  # failed entries
-        self._underway: dict[EntryId, int] = {}  # entries that handlers are at work on
-        self._done: list[EntryId] = []  # handled, without an effect, and not yet acknowledged
+        self._retries: dict[str, Retry] = {}  # failed entries
+        self._underway: dict[str, int] = {}  # entries that handlers are at work on
+        self._done: list[str] = []  # handled, without an effect, and not yet acknowledged
         self._effects: list[Done] = []  # the same, with one
         self._settled_at = 0.0
         self._said_at = 0.0  # since when the server knows that what we hold is in hand
@@ -187,16 +181,17 @@ class DeliveryLoop:
         self._first_look = True
         self._most = self._settings.batch  # entries a reply; fewer after one that did not come
         self._last = FIRST  # the last entry that was delivered to us as new
-        self._waiting: list[Delivered] = []  # of the batch in hand, the next one last
+        self._waiting: list[str] = []  # of the batch in hand, what was not given to the handler
+        self._next: Iterator[Entry] = iter(())  # the same, to give to it
         self._ceiling = ""  # bytes that were used when the memory began to be full
-        self._patience = Patience(self._settings.patience_s, self._clock)
+        self._patience = Patience(self._settings.patience_s, self.clock)
 
     def steps(self, *, drain: bool) -> Steps:
         """The work: own history, then what others left behind, then what is new."""
         while not self._over:
-            if self._recheck or self._clock() >= self._look_at:
+            if self._recheck or self.clock() >= self._look_at:
                 yield from self._own_history()  # also what somebody else claimed for us
-            if self._clock() >= self._sweep_at:
+            if self.clock() >= self._sweep_at:
                 yield from self._idle_entries_of_others()
             yield from self._due_retries()
             found = yield from self._new_entries(wait=not (drain or self._underway))
@@ -247,16 +242,15 @@ class DeliveryLoop:
         self._recheck, start = False, "-"
         while not self._over:
             found = yield from self._ask(self._run(OWN, start, PAGE))
-            known = [(EntryId.parse(entry_id), number) for entry_id, number in found]
             yield from self._deliver_again(
-                {one: number for one, number in known if not self._in_hand(one)}
+                {one: number for one, number in found if not self._in_hand(one)}
             )
             if len(found) < PAGE:
                 break
             start = f"({found[-1][0]}"
-        self._look_at = self._clock() + min(SWEEP_S, self._settings.min_idle_ms / 2000)
+        self._look_at = self.clock() + min(SWEEP_S, self._settings.min_idle_ms / 2000)
 
-    def _in_hand(self, entry_id: EntryId) -> bool:
+    def _in_hand(self, entry_id: str) -> bool:
         return entry_id in self._retries or entry_id in self._underway
 
     def _idle_entries_of_others(self) -> Steps:
@@ -278,12 +272,12 @@ class DeliveryLoop:
             if delivered or claimed:
                 log.info("%s claims idle entries of others: %d, from %s on", self.name,
                          len(delivered) + len(claimed), (delivered or claimed)[0][0])  # fmt: skip
-            again = [Delivered(entry_of(*one), once + 1) for one in delivered]
-            yield from self._hand_over(again)
-            yield from self._deliver_again({EntryId.parse(one): n for one, n in claimed})
+            again = [entry_of(*one) for one in delivered]
+            yield from self._hand_over([one for one, _ in delivered], again, once + 1)
+            yield from self._deliver_again(dict(claimed))
         self._first_look = False
-        self._sweep_at = self._clock() + max(rest_ms, 1) / 1000
-        if not start and self._clock() >= self._tidy_at:
+        self._sweep_at = self.clock() + max(rest_ms, 1) / 1000
+        if not start and self.clock() >= self._tidy_at:
             yield from self._tidy()
 
     def _tidy(self) -> Steps:
@@ -292,10 +286,10 @@ class DeliveryLoop:
         forgotten = yield from self._ask(self._run(TIDY, silent_ms))
         if forgotten:
             log.debug("%s forgets consumers that are gone: %s", self.name, ", ".join(forgotten))
-        self._tidy_at = self._clock() + silent_ms / 1000
+        self._tidy_at = self.clock() + silent_ms / 1000
 
     def _due_retries(self) -> Steps:
-        now = self._clock()
+        now = self.clock()
         due = {one: retry.number for one, retry in self._retries.items() if retry.due <= now}
         yield from self._deliver_again(due)
 
@@ -303,7 +297,7 @@ class DeliveryLoop:
         """Read and handle a batch of new entries; gives how many there were."""
         if self._over:
             return 0
-        found: list[Entry] = []
+        found: list[Any] = []
         room, pause_ms = self._room(), self._pause_ms()
         if room > 0:
             found = yield from self._read(room, pause_ms if wait else None)
@@ -311,10 +305,10 @@ class DeliveryLoop:
         if idle and self._retries:
             yield Wait(pause_ms / 1000)
         self.counts.new += len(found)
-        yield from self._hand_over([Delivered(entry, 1) for entry in found])
+        yield from self._hand_over([one for one, _ in found], entries(found), 1)
         return len(found)
 
-    def _deliver_again(self, numbers: dict[EntryId, int]) -> Steps:
+    def _deliver_again(self, numbers: dict[str, int]) -> Steps:
         """Deliver entries again that are ours, each of which was delivered so often until now.
 
         One by one, because each delivery counts: an entry that kills its consumer must not take
@@ -323,14 +317,14 @@ class DeliveryLoop:
         for entry_id, number in numbers.items():
             if self._over:
                 return
-            take = self._run(TAKE, str(entry_id), number, self._settings.max_deliveries)
+            take = self._run(TAKE, entry_id, number, self._settings.max_deliveries)
             ours, what, *more = yield from self._ask(take)
             self._expect(ours)
             retry = self._retries.pop(entry_id, None)
             if what == "entry":
                 number, parts = more
                 self.counts.again += 1
-                yield from self._hand_over([Delivered(entry_of(str(entry_id), parts), number)])
+                yield from self._hand_over([entry_id], [entry_of(entry_id, parts)], number)
             elif what == "most":
                 why = (retry and retry.why) or "No answer: its consumer died, or took too long"
                 yield from self._put_aside(entry_id, number, why)
@@ -339,61 +333,74 @@ class DeliveryLoop:
             else:
                 self._count(what)
 
-    def _hand_over(self, batch: list[Delivered]) -> Steps:
-        """Have the entries of a batch handled, and what is handled acknowledged."""
-        waiting = self._waiting = batch[::-1]  # the next one is the last, which list.pop() gives
-        clock, slack_s, concurrency = self._clock, self._slack_s, self._settings.concurrency
-        now = self._settled_at = clock()
+    def _hand_over(self, ids: list[str], entries: list[Entry], number: int) -> Steps:
+        """Have the entries of a batch handled, and what is handled acknowledged.
+
+        Args:
+            ids: of the entries, as the server writes them.
+            entries: the batch.
+            number: of the delivery that brought it.
+        """
+        self._waiting, self._next = ids, iter(entries)
+        self._settled_at = self.clock()
         if not (self._retries or self._underway):
-            self._said_at = now
-        while waiting and not self.stopped:  # the rest stays pending
-            now = clock()
-            stale = now - self._said_at > slack_s
-            if stale or now - self._settled_at >= SETTLE_S:
-                yield from self._settle()
-            if stale:
-                yield from self._renew()
-                waiting = self._waiting
-            if len(self._underway) >= concurrency:
+            self._said_at = self._settled_at
+        while self._waiting and not self.stopped:  # the rest stays pending
+            yield from self._keep_up()
+            if len(self._underway) >= self._settings.concurrency:
                 yield from self._collect()
-                waiting = self._waiting
-            elif waiting:
-                entry, number = waiting.pop()
-                answer = yield entry
-                if answer is None:
-                    self._done.append(entry.id)
-                elif isinstance(answer, Underway):
-                    self._underway[entry.id] = number
-                else:
-                    yield from self._record_outcome(entry.id, number, answer)
+            elif self._waiting:
+                yield from self._handle(number)
         self._waiting = []
         yield from self._settle()
+
+    def _keep_up(self) -> Steps:
+        """Acknowledge what is handled, and say what is in hand, when it is time."""
+        now = self.clock()
+        stale = now >= self._said_at + self._slack_s
+        if stale or now >= self._settled_at + SETTLE_S:
+            yield from self._settle()
+        if stale:
+            yield from self._renew()
+
+    def _handle(self, number: int) -> Steps:
+        """Have entries handled, one after the other, until one asks for more than XACK."""
+        until = min(self._said_at + self._slack_s, self._settled_at + SETTLE_S)
+        count, answer = yield Handle(self._next, until)
+        handled = self._waiting[:count]
+        del self._waiting[:count]
+        if answer is not None:
+            last = handled.pop()
+        self._done += handled
+        if isinstance(answer, Underway):
+            self._underway[last] = number
+        elif answer is not None:
+            yield from self._record_outcome(last, number, answer)
 
     def _collect(self) -> Steps:
         """Wait for handlers that are at work, and record what came of them."""
         outcomes = yield Collect(self._slack_s)
         for entry_id, answer in outcomes:
             yield from self._record_outcome(entry_id, self._underway.pop(entry_id), answer)
-        if self._clock() - self._said_at > self._slack_s:
+        if self.clock() - self._said_at > self._slack_s:
             yield from self._renew()
 
     def _renew(self) -> Steps:
         """Say that all that we hold is in hand, and let go of what others have taken."""
-        held = [one.entry.id for one in self._waiting]
-        held += [*self._underway, *self._retries]
-        said_at = self._clock()
-        ours, *still = yield from self._ask(self._run(RENEW, *map(str, held)))
+        held = [*self._waiting, *self._underway, *self._retries]
+        said_at = self.clock()
+        ours, *still = yield from self._ask(self._run(RENEW, *held))
         self._expect(ours)
         self._said_at = said_at
-        kept = set(map(EntryId.parse, still))
+        kept = set(still)
         for one in [one for one in self._retries if one not in kept]:
             del self._retries[one]
             self._count("lost")
-        left = [one for one in self._waiting if one.entry.id in kept]
+        left = [pair for pair in zip(self._waiting, self._next, strict=True) if pair[0] in kept]
         self.counts.lost += len(self._waiting) - len(left)
-        self._waiting = left
+        self._waiting, self._next = [one for one, _ in left], iter([entry for _, entry in left])
 
-    def _record_outcome(self, entry_id: EntryId, number: int, answer: Any) -> Steps:
+    def _record_outcome(self, entry_id: str, number: int, answer: Any) -> Steps:
         """Note that an entry is handled, or that it failed."""
         if isinstance(answer, Failed):
             yield from self._fail(entry_id, number, str(answer), answer.error)
@@ -417,9 +424,9 @@ class DeliveryLoop:
         for at in range(0, len(effects), PORTION):
             yield from self._settle_portion([], effects[at : at + PORTION])
         self._done, self._effects = [], []
-        self._settled_at = self._clock()
+        self._settled_at = self.clock()
 
-    def _settle_portion(self, done: list[EntryId], effects: list[Done]) -> Steps:
+    def _settle_portion(self, done: list[str], effects: list[Done]) -> Steps:
         keys, words = encode(done, effects)
         settle = self._run(SETTLE, self._after, self._most_letters, *words, keys=keys)
         ours, acked, refused = yield from self._ask(self._growing(settle) if effects else settle)
@@ -428,43 +435,43 @@ class DeliveryLoop:
         self.counts.lost += finished - acked
         self._finished += finished
         numbers = {one.id: one.number for one in effects}
-        for parsed, said, buried in ((EntryId.parse(one), *more) for one, *more in refused):
+        for one, said, buried in refused:
             if buried:
-                log.error("%s moves %s to the dead letters, half done: %s", self.name, parsed, said,
-                          extra=self._about(parsed, f"half done: {said}"))  # fmt: skip
+                log.error("%s moves %s to the dead letters, half done: %s", self.name, one, said,
+                          extra=self._about(one, f"half done: {said}"))  # fmt: skip
                 self.counts.failed += 1
                 self._count("dead")
             else:
                 why = f"The effect was refused: {said}"
-                yield from self._fail(parsed, numbers[parsed], why)
+                yield from self._fail(one, numbers[one], why)
         self._expect(ours)
 
     def _fail(
-        self, entry_id: EntryId, number: int, why: str, error: BaseException | None = None
+        self, entry_id: str, number: int, why: str, error: BaseException | None = None
     ) -> Steps:
         """Note a failure, and try the entry again later or put it aside."""
         self.counts.failed += 1
         log.warning("%s failed on %s, delivery %d: %s", self.name, entry_id, number, why,
                     exc_info=error, extra=self._about(entry_id, why))  # fmt: skip
-        if not (yield from self._ask(self._run(FAIL, str(entry_id), number, why))):
+        if not (yield from self._ask(self._run(FAIL, entry_id, number, why))):
             self._count("lost")
         elif number >= self._settings.max_deliveries:
             yield from self._put_aside(entry_id, number, why)
         else:
             self._try_again(entry_id, number)
 
-    def _about(self, entry_id: EntryId, why: str) -> dict[str, str]:
+    def _about(self, entry_id: str, why: str) -> dict[str, str]:
         """What the log's record of a failure has as attributes, for a program to look at."""
-        return {"consumer": self.name, "entry": str(entry_id), "why": why}
+        return {"consumer": self.name, "entry": entry_id, "why": why}
 
-    def _try_again(self, entry_id: EntryId, number: int, why: str = "") -> None:
+    def _try_again(self, entry_id: str, number: int, why: str = "") -> None:
         delay_s = FIRST_RETRY_S * 2.0 ** min(number - 1, 20)
         delay_s = min(delay_s, self._settings.min_idle_ms / 2000)
-        self._retries[entry_id] = Retry(self._clock() + delay_s, number, why)
+        self._retries[entry_id] = Retry(self.clock() + delay_s, number, why)
 
-    def _put_aside(self, entry_id: EntryId, number: int, why: str) -> Steps:
+    def _put_aside(self, entry_id: str, number: int, why: str) -> Steps:
         """Move an entry to the dead letters; if there is no room for it, it stays pending."""
-        bury = self._run(BURY, str(entry_id), number, why, self._after, self._most_letters)
+        bury = self._run(BURY, entry_id, number, why, self._after, self._most_letters)
         reply = yield from self._ask(self._growing(bury), but=no_room)
         if isinstance(reply, redis.RedisError):
             log.warning("%s: no room to put %s aside (%s)", self.name, entry_id, reply)
@@ -486,7 +493,7 @@ class DeliveryLoop:
         """New entries; none where they are pending for us unseen, after a lost reply."""
         arguments = {"groupname": self.group, "consumername": self.name,
                      "streams": {self.stream: ">"}, "count": count, "block": block_ms}  # fmt: skip
-        since = self._clock()
+        since = self.clock()
         reply = yield Read(arguments)
         if isinstance(reply, UnicodeDecodeError):  # one by one we find out which entry it is
             self._recheck = True
@@ -498,9 +505,9 @@ class DeliveryLoop:
             return []
         self._most = min(self._settings.batch, 2 * self._most)
         self._answered()
-        found = [entry for _, part in pairs(reply) for entry in entries(part)]
+        found = [one for _, part in pairs(reply) for one in part]
         if found:
-            self._last = max(self._last, found[-1].id)
+            self._last = max(self._last, EntryId.parse(found[-1][0]))
         return found
 
     def _ask(self, run: Run, *, but: Callable[[Exception], bool] = never) -> Steps:
@@ -511,7 +518,7 @@ class DeliveryLoop:
             but: says of an error whether that is an answer too.
         """
         while True:
-            since = self._clock()
+            since = self.clock()
             reply = yield run
             if not isinstance(reply, redis.RedisError | UnicodeDecodeError):
                 self._answered()
@@ -552,13 +559,13 @@ class DeliveryLoop:
         start = self._settings.on_lost_group
         if start == "resume":
             held = [
+                *self._waiting,
                 *self._retries,
                 *self._underway,
                 *self._done,
                 *(one.id for one in self._effects),
             ]
-            held += [one.entry.id for one in self._waiting]
-            after = min(held).before() if held else self._last
+            after = min(map(EntryId.parse, held)).before() if held else self._last
             if after == FIRST:
                 raise lost  # it was gone before we had seen anything of it
             start = str(after)
@@ -604,7 +611,7 @@ class DeliveryLoop:
         """How long to wait for something new: BLOCK, or until the next retry is due."""
         if not self._retries:
             return self._settings.block_ms
-        due_ms = 1000 * (min(one.due for one in self._retries.values()) - self._clock())
+        due_ms = 1000 * (min(one.due for one in self._retries.values()) - self.clock())
         return min(self._settings.block_ms, max(1, math.ceil(due_ms)))
 
     def _expect(self, ours: int) -> None:

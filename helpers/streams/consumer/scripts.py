@@ -270,7 +270,9 @@ local after, acknowledged, refused = ARGV[5], 0, {}
 local at = 8 + ARGV[7]
 if after == 'keep' and at > 8 then
   acknowledged = redis.call('XACK', KEYS[1], ARGV[1], unpack(ARGV, 8, at - 1))
-  redis.call('HDEL', KEYS[4], unpack(ARGV, 8, at - 1))
+  if redis.call('EXISTS', KEYS[4]) == 1 then
+    redis.call('HDEL', KEYS[4], unpack(ARGV, 8, at - 1))
+  end
 else
   for plain = 8, at - 1 do acknowledged = acknowledged + acknowledge(ARGV[plain], after) end
 end
