@@ -90,15 +90,15 @@ LAST = EntryId(_LIMIT - 1, _LIMIT - 1)  # no entry comes after it
 class Entry:
     """One entry of a stream: its ID, and its fields in the order in which they were added.
 
-    It unpacks into these two. The ID that a server said is parsed when it is asked for: of a
-    thousand entries in a reply that takes as long as all the rest, and many handlers never ask.
+    It is a pair: it unpacks into these two. An ID that a server said is parsed when it is asked
+    for, since for thousands of entries that takes longer than all else, and not every reader asks.
     """
 
     __slots__ = ("_id", "fields")
     __match_args__ = ("id", "fields")
 
     def __init__(self, id: EntryId, fields: dict[str, str]) -> None:
-        self._id = id
+        self._id: Any = id
         self.fields = fields
 
     @property
@@ -116,8 +116,11 @@ class Entry:
     def __iter__(self) -> Iterator[Any]:
         return iter((self.id, self.fields))
 
+    def __getitem__(self, at: int) -> Any:
+        return (*self,)[at]
+
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Entry) and (*self,) == (*other,)
+        return isinstance(other, Entry | tuple) and (*self,) == (*other,)
 
     def __repr__(self) -> str:
         return f"Entry(id={self.id!r}, fields={self.fields!r})"

@@ -25,7 +25,7 @@ from ..states import reconnect, reconnect_async
 from .effects import Command
 from .loop import DeliveryLoop
 from .settings import ConsumerSettings, Counts
-from .steps import Collect, Failed, Handle, Read, Run, Step, Underway, Wait
+from .steps import Collect, Failed, Handle, Read, Run, Send, Step, Underway, Wait
 
 Effect = Command | list[Command] | None
 Handler = Callable[[Entry], Effect]
@@ -177,6 +177,9 @@ class Consumer(_Base):
                     return self._handle(entries, until)
                 case Run(script, keys, args):
                     return self._script(script)(keys=keys, args=args)
+                case Send(commands):
+                    pipeline = _pipeline(self._client, commands)
+                    return _replies(pipeline.execute(raise_on_error=False))
                 case Read(arguments):
                     return self._client.xreadgroup(**arguments)
                 case Wait(seconds):
@@ -187,7 +190,8 @@ class Consumer(_Base):
 
     def _handle(self, entries: Iterator[Entry], until: float) -> tuple[int, Effect | Failed]:
         handler, loop, clock = self._handler, self._loop, self._loop.clock
-        count, answer = 0, None
+        count = 0
+        answer: Any = None
         try:
             for entry in entries:
                 count += 1
@@ -255,6 +259,9 @@ class AsyncConsumer(_Base):
                     return await self._collect(seconds)
                 case Run(script, keys, args):
                     return await self._script(script)(keys=keys, args=args)
+                case Send(commands):
+                    pipeline = _pipeline(self._client, commands)
+                    return _replies(await pipeline.execute(raise_on_error=False))
                 case Read(arguments):
                     return await self._client.xreadgroup(**arguments)
                 case Wait(seconds):
@@ -277,7 +284,8 @@ class AsyncConsumer(_Base):
 
     async def _handle(self, entries: Iterator[Entry], until: float) -> tuple[int, Effect | Failed]:
         handler, loop, clock = self._handler, self._loop, self._loop.clock
-        count, answer = 0, None
+        count = 0
+        answer: Any = None
         limit_s = self._settings.min_idle_ms / 1000
         until = min(until, clock() + limit_s / 1000)  # for so short a time, one timer serves all
         limit = asyncio.timeout(limit_s)
@@ -299,6 +307,21 @@ class AsyncConsumer(_Base):
             late = TimeoutError(f"it took longer than {self._settings.min_idle_ms} ms")
             answer = Failed(late if limit.expired() else error)
         return count, answer
+
+
+def _pipeline(client: Any, commands: list[tuple[Any, ...]]) -> Any:
+    pipeline = client.pipeline(transaction=False)
+    for words in commands:
+        pipeline.execute_command(*words)
+    return pipeline
+
+
+def _replies(replies: list[Any]) -> list[Any]:
+    """The replies of a pipeline; raises the first error, which redis-py itself would reword."""
+    for reply in replies:
+        if isinstance(reply, Exception):
+            raise reply
+    return replies
 
 
 def expect_handler(handler: Any) -> None:

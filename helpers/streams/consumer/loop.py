@@ -48,7 +48,7 @@ from .scripts import (
     drain,
 )
 from .settings import ConsumerSettings, Counts, expect_positive
-from .steps import Collect, Failed, Handle, Read, Run, Steps, Underway, Wait
+from .steps import Collect, Failed, Handle, Read, Run, Send, Steps, Underway, Wait
 
 SETTLE_S = 0.1  # how long a handled entry may wait for the others of its batch to be acknowledged
 SWEEP_S = 1.0  # between two looks at what is pending: its own, and others' if little is pending
@@ -106,14 +106,15 @@ class DeliveryLoop:
     and sends back as the answer to
 
         Run    the script's reply
+        Send   the commands' replies
         Read   XREADGROUP's reply
         Wait   None, so many seconds later
         Handle how many of its entries the handler was given, at least one, and what it returned
                for the last of them, or Failed with what it raised; for those before, None. Or
                1 and Underway: the answer to a later Collect is a list of pairs, its ID and this
 
-    To Run and Read an error of redis-py is an answer too. ConnectionError says that the fate of
-    the step is unknown: it was not executed, or it was, or it still will be, at any later time.
+    To Run, Send and Read an error of redis-py is an answer too. ConnectionError says that the fate
+    of the step is unknown: it was not executed, or it was, or it still will be, at any later time.
     The loop may be abandoned after any step, as `kill -9` does. `Consumer` and `AsyncConsumer`
     are two drivers; the tests have a third one, which plays these faults.
     """
@@ -170,6 +171,7 @@ class DeliveryLoop:
         self._finished = 0  # entries that need no more work
         self._retries: dict[str, Retry] = {}  # failed entries
         self._underway: dict[str, int] = {}  # entries that handlers are at work on
+        self._fresh: list[str] = []  # handled, to be acknowledged by XACK and no more
         self._done: list[str] = []  # handled, without an effect, and not yet acknowledged
         self._effects: list[Done] = []  # the same, with one
         self._settled_at = 0.0
@@ -371,7 +373,7 @@ class DeliveryLoop:
         del self._waiting[:count]
         if answer is not None:
             last = handled.pop()
-        self._done += handled
+        self._to_settle(number).extend(handled)
         if isinstance(answer, Underway):
             self._underway[last] = number
         elif answer is not None:
@@ -409,31 +411,46 @@ class DeliveryLoop:
             if effect := effect_of(answer):
                 self._effects.append(Done(entry_id, number, effect))
             else:
-                self._done.append(entry_id)
+                self._to_settle(number).append(entry_id)
         except ValueError as error:
             yield from self._fail(entry_id, number, str(Failed(error)), error)
         except HandlerError:
             yield from self._settle()  # the entries before this one have done nothing wrong
             raise
 
+    def _to_settle(self, number: int) -> list[str]:
+        """Where a handled entry without an effect waits to be acknowledged."""
+        return self._fresh if number == 1 and self._after == "keep" else self._done
+
     def _settle(self) -> Steps:
         """Acknowledge what is handled, with its effects."""
-        done, effects = self._done, self._effects
+        fresh, done, effects = self._fresh, self._done, self._effects
+        for at in range(0, len(fresh), PORTION):
+            yield from self._acknowledge(fresh[at : at + PORTION])
         for at in range(0, len(done), PORTION):  # first: a full memory does not refuse these
             yield from self._settle_portion(done[at : at + PORTION], [])
         for at in range(0, len(effects), PORTION):
             yield from self._settle_portion([], effects[at : at + PORTION])
-        self._done, self._effects = [], []
+        self._fresh, self._done, self._effects = [], [], []
         self._settled_at = self.clock()
+
+    def _acknowledge(self, ids: list[str]) -> Steps:
+        """Acknowledge what was delivered once: nothing else is noted of it, so XACK is enough."""
+        xack = ("XACK", self.stream, self.group, *ids)
+        acked, token = yield from self._ask(Send([xack, ("HGET", self._keys[1], self.name)]))
+        self._count_acked(acked, len(ids))
+        self._expect(token in (None, self._token))
+
+    def _count_acked(self, acked: int, finished: int) -> None:
+        self.counts.acked += acked
+        self.counts.lost += finished - acked
+        self._finished += finished
 
     def _settle_portion(self, done: list[str], effects: list[Done]) -> Steps:
         keys, words = encode(done, effects)
         settle = self._run(SETTLE, self._after, self._most_letters, *words, keys=keys)
         ours, acked, refused = yield from self._ask(self._growing(settle) if effects else settle)
-        self.counts.acked += acked
-        finished = len(done) + len(effects) - len(refused)
-        self.counts.lost += finished - acked
-        self._finished += finished
+        self._count_acked(acked, len(done) + len(effects) - len(refused))
         numbers = {one.id: one.number for one in effects}
         for one, said, buried in refused:
             if buried:
@@ -510,11 +527,11 @@ class DeliveryLoop:
             self._last = max(self._last, EntryId.parse(found[-1][0]))
         return found
 
-    def _ask(self, run: Run, *, but: Callable[[Exception], bool] = never) -> Steps:
-        """Run a script that can be run twice, until the answer comes.
+    def _ask(self, run: Run | Send, *, but: Callable[[Exception], bool] = never) -> Steps:
+        """Run what can be run twice, until the answer comes.
 
         Args:
-            run: the script.
+            run: a script, or commands.
             but: says of an error whether that is an answer too.
         """
         while True:
@@ -522,7 +539,7 @@ class DeliveryLoop:
             reply = yield run
             if not isinstance(reply, redis.RedisError | UnicodeDecodeError):
                 self._answered()
-                return self._drained(run, reply)
+                return self._drained(run, reply) if isinstance(run, Run) else reply
             if isinstance(reply, redis.RedisError):
                 if not (but(reply) and state_of(reply)):
                     yield from self._failure(reply, since)
@@ -562,6 +579,7 @@ class DeliveryLoop:
                 *self._waiting,
                 *self._retries,
                 *self._underway,
+                *self._fresh,
                 *self._done,
                 *(one.id for one in self._effects),
             ]
@@ -614,7 +632,7 @@ class DeliveryLoop:
         due_ms = 1000 * (min(one.due for one in self._retries.values()) - self.clock())
         return min(self._settings.block_ms, max(1, math.ceil(due_ms)))
 
-    def _expect(self, ours: int) -> None:
+    def _expect(self, ours: bool) -> None:
         """Make sure that the name is still ours.
 
         Raises:
@@ -629,9 +647,10 @@ class DeliveryLoop:
             )
 
 
-def not_text(stream: str, group: str, run: Run) -> StreamsError:
+def not_text(stream: str, group: str, run: Run | Send) -> StreamsError:
     """An entry cannot be decoded, and so not be handed over."""
-    entry_id = next((word for word in reversed(run.args) if "-" in str(word)), "?")
+    words = run.args if isinstance(run, Run) else []
+    entry_id = next((word for word in reversed(words) if "-" in str(word)), "?")
     return StreamsError(
         f"The entry {entry_id} of {stream!r} holds bytes that are no UTF-8 text, so it cannot be "
         f"handled: delete it, with XDEL {stream} {entry_id}, and add it again as text, such as "

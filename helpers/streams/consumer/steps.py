@@ -16,6 +16,12 @@ class Run(NamedTuple):
     args: list[Any]
 
 
+class Send(NamedTuple):
+    """Send these commands in one pipeline, without MULTI, and send back their replies."""
+
+    commands: list[tuple[Any, ...]]
+
+
 class Read(NamedTuple):
     """XREADGROUP with these arguments, and send back its reply."""
 
@@ -60,5 +66,5 @@ class Underway(NamedTuple):
     """The handler is at work on the entry; what comes of it is the answer to a Collect."""
 
 
-Step = Run | Read | Handle | Wait | Collect
+Step = Run | Send | Read | Handle | Wait | Collect
 Steps = Generator[Step, Any, Any]
