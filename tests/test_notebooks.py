@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import subprocess
 import sys
@@ -112,6 +113,29 @@ def test_it_is_a_python_notebook_without_empty_cells_or_widget_state(file):
     assert notebook.metadata.kernelspec.name == "python3"
     assert "widgets" not in notebook.metadata
     assert all(cell.source.strip() for cell in notebook.cells)
+
+
+def pictures(file: Path) -> list[ast.Call]:
+    """The calls by which a lesson shows its figures."""
+    return [
+        call
+        for cell in code(file)
+        if "show_figure(" in cell.source
+        for call in ast.walk(ast.parse(cell.source))
+        if isinstance(call, ast.Call) and ast.unparse(call.func).endswith("show_figure")
+    ]
+
+
+@notebooks(*LESSONS)
+def test_a_picture_says_what_its_run_has_shown(file):
+    """A caption has the run's numbers in it, or the run says whether it holds."""
+    unchecked = [
+        ast.unparse(call)
+        for call in pictures(file)
+        if not any(isinstance(part, ast.JoinedStr) for part in call.args)
+        and "holds" not in [keyword.arg for keyword in call.keywords]
+    ]
+    assert unchecked == []
 
 
 @notebooks(*LABS)
