@@ -116,6 +116,25 @@ def test_it_is_a_python_notebook_without_empty_cells_or_widget_state(file):
     assert all(cell.source.strip() for cell in notebook.cells)
 
 
+QUESTION = re.compile(r"\*\*(Predict|Think|Which one is missing)\*\*")
+
+
+@notebooks(*LESSONS)
+def test_an_answer_is_folded_until_the_reader_has_thought(file):
+    open_ones, asked = [], False
+    for cell in read(file).cells:
+        if cell.cell_type == "markdown":
+            asked = bool(QUESTION.search(cell.source))
+        elif asked and cell.outputs and not has_widget(cell):
+            folded = cell.metadata.get("jupyter", {}).get("outputs_hidden", False)
+            open_ones += [] if folded else [cell.source]
+    assert open_ones == []
+
+
+def has_widget(cell: Any) -> bool:
+    return any("widget-view" in kind for output in cell.outputs for kind in output.get("data", ()))
+
+
 def pictures(file: Path) -> list[ast.Call]:
     """The calls by which a lesson shows its figures."""
     return [

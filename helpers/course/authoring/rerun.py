@@ -22,10 +22,11 @@ from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernel
 from nbval.plugin import coalesce_streams, get_sanitize_patterns
 
 from helpers.course.home import CHECKOUT
+from helpers.course.pace import patient
 from helpers.course.server import OwnServer
 
 SANITIZE = CHECKOUT / "tests" / "sanitize.cfg"
-CELL_TIMEOUT_S = 60
+CELL_TIMEOUT_S = 60  # on a quiet machine
 CONTRADICTED = (
     "not saved, because a picture does not show what its caption says. Measure longer or in more "
     "rounds, or say what is so:"
@@ -63,7 +64,8 @@ def rerun(file: Path) -> bool:
     notebook = nbformat.read(file, as_version=4)
     client = NotebookClient(
         notebook,
-        timeout=CELL_TIMEOUT_S,
+        timeout=int(patient(CELL_TIMEOUT_S)),
+        startup_timeout=int(patient(CELL_TIMEOUT_S)),
         coalesce_streams=True,
         resources={"metadata": {"path": str(file.parent)}},
     )
