@@ -26,7 +26,13 @@ def expect_predicted(
         raise Wrong(f"Keep the dict as the lab gives it: {keep}.")
     for case, right in actual.items():
         said = predicted[case]
-        if said != right or isinstance(said, bool) != isinstance(right, bool):
+        if isinstance(said, str) and not isinstance(right, str):
+            raise Wrong(
+                "Write it without quotes: with them it is a string, and equal to no number.",
+                expected=f"`{case}`: a number",
+                instead=said,
+            )
+        if said != right:
             reason = why[case]
             raise Wrong(
                 f"{reason[:1].upper()}{reason[1:]}.", expected=f"`{case}`: {right}", instead=said

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from helpers.checks import open_lab
-from tests.checks.answers import Case, answer, function
+from tests.checks.answers import Case, answer, function, written
 
 pytestmark = (
     pytest.mark.once
@@ -190,6 +190,9 @@ WRONG = [
     """)),
     Case(6, "never handled", resuming("redis.set(place, last); handle(fields)").replace("count=2", "count=1")),
 ]  # fmt: skip
+
+RIGHT += written("02", "right")
+WRONG += written("02", "wrong")
 
 
 @pytest.mark.parametrize("case", RIGHT, ids=lambda case: f"{case.exercise}")

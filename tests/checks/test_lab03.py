@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from helpers.checks import open_lab
-from tests.checks.answers import Case, answer, function
+from tests.checks.answers import Case, answer, function, written
 
 pytestmark = (
     pytest.mark.once
@@ -342,6 +342,9 @@ WRONG = [
     Case(7, "name of a stream", "import zlib\n" + function(CHOOSE, "return zlib.crc32(city.encode()) % n")),
     Case(7, "name of a stream", "import zlib\n" + function(CHOOSE, "return f'lab03:{city}:{zlib.crc32(city.encode()) % n}'")),
 ]  # fmt: skip
+
+RIGHT += written("03", "right")
+WRONG += written("03", "wrong")
 
 
 @pytest.mark.parametrize("case", RIGHT, ids=lambda case: f"{case.exercise}")

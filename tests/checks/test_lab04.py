@@ -8,7 +8,7 @@ from textwrap import dedent
 import pytest
 
 from helpers.checks import open_lab
-from tests.checks.answers import Case, answer, function
+from tests.checks.answers import Case, answer, function, written
 
 pytestmark = (
     pytest.mark.once
@@ -450,6 +450,9 @@ calls = []
     """)),
     Case(8, "Say that the consumer was removed", REMOVE_SCRIPT + function(REMOVE, "return redis.eval(SCRIPT, 1, stream, group, name) > 1")),
 ]  # fmt: skip
+
+RIGHT += written("04", "right")
+WRONG += written("04", "wrong")
 
 
 @pytest.mark.parametrize("case", RIGHT, ids=lambda case: f"{case.exercise}")

@@ -10,7 +10,7 @@ from redis import ResponseError
 from helpers.checks import open_lab
 from helpers.checks.lab05.exercises import CHOICES, WHY_NOT
 from helpers.checks.stepping import MOST_GAPS, far_from_utc, gaps
-from tests.checks.answers import Case, answer, function
+from tests.checks.answers import Case, answer, function, written
 
 pytestmark = (
     pytest.mark.once
@@ -345,6 +345,9 @@ WRONG = [
     Case(7, "from the table", f"answer = {CHOSEN | {'orders': 'XTRIM'}}"),
     Case(7, "Keep the dict", "answer = {'orders': 'groups'}"),
 ]  # fmt: skip
+
+RIGHT += written("05", "right")
+WRONG += written("05", "wrong")
 
 
 # Exercise 2 asks no server.

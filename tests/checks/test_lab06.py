@@ -7,7 +7,7 @@ from textwrap import dedent
 import pytest
 
 from helpers.checks import open_lab
-from tests.checks.answers import Case, answer, function
+from tests.checks.answers import Case, answer, function, written
 
 pytestmark = (
     pytest.mark.once
@@ -473,6 +473,9 @@ WRONG = [
     Case(7, "nothing more to read", aggregating(("while page := redis.xrange(stream, f\"({last}\", count=2)", "while page := redis.xread({stream: last}, count=2, block=0).get(stream)"))),
     Case(7, "counted twice", aggregating(storing("redis.hset(state, mapping=fields | {'last': redis.hget(state, 'last') or '0-0'})" + BOTH_MEANS))),
 ]  # fmt: skip
+
+RIGHT += written("06", "right")
+WRONG += written("06", "wrong")
 
 
 @pytest.mark.parametrize("case", RIGHT, ids=lambda case: f"{case.exercise}")

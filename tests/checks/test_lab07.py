@@ -10,7 +10,7 @@ import pytest
 
 from helpers.checks import open_lab
 from helpers.checks.lab07.exercises import CHOICES, RIGHT, WHY_NOT
-from tests.checks.answers import Case, answer, function
+from tests.checks.answers import Case, answer, function, written
 
 pytestmark = (
     pytest.mark.once
@@ -332,6 +332,9 @@ WRONG_CASES = [
     Case(7, "may the stream keep", f"answer = {MEASURED | {'lost by a group, MAXLEN 200': 0}}, {RIGHT}"),
     Case(7, "from the table", f"answer = {MEASURED}, {RIGHT | {'screen': 'stream'}}"),
 ]  # fmt: skip
+
+RIGHT_CASES += written("07", "right")
+WRONG_CASES += written("07", "wrong")
 
 
 def checked(case: Case) -> Any:
