@@ -209,7 +209,7 @@ WRONG = [
             {CREATE}
     """)),
     Case(2, "and it is gone", ensuring(caught="if 'BUSYGROUP' not in str(error): redis.delete(stream); " + CREATE)),
-    Case(2, "mkstream=True", function(ENSURE, f"if all(one['name'] != group for one in redis.xinfo_groups(stream)):\n    {CREATE}")),
+    Case(2, "There is no key of this name", function(ENSURE, f"if all(one['name'] != group for one in redis.xinfo_groups(stream)):\n    {CREATE}")),
     Case(2, "is not defined", ensuring().removeprefix(ERRORS)),
     Case(3, "What nobody in the group", function(NEXT, READ.replace("'>'", "'0'").join(["return ", ".get(stream, [])"]))),
     Case(3, "XREADGROUP takes `>`", function(NEXT, READ.replace("'>'", "'$'").join(["return ", ".get(stream, [])"]))),
@@ -238,7 +238,7 @@ WRONG = [
     Case(4, "Acknowledge each", working(after="pass", last="redis.xack(stream, group, entry_id)")),
     Case(4, "the group and the ID", working(after="redis.xack(stream, name, entry_id)")),
     Case(4, "the group and the ID", working(after="redis.xack(stream, 'group', entry_id)")),
-    Case(4, "An ID is a text like", working(after="redis.xack(stream, group, name, entry_id)")),
+    Case(4, "An ID is a string like", working(after="redis.xack(stream, group, name, entry_id)")),
     Case(4, "Leave the entries on the stream", working(after="redis.xdel(stream, entry_id)")),
     Case(4, "it has not ended", working(read="redis.xreadgroup(group, name, {stream: '>'}, block=0)")),
     Case(4, "it has not ended", function(WORK, """
@@ -337,8 +337,8 @@ WRONG = [
     Case(7, "next to nothing", choosing("len(city) % n")),
     Case(7, "next to nothing", choosing("ord(city[0]) % n")),
     Case(7, "next to nothing", choosing("ord(city[-1]) % n")),
-    Case(7, "next to nothing", choosing("0")),
-    Case(7, "next to nothing", choosing("zlib.crc32(city.encode()) % min(n, 3)")),
+    Case(7, "Of 3 streams only 1", choosing("0")),
+    Case(7, "Of 5 streams only 3", choosing("zlib.crc32(city.encode()) % min(n, 3)")),
     Case(7, "name of a stream", "import zlib\n" + function(CHOOSE, "return zlib.crc32(city.encode()) % n")),
     Case(7, "name of a stream", "import zlib\n" + function(CHOOSE, "return f'lab03:{city}:{zlib.crc32(city.encode()) % n}'")),
 ]  # fmt: skip
