@@ -23,7 +23,7 @@ from helpers.checks.lab05.expiring import (
 )
 from helpers.checks.lab05.trimming import expect_trimmed
 from helpers.checks.lives import Supervisor
-from helpers.checks.predictions import expect_predicted
+from helpers.checks.predictions import choice_of, expect_predicted
 from helpers.checks.scene import LIMIT_S, Scene, result
 from helpers.checks.standing import group_of
 from helpers.checks.stepping import far_from_utc, steps
@@ -486,6 +486,12 @@ def _expect_clock(trial: Trial) -> None:
         at("2100-02-04", "12:00:00.000").ms,
         "EXPIREAT with the present second deletes at once, too: refuse what expires now.",
     )
+    trial.refuses(
+        at("2100-02-06", "12:00:00.900"),
+        at("2100-02-08", "12:00:00.500").ms,
+        "The partition would expire at 12:00:00, for the expiry is in whole seconds, and that is "
+        "half a second ago. Compare the second that you give to EXPIREAT with `now_ms`.",
+    )
 
 
 def _expect_late(trial: Trial) -> None:
@@ -589,7 +595,7 @@ def choose(scene: Scene, choice: Any) -> str:
     if not isinstance(choice, dict) or set(choice) != set(RIGHT):
         raise Wrong("Keep the dict as the lab gives it: six situations, each with a choice.")
     for name, right in RIGHT.items():
-        said = choice[name]
+        said = choice_of(choice[name], CHOICES)
         if said == right:
             continue
         if said not in CHOICES:

@@ -199,8 +199,8 @@ def _expect_alone(scene: Scene, supervisor: Supervisor, trim: Any) -> None:
     outcome = supervisor.call(trim, CLIENT, stream)
     if isinstance(outcome, Failure):
         raise Wrong(
-            "A stream may have no group at all: then leave it as it is. The smallest of no IDs "
-            "does not exist.",
+            "A stream may have no group at all, and for such a one your function raised this: "
+            "leave it as it is.",
             expected="a stream without a group as it was",
             found=str(outcome),
         )

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+import secrets
+from collections.abc import Iterable
 from datetime import UTC, date, datetime, timedelta, timezone
 from typing import Any, NamedTuple
 
 from helpers.chaos import CLIENT, Failure, Outcome
 from helpers.checks.lab import Lab
 from helpers.checks.lab06 import commits, resuming
-from helpers.checks.lab06.hourly import Average, Days, Hour, ms_at, named, same, truth
+from helpers.checks.lab06.hourly import FIRST_DAY, Average, Days, Hour, ms_at, named, same, truth
 from helpers.checks.lives import Supervisor
 from helpers.checks.scene import LIMIT_S, Scene, result
 from helpers.checks.stepping import far_from_utc
@@ -234,16 +235,19 @@ def _means_hint(got: list[Average], right: list[Average], *, is_open: bool) -> s
 )
 def find_damage(scene: Scene, damage: Any) -> str:
     """Every kind of damage, on two days that share their hours, and hours that are in order."""
-    days = Days()
+    first = FIRST_DAY + timedelta(days=secrets.randbelow(300))
+    days = Days(first)
     days.add(1, "06:10:00 70", "06:20:00 71", "06:30:00 71", "07:10:00 60", "07:20:00 61")
     days.add(1, "08:10:00 50", "08:20:00 50", "08:30:00 50")
+    days.add(1, "11:10:00 60", "11:20:00 61", "12:00:03 65 at 11:59:58")
     days.add(2, "07:10:00 80", "07:20:00 81", "08:10:00 40", "08:20:00 41")
     days.add(2, "09:10:00 30", "09:20:00 30", "10:10:00 20", "10:20:00 21", "10:30:00 21")
-    one, two = "2100/01/01", "2100/01/02"
+    one, two = (f"{first + timedelta(days=n):%Y/%m/%d}" for n in (0, 1))
     averages = _published(
         scene,
-        (one, 6, "70.67", 3), (one, 7, "60.50", 2), (one, 7, "60.00", 1), (one, 8, "50.00", 2),
+        (one, 6, "70.67", 3), (one, 7, "60.50", 2), (one, 8, "50.00", 2), (one, 11, "62.00", 3),
         (two, 8, "40", 2), (two, 9, "30.00", 1), (two, 9, "30.00", 2), (two, 10, "20.67", 3),
+        (one, 7, "60.00", 1),
     )  # fmt: skip
     right = (
         {(two, 7)},
@@ -253,11 +257,13 @@ def find_damage(scene: Scene, damage: Any) -> str:
     partitions = days.write(scene)
     with far_from_utc():
         found = _three_sets(scene.call(damage, CLIENT, partitions, averages))
-    kinds = ("missing", "doubled", "wrong")
-    for kind, got, wanted in zip(kinds, found, right, strict=True):
+    hints = (_missing_hint, _doubled_hint, _wrong_hint)
+    for kind, got, wanted, hint in zip(
+        ("missing", "doubled", "wrong"), found, right, hints, strict=True
+    ):
         if got != wanted:
             raise Wrong(
-                _DAMAGE_HINTS[kind](got, wanted),
+                hint(got, wanted, one, two),
                 expected=f"{kind}: {sorted(wanted)}",
                 found=f"{kind}: {sorted(got)}",
             )
@@ -288,7 +294,12 @@ def _three_sets(answer: Any) -> list[set[Hour]]:
         ) from None
 
 
-def _missing_hint(got: set[Hour], wanted: set[Hour]) -> str:
+def _missing_hint(got: set[Hour], wanted: set[Hour], one: str, two: str) -> str:
+    if (one, 12) in got:
+        return (
+            "At 12 o'clock no reading was taken. The one that came at 12:00:03 is late: it was "
+            "taken at 11:59:58, as its field `at` says."
+        )
     if not got:
         return (
             "An hour that has readings has no average. There is one for 7 o'clock, but of the "
@@ -300,10 +311,15 @@ def _missing_hint(got: set[Hour], wanted: set[Hour]) -> str:
     )
 
 
-def _doubled_hint(got: set[Hour], wanted: set[Hour]) -> str:
+def _doubled_hint(got: set[Hour], wanted: set[Hour], one: str, two: str) -> str:
     if got - wanted:
         return (
             "Only what is there more than once on one date: 8 o'clock is on both days, once each."
+        )
+    if got == {(two, 9)}:
+        return (
+            "An hour may be published again much later, with others between: compare each average "
+            "with all of them, not only with the one before."
         )
     return (
         "An hour that was published twice is doubled, also if the same mean was published. In a "
@@ -311,33 +327,33 @@ def _doubled_hint(got: set[Hour], wanted: set[Hour]) -> str:
     )
 
 
-def _wrong_hint(got: set[Hour], wanted: set[Hour]) -> str:
+def _wrong_hint(got: set[Hour], wanted: set[Hour], one: str, two: str) -> str:
+    if (one, 11) in got:
+        return (
+            "11 o'clock is in order: the reading that came at 12:00:03 was taken at 11:59:58, as "
+            "its field `at` says."
+        )
     if got - wanted:
         return (
             "Some of these are in order. An average is a text, rounded to hundredths: `70.67` is "
             "the mean of 70, 71 and 71. Compare numbers, and allow for the rounding."
         )
-    if ("2100/01/02", 8) not in got:
+    if not got:
+        return "Compare each average with the readings of its hour: the mean, and their number."
+    if (one, 8) not in got:
         return (
-            "40 is not the mean of 40 and 41. RU202's consumer divides with `//`, and so must "
-            "nobody who checks it; allow for the rounding to hundredths, and for no more."
+            f"At 8 o'clock on {one} the mean is right, and a reading is lost: compare "
+            "`num_observations` with the number of readings too."
         )
-    if not {("2100/01/01", 7), ("2100/01/02", 9)} <= got:
+    if (two, 8) not in got:
         return (
-            "Of a doubled hour each average has to be right. Of these two one is: look at every "
-            "average, and not only at the first or the last of each hour."
+            "40 is not the mean of 40 and 41. RU202's consumer divides with `//`, and a check of "
+            "it must not; allow for the rounding to hundredths, and for no more."
         )
     return (
-        "The mean is right, and a reading is lost: compare `num_observations` with the number of "
-        "readings too."
+        "Of a doubled hour each average has to be right. Of these two one is: look at every "
+        "average, and not only at the first or the last of each hour."
     )
-
-
-_DAMAGE_HINTS: Mapping[str, Callable[[set[Hour], set[Hour]], str]] = {
-    "missing": _missing_hint,
-    "doubled": _doubled_hint,
-    "wrong": _wrong_hint,
-}
 
 
 # ------------------------------------------------------------------ 4: midnight
@@ -432,6 +448,10 @@ def _midnights(days: Days) -> list[Midnight]:
             "20991231", last, days.at(2, "00:01:00"), second,
             "Go on: at this moment `grace_ms` milliseconds have passed since midnight, and so the "
             "day is over. The end itself counts: `>=`.",
+        ),
+        Midnight(
+            "20991231", last, days.at(4, "09:00:00"), second,
+            "Go on, but to the next day: it has readings too, and today has to wait for them.",
         ),
         Midnight(
             "21000101", days.ids(2)[-1], days.at(4, "09:00:00"), (third, *fourth),
