@@ -277,7 +277,7 @@ WRONG_CASES = [
     Case(1, "Who listened when", f"answer = {PREDICTIONS | {'reply to m0': 4}}"),
     Case(1, "counts deliveries", f"answer = {PREDICTIONS | {'reply to m1': 3}}"),
     Case(1, "as a key does", f"answer = {PREDICTIONS | {'messages for cem': 0}}"),
-    Case(1, "Each answer is a number", f"answer = {PREDICTIONS | {'EXISTS wiki': False}}"),
+    Case(1, "Each answer is a number", f"answer = {PREDICTIONS | {'EXISTS wiki': '0'}}"),
     Case(2, "confirmation of SUBSCRIBE", defined(HEAR, HEARING, ('if message["type"] == "message":', "if True:"))),
     Case(2, "PSUBSCRIBE takes a pattern", defined(HEAR, HEARING, ("pubsub.subscribe(channel)", "pubsub.psubscribe(channel)"), ('== "message"', '== "pmessage"'))),
     Case(2, "listen()` itself never ends", defined(HEAR, HEARING, ("break", "continue"))),

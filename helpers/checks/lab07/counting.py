@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
@@ -97,14 +98,18 @@ def settle(outcome: Outcome, slow: str = SLOW) -> Any:
             raise Wrong(
                 "HINCRBY and EXPIRE take whole numbers: divide with `//`.", found=str(outcome)
             )
-    if isinstance(outcome, Failure) and outcome.kind == "TypeError" and (
-        "string indices" in outcome.message or "str" in outcome.message
-    ):  # fmt: skip
-        raise Wrong(
-            "A message is a text: `json.loads(message)` makes a dict of it, in which `at` is a "
-            "number. What is on a stream is text too: `int(…)`.",
-            found=str(outcome),
-        )
+    if isinstance(outcome, Failure) and outcome.kind == "TypeError":
+        if "string indices" in outcome.message:
+            raise Wrong(
+                "A message is a string: `json.loads(message)` makes a dict of it.",
+                found=str(outcome),
+            )
+        if re.search("operand.*'str'|str.*operand", outcome.message):
+            raise Wrong(
+                "One of the two is a string, as every field on a stream is: `int(…)` makes a "
+                "number of it.",
+                found=str(outcome),
+            )
     return result(outcome, slow, LIMIT_S)
 
 
@@ -339,15 +344,21 @@ def _expect_expiries(scene: Scene, prefix: str, proxy: Proxy) -> None:
         if HISTORY_S - ALLOWED_S <= left <= HISTORY_S + INTERVAL_S + 60:
             continue
         raise Wrong(
-            _expiry_hint(left, proxy.names),
+            _expiry_hint(left, proxy.commands),
             expected=f"`{name}` expires in {HISTORY_S} s",
             found=f"in {left:,} s" if left >= 0 else "it never expires: its TTL is -1",
         )
 
 
-def _expiry_hint(left: int, names: list[str]) -> str:
+def _expiry_hint(left: int, commands: list[list[str]]) -> str:
+    names = {words[0] for words in commands}
     if left < 0:
-        if names and {"EXPIRE", "PEXPIRE"} & set(names):
+        if any("GT" in map(str.upper, words[3:]) for words in commands if "EXPIRE" in words[0]):
+            return (
+                "`GT` sets no expiry on a key that has none: to Redis, never is later than any "
+                "time. EXPIRE without an option sets it in any case."
+            )
+        if {"EXPIRE", "PEXPIRE"} & names:
             return "Every key needs an expiry: both hashes, and the set too."
         return "Set an expiry on each key that you write to: EXPIRE, in seconds."
     if left > 1000 * HISTORY_S - 10_000:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -93,13 +94,6 @@ def _expect_counted(
     Raises:
         Wrong: it does not, and which of the two it is.
     """
-    for case, said in predicted.items() if isinstance(predicted, dict) else ():
-        if isinstance(said, str):
-            raise Wrong(
-                "A number is written without quotes: with them it is a text, and equal to none.",
-                expected=f"`{name}`: a number for `{case}`",
-                instead=said,
-            )
     try:
         expect_predicted(predicted, actual, why, "six functions, each with a number")
     except Wrong as wrong:
@@ -131,7 +125,7 @@ def one_trip(scene: Scene, append_all: Any) -> str:
     calls: list[tuple[str, list[dict[str, str]]]] = [(stream, readings), (stream, [])]
     seen, nothing = measure(scene, append_all, *calls, overtake=True)
     _expect_one_trip(scene, seen, stream, readings)
-    if nothing.value != [] or nothing.trips > 1:
+    if nothing.value not in ([], ()) or nothing.trips > 1:
         raise Wrong("Of no readings there are no IDs: return `[]`.", instead=nothing.value)
     stream, readings = scene.key("many"), _readings(MANY)
     [seen] = measure(scene, append_all, (stream, readings), slow=_ONE_BY_ONE)
@@ -164,7 +158,7 @@ def _expect_one_trip(
             found=f"{_some(seen.trips, 'round trip')}, and {_some(seen.commands, 'command')}",
         )
     ids = _expect_appended(scene, stream, readings)
-    if seen.value != ids:
+    if not isinstance(seen.value, list | tuple) or list(seen.value) != ids:
         of_a_pipeline = isinstance(seen.value, list) and PIPELINE in seen.value
         raise Wrong(
             "A pipeline's `xadd` returns the pipeline, for there is no ID yet. The IDs are what "
@@ -323,7 +317,8 @@ ENTRIES, PAGES = 9500, 12
 )
 def paged(scene: Scene, mean_temp: Any) -> str:
     """Several entries share a millisecond, the last page is short, and every entry counts."""
-    temps = [70 + (n * n) % 23 for n in range(ENTRIES - 300)] + [200] * 300
+    warm = 60 + secrets.randbelow(20)
+    temps = [warm + (n * n) % 23 for n in range(ENTRIES - 300)] + [200] * 300
     entries = [(f"{n // 7}-{n % 7 + 1}", {"temp_f": str(t)}) for n, t in enumerate(temps, 1)]
     stream = scene.stream("day", entries)
     with scene.watching(stream) as commands:
