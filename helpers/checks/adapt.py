@@ -55,7 +55,7 @@ async def _again(function: Callable[..., Any], arguments: tuple[Any, ...]) -> An
 
 
 def plain(value: Any) -> Any:
-    """A value as the checks compare it: text for bytes, a list for whatever gives one after another.
+    """A value as the checks compare it: a string for bytes, a list for what gives one by one.
 
     >>> plain({b"n": (b"1", map(str, [2]))})
     {'n': ('1', ['2'])}

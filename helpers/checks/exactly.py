@@ -15,7 +15,18 @@ from helpers.checks.lives import Life, Supervisor
 from helpers.checks.scene import LIMIT_S, Scene, result
 from helpers.checks.verdict import Wrong
 
-CITIES = ("coimbatore", "madurai", "ooty", "salem", "erode", "karur", "vellore", "tiruppur", "ambur", "arni")
+CITIES = (
+    "coimbatore",
+    "madurai",
+    "ooty",
+    "salem",
+    "erode",
+    "karur",
+    "vellore",
+    "tiruppur",
+    "ambur",
+    "arni",
+)
 RAIN = (3, 5, 7)  # millimetres of the entries that each city adds
 MOST_KILLS = 5
 MOST_LOOKS = 2  # at which one is paused
@@ -216,7 +227,7 @@ _HINTS = {  # by the fault, and whether too much was counted
     ),
     ("killed", False): (
         "It died after an entry was acknowledged, or marked as counted, and before it was counted: "
-        "now nobody will. Do both in one step."
+        "now none will count it. Do both in one step."
     ),
     ("lost", True): (
         "The server had counted, only the reply was lost, and it was counted again. Count only if "

@@ -165,8 +165,8 @@ def result(outcome: Outcome, slow: str, limit_s: float) -> Any:
         case Unfinished():
             raise Wrong(
                 slow
-                or "Look for a loop that never ends, a BLOCK that nothing ends, or a client of your "
-                "own that finds no server.",
+                or "Look for a loop that never ends, a BLOCK that nothing ends, or a client of "
+                "your own that finds no server.",
                 expected=f"an answer within {limit_s:g} s",
                 found="it was still running, so the check ended it",
             )

@@ -66,7 +66,9 @@ _SLIPS = (
         "There is no stream of this name. To make an empty one together with the group, there is "
         "MKSTREAM: `mkstream=True`.",
     ),
-    Slip("ResponseError", "no such key", "There is no key of this name, and this command wants one."),
+    Slip(
+        "ResponseError", "no such key", "There is no key of this name, and this command wants one."
+    ),
     Slip("ResponseError", "WRONGTYPE", "The key holds another type than this command works on."),
     Slip(
         "RuntimeError",

@@ -59,7 +59,9 @@ def written(lab: str, kind: str) -> list[Case]:
         kind: `right` or `wrong`.
     """
     cases = []
-    parts = re.split(r"^== (\d) (right|wrong)(?:: (.*))?\n", (WRITTEN / f"{lab}.txt").read_text(), flags=re.M)
+    parts = re.split(
+        r"^== (\d) (right|wrong)(?:: (.*))?\n", (WRITTEN / f"{lab}.txt").read_text(), flags=re.M
+    )
     for exercise, which, says, source in zip(*(parts[n::4] for n in range(1, 5)), strict=True):
         if which == kind:
             cases.append(Case(int(exercise), says or "", source))

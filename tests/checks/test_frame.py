@@ -249,8 +249,14 @@ def test_a_blank_inside_a_function_counts_as_blank(redis, lab):
         ("for last in []:\n    n = 1\nreturn n", "before it got a value"),
         ("return redis.xrange(stream, 'x')", "An ID is a string like"),
         ("try: redis.lpop(stream)\nexcept redis.ResponseError: pass", "hides the module"),
-        ("try: redis.lpop(stream)\nexcept ResponseError: pass", "`from redis import ResponseError`"),
-        ("try: redis.lpop(stream)\nexcept StreamsError: pass", "`from helpers import StreamsError`"),
+        (
+            "try: redis.lpop(stream)\nexcept ResponseError: pass",
+            "`from redis import ResponseError`",
+        ),
+        (
+            "try: redis.lpop(stream)\nexcept StreamsError: pass",
+            "`from helpers import StreamsError`",
+        ),
         ("return zlib.crc32(b'1')", "`import zlib`"),
         ("return lenght(stream)", "look how it is spelt"),
         ("import redis as library\nreturn library.Redis().ping()", "a client of your own that"),

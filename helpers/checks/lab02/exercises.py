@@ -108,7 +108,7 @@ def _has_bracket(command: list[str]) -> bool:
 
 @lab.exercise(
     3,
-    "Wait, but not for ever",
+    "Wait, but not forever",
     "BLOCK is in milliseconds, as `timeout_ms` is.",
     "The last ID for “from now on” is `$`: for a single call that is just right.",
     calls=("redis", "stream", "timeout_ms"),
@@ -164,7 +164,7 @@ def _expect_patience(scene: Scene, wait: Any, stream: str) -> None:
     blocks = [_block(command) for command in commands if command[0] == "XREAD"]
     slow = "Nothing came, and it still runs: return None after `timeout_ms` milliseconds."
     if any(block == float("inf") for block in blocks):
-        slow = "Nothing came, and it still waits: BLOCK 0 is for ever."
+        slow = "Nothing came, and it still waits: BLOCK 0 waits forever."
     elif any(block > 2 * PATIENCE_MS for block in blocks):
         slow = f"{_TOO_LONG} BLOCK is in milliseconds, as `timeout_ms` is."
     elif sum(command.count("$") for command in commands if command[0] == "XREAD") > 1:
@@ -206,6 +206,8 @@ def _expect_patience(scene: Scene, wait: Any, stream: str) -> None:
             expected=f"XREAD BLOCK {PATIENCE_MS}, for `timeout_ms` {PATIENCE_MS}",
             found=waited,
         )
+
+
 _TOO_LONG = "It waits longer than it was asked to."
 
 
@@ -281,8 +283,8 @@ def _follow_hint(found: list[str], wanted: list[str]) -> str:
         return "Nothing was handled: call `handle(fields)` for each entry."
     if found == wanted[1:] or (found and found[0] == "2"):
         return (
-            "A BLOCK ended in vain, and the entry that came just then is missing: `$` again means "
-            "“from now on”. Look it up once, before the loop."
+            "A BLOCK ended without news, and the entry that came just then is missing: `$` again "
+            "means “from now on”. Look it up once, before the loop."
         )
     return (
         "Entries are missing: those that came while `handle` was at work. `$` in every call asks "

@@ -47,12 +47,12 @@ def who_gets_what(scene: Scene, delivered: Any) -> str:
     """Each prediction is compared with what the server delivers."""
     why = {
         "a": "the group begins before all entries, and COUNT 2 lets no more than two come",
-        "b": "the group goes on where it was: the three that nobody in it was given yet",
+        "b": "the group goes on where it was: the three that were not given out yet",
         "c": "bob is in the same group, and alice was given all there is",
         "d": "`3-0` is the ID after which the group begins, so the entry with this ID is left out",
         "e": "another group has a place of its own; but `$` is “from now on”, and nothing has come",
         "f": "this entry was added after the group was made, and that is when `$` was looked up",
-        "g": "the new entry is for every group, and in this one nobody was given it yet",
+        "g": "the new entry is for every group, and in this one it was not given out yet",
         "h": "bob, of the same group, was given the new entry, so it does not go to alice as well",
     }
     stream = numbered(scene, "five", 5)
@@ -78,7 +78,7 @@ def who_gets_what(scene: Scene, delivered: Any) -> str:
 
 @lab.exercise(
     2,
-    "See to it that the group exists",
+    "Make sure that the group exists",
     "Where must a group begin, so that it is given what is on the stream already?",
     "`redis.xgroup_create(stream, group, '0', mkstream=True)` makes the stream too if need be.",
     "It raises a `redis.ResponseError` if the group exists. What is in the text of this error, "
@@ -120,7 +120,7 @@ def _expect_made(scene: Scene, stream: str) -> None:
     given = unread_of(scene, stream)
     if given != ["1", "2", "3"]:
         raise Wrong(
-            "The group shall be given what is on the stream already: let it begin at `0`. `$`, "
+            "The group has to be given what is on the stream already: let it begin at `0`. `$`, "
             "which redis-py takes if you say nothing, is “from now on”.",
             expected="a group that is given the entries 1, 2, 3",
             found=f"it begins at {about['last-delivered-id']}, and is given {given or 'none'}",
@@ -160,7 +160,7 @@ def _expect_kept(scene: Scene, stream: str) -> None:
     if (pending, unread) != ({"1", "2"}, ["3"]):
         raise Wrong(
             "A group that exists must keep its place and its pending entries: leave it alone, "
-            "and neither make it anew nor move it.",
+            "and neither make it again nor move it.",
             expected="2 entries pending, and entry 3 to come",
             found=f"{len(pending)} pending, and {', '.join(unread) or 'none'} to come",
         )
@@ -175,16 +175,15 @@ def _expect_raised(scene: Scene, ensure: Any) -> None:
     kind = str(scene.redis.type(key))
     if kind != "string":
         raise Wrong(
-            "This key held something of somebody else, and it is gone. Leave it, and let the "
-            "error go on.",
+            "This key held something else, and it is gone. Leave it, and let the error go on.",
             expected="the text that was there",
             found=f"a {kind}" if kind != "none" else "no key",
         )
     if isinstance(outcome, Returned):
         result(outcome, "", LIMIT_S)
         raise Wrong(
-            "The key holds a text, so there is no group, and nobody is told. Let pass only the "
-            "error with `BUSYGROUP` in its text, and `raise` any other.",
+            "The key holds a string, so there is no group, and your caller is not told. Let pass "
+            "only the error with `BUSYGROUP` in its text, and `raise` any other.",
             expected="the error WRONGTYPE",
             found="no error",
         )
@@ -216,7 +215,7 @@ def _expect_no_race(scene: Scene, ensure: Any) -> None:
 
 @lab.exercise(
     3,
-    "What nobody was given yet",
+    "What is new to the group",
     "What stands in place of a last ID with XREADGROUP?",
     "`redis.xreadgroup(group, name, {stream: '>'}, count=count)` gives a dict.",
     "As with `xread`: a stream without news is missing in that dict.",
@@ -278,7 +277,7 @@ def _next_hint(commands: list[list[str]], found: list[str], ids: list[str]) -> s
     if asked and asked[0][-1] != ">":
         return (
             f"With an ID, such as `{asked[0][-1]}`, a consumer asks for what *it* was given "
-            "before. What nobody in the group was given yet is `>`."
+            "before. What is new to the group is `>`."
         )
     if found[: len(ids)] == ids:
         return "`count` is the most that it may bring: COUNT."
@@ -293,8 +292,8 @@ def _held_hint(commands: list[list[str]], too_many: bool) -> str:
         )
     if any("NOACK" in map(str.upper, command) for command in commands):
         return (
-            "With NOACK the group takes the entries for done at once, and whoever crashes has "
-            "lost them: leave it out."
+            "With NOACK the group takes the entries for done at once, and a consumer that crashes "
+            "has lost them: leave it out."
         )
     if any(command[0] == "XACK" for command in commands):
         return "Do not acknowledge them here: the caller has not begun to work on them."
@@ -376,7 +375,7 @@ def _expect_nothing_lost(scene: Scene, stream: str) -> None:
     if lost:
         raise Wrong(
             "It was killed in the middle of its work, and the group took the entry for done: "
-            "nobody will ever finish it. First `handle`, then XACK, for each entry.",
+            "it will never be finished. First `handle`, then XACK, for each entry.",
             expected="what is not finished is still pending",
             found=f"{', '.join(lost)} neither finished nor pending",
         )
@@ -430,7 +429,7 @@ def _expect_all_acked(
     acks = [command for command in commands if command[0] == "XACK"]
     hint = "Acknowledge each: an XACK says nothing of the entries before, unlike a last ID."
     if not acks:
-        hint = "It is done, and nobody has told the group: XACK, after `handle`."
+        hint = "It is done, and the group was not told: XACK, after `handle`."
     elif any(command[2] != GROUP for command in acks):
         hint = (
             "XACK takes the stream, the group and the ID, in this order. In a group that does "
@@ -640,7 +639,7 @@ def _unread_hint(scene: Scene, name: str, got: Any, wanted: int) -> str:
     "Each city in its order",
     "All that the choice may depend on are the city and `n`. Try `hash('chennai')` in two "
     "processes: is it the same?",
-    "A checksum turns a text into the same number everywhere: `zlib.crc32(city.encode())`.",
+    "A checksum turns a string into the same number everywhere: `zlib.crc32(city.encode())`.",
     "What remains of a number after division by `n` is one of 0 to `n - 1`: `number % n`.",
     calls=("city", "n"),
 )

@@ -63,7 +63,7 @@ def predict(scene: Scene, predicted: Any) -> str:
         "deliveries of 2-0": "alice got it first with `>`, and once more with `0`: both count",
         "deliveries of 3-0": "bob got it with `>`, and carol by XCLAIM: a claim is a delivery",
         "pending for bob": "carol has 3-0 now; 4-0 was deleted, but is still in bob's list",
-        "entries for bob with >": "`>` is what nobody in the group was given yet: only 5-0",
+        "entries for bob with >": "`>` is what no consumer of the group was given yet: only 5-0",
         "XACK 3-0, sent by bob": "XACK does not ask whose entry it is: it strikes off carol's",
     }
     actual = dict(zip(why, _what_happens(scene), strict=True))
@@ -122,7 +122,7 @@ def what_is_stuck(scene: Scene, stuck: Any) -> str:
         )
     found = _pairs(got)
     if sorted(found) == sorted(wanted):
-        return f"All {len(wanted):,} of them, and none that somebody may still be working on."
+        return f"All {len(wanted):,} of them, and none that may still be worked on."
     raise Wrong(
         _stuck_hint(found, wanted, {(one, BOB) for one in young}, commands),
         expected=f"{len(wanted):,} pairs such as ('1-0', 'alice')",
@@ -163,7 +163,8 @@ def _stuck_hint(
             "pending entry has an idle time of its own: XPENDING."
         )
     if sent and sent[0] != str(IDLE_MS):
-        return f"You sent IDLE {sent[0]}. Both it and `idle_ms`, which is {IDLE_MS} here, are in milliseconds."
+        return f"You sent IDLE {sent[0]}. Both it and `idle_ms`, which is {IDLE_MS} here, are in "
+        "milliseconds."
     if seen - wanted - young:
         return "A pair is the ID of the entry, then the name of the consumer that has it."
     if len(seen) < len(found):
@@ -224,7 +225,7 @@ def after_the_work(scene: Scene, work: Any) -> str:
             "`handle` raised, so the work is not done, and still the entry was acknowledged. Let "
             "XACK follow only where `handle` has returned.",
             expected="the entry is pending",
-            found="it is not: nobody will try it again",
+            found="it is not, so it will not be tried again",
         )
     return "Killed before its commands, one after the other, and what it had is done or pending."
 
@@ -257,7 +258,7 @@ def _expect_worked(scene: Scene, stream: str, wanted: list[str], commands: list[
     done = next(places, len(commands))
     if "XACK" in names and names.index("XACK") < done:
         raise Wrong(
-            "Acknowledged before the work: a crash in between, and nobody does it. First "
+            "Acknowledged before the work: a crash in between, and it is never done. First "
             "`handle`, then XACK.",
             expected="XACK after the work",
             found="XACK before the first entry was handled",
@@ -369,8 +370,8 @@ def _expect_death(scene: Scene, stream: str, outcome: Outcome) -> None:
             result(outcome, again, LIMIT_S)
         result(outcome, "It reads without end: what is an empty reply?", LIMIT_S)
         raise Wrong(
-            "What was pending for its name was not handled. `>` brings only what nobody was given "
-            "yet: first read the own history, with `0`, until it is empty.",
+            "What was pending for its name was not handled. `>` brings only what is new to "
+            "the group: first read the own history, with `0`, until it is empty.",
             expected="the entries 1, 2 and 3 handled first",
             found=f"handled: {listed(begun)}",
         )
@@ -386,8 +387,8 @@ def _expect_death(scene: Scene, stream: str, outcome: Outcome) -> None:
         )
     if left.get("3", ("", 1))[1] > 1:
         raise Wrong(
-            "Entry 2 killed it, and entry 3 was counted as delivered once more, though nobody "
-            "came to it. Read the own history one by one: `count=1`.",
+            "Entry 2 killed it, and entry 3 was counted as delivered once more, though it was not "
+            "come to. Read the own history one by one: `count=1`.",
             expected="entry 3: 1 delivery",
             found=f"entry 3: {left['3'][1]} deliveries",
         )
@@ -412,7 +413,7 @@ def _expect_restarted(scene: Scene, stream: str) -> None:
     if begun.index("6") < begun.index("3"):
         raise Wrong(
             "New entries came first. On a busy stream they never end, and what is left from before "
-            "the crash waits for ever: first `0`, then `>`.",
+            "the crash waits forever: first `0`, then `>`.",
             expected="1, 2, 3, then 6, 7, 8",
             found=listed(begun),
         )
@@ -501,7 +502,7 @@ def _expect_claimed_late(scene: Scene, take: Any) -> None:
         raise Wrong(
             "Between your XPENDING and your XCLAIM carol claimed the entry and began, and now two "
             "work on it. XCLAIM takes an idle time too: give it `idle_ms`, and it leaves alone "
-            "what somebody has just begun.",
+            "what has just been claimed.",
             expected="carol keeps what she has just claimed",
             found=f"entry {listed(robbed)} taken from her",
         )
@@ -672,7 +673,7 @@ def _expect_buried(scene: Scene, stream: str, letters: list[tuple[str, Any]]) ->
     missing = [n for n in "1357" if n not in handled(scene)]
     if missing:
         raise Wrong(
-            "The others shall be handled, also those behind the poison: own history, then `>`.",
+            "The others have to be handled, also those behind the poison: own history, then `>`.",
             expected="1, 3, 5 and 7 handled",
             found=f"{listed(missing)} not",
         )
@@ -690,7 +691,7 @@ def _expect_buried_once(number: str, letters: int, calls: int, is_pending: bool)
         )
     if is_pending and not letters:
         raise Wrong(
-            "After many deliveries it is still tried. Whoever counts in a variable starts at 0 "
+            "After many deliveries it is still tried. A count in a variable starts at 0 "
             "after every crash: ask Redis, `times_delivered` of XPENDING. And look before you "
             "call `handle`.",
             expected=f"entry {number}, which {what}, put aside after {MOST} deliveries",
@@ -742,7 +743,7 @@ def _expect_letters(letters: list[tuple[str, Any]]) -> None:
     7,
     "Count exactly",
     "What if the process dies between the two? And what if it is only paused, and goes on after "
-    "somebody else has done its work?",
+    "another one has done its work?",
     "MULTI does not ask whether the entry is still pending. XACK tells: 1 or 0. Who can look at "
     "that and act on it in one step?",
     "A script: `if redis.call('XACK', …) == 1 then redis.call('HINCRBY', …) end`, sent by "

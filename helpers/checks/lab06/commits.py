@@ -388,7 +388,7 @@ def _call_again(stage: Stage, struck: dict[Place, str]) -> None:
                 raise _locked("its successor could do nothing")
             raise Wrong(
                 "It was called again, and the change was never made. As long as `last_message_id` "
-                "is `before`, it can be made, whoever has tried before.",
+                "is `before`, it can be made, even if another one has tried before.",
                 expected="published once, and stored",
                 found=f"{len(found.published)} published, {stored(found, SECOND)} of the fields "
                 f"stored, {told}",
@@ -426,9 +426,9 @@ def _pause(stage: Stage, place: Place, at: int, commands: list[str]) -> None:
 
 def _locked(what: str) -> Wrong:
     return Wrong(
-        "Whoever holds a lock may be dead or paused, and then nobody else gets on. To compare and "
+        "The holder of a lock may be dead or paused, and then no other gets on. To compare and "
         "to set in one step takes no lock.",
-        expected="the change is made while somebody else is paused or dead",
+        expected="the change is made while another one is paused or dead",
         found=what,
     )
 

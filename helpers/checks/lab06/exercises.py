@@ -83,11 +83,11 @@ def _hour_hint(got: Any, came: int, own: int | None) -> str:
                 "The hour without its date says too little: 7 o'clock comes every day, and two "
                 "days side by side would look like one hour. Return both, the date first."
             )
-        return "Return a pair: the date as a text, and the hour as a number."
+        return "Return a pair: the date as a string, and the hour as a number."
     taken = came if own is None else own
     date, hour = got
     if not isinstance(date, str):
-        return "The date is a text, as the averages have it: `f'{moment:%Y/%m/%d}'`."
+        return "The date is a string, as the averages have it: `f'{moment:%Y/%m/%d}'`."
     if isinstance(hour, str):
         return "The hour is a number, from 0 to 23."
     if tuple(got) == named(came):
@@ -306,7 +306,7 @@ def _missing_hint(got: set[Hour], wanted: set[Hour], one: str, two: str) -> str:
             "other day: compare date and hour."
         )
     return (
-        "Missing is an hour that has readings and no average: of the averages `hour` is a text, "
+        "Missing is an hour that has readings and no average: of the averages `hour` is a string, "
         "so compare numbers with numbers. And look at all partitions."
     )
 
@@ -335,7 +335,7 @@ def _wrong_hint(got: set[Hour], wanted: set[Hour], one: str, two: str) -> str:
         )
     if got - wanted:
         return (
-            "Some of these are in order. An average is a text, rounded to hundredths: `70.67` is "
+            "Some of these are in order. An average is a string, rounded to hundredths: `70.67` is "
             "the mean of 70, 71 and 71. Compare numbers, and allow for the rounding."
         )
     if not got:
@@ -436,8 +436,8 @@ def _midnights(days: Days) -> list[Midnight]:
         ),
         Midnight(
             "20991231", before, days.at(2, "01:00:00"), first,
-            stay + "a reading is still behind `last_id`. Whoever was away for some hours finds the "
-            "day over, and has yet to read it.",
+            stay + "a reading is still behind `last_id`. A consumer that was away for some hours "
+            "finds the day over, and has yet to read it.",
         ),
         Midnight(
             "20991231", last, days.at(2, "00:00:30"), first,
@@ -455,8 +455,8 @@ def _midnights(days: Days) -> list[Midnight]:
         ),
         Midnight(
             "21000101", days.ids(2)[-1], days.at(4, "09:00:00"), (third, *fourth),
-            "Go on: the next day has no partition, and never will have one. Whoever waits for its "
-            "key waits for ever.",
+            "Go on: the next day has no partition, and never will have one. A consumer that waits "
+            "for its key waits forever.",
         ),
         Midnight(
             third, "0-0", days.at(4, "09:00:00"), fourth,
@@ -519,7 +519,7 @@ def one_step(scene: Scene, publish: Any) -> str:
     "Who may change the state between your look at it and your EXEC? And what does a command do "
     "that is sent a second time?",
     "Compare on the server, in the step in which you write: a script. Or WATCH the state before "
-    "you read it: then EXEC does nothing if anybody has changed it meanwhile.",
+    "you read it: then EXEC does nothing if it was changed meanwhile.",
     "In the script: `if (redis.call('HGET', KEYS[1], 'last_message_id') or '0-0') ~= ARGV[1] then "
     "return 0 end`, then HSET and, if there is a mean, XADD, with `unpack(ARGV, from, to)`.",
     calls=("redis", "averages", "state", "before", "fields", "mean"),

@@ -186,7 +186,7 @@ def expect_domains(scene: Scene, prefix: str, domains: set[str]) -> None:
     known = cast("Any", scene.redis.smembers(key)) if kind == "set" else set()
     if known != domains:
         raise Wrong(
-            "Whoever wants to know which wikis there are asks the set `known_domains`: SADD, with "
+            "Which wikis there are is in the set `known_domains`: SADD, with "
             "the domain as it is in the message.",
             expected=f"in `known_domains`: {', '.join(sorted(domains))}",
             found=", ".join(sorted(known))
@@ -329,7 +329,7 @@ def _expect_kept(scene: Scene, prefix: str, proxy: Proxy) -> None:
     if counted(scene, prefix) != right and {"EXPIREAT", "PEXPIREAT"} & set(proxy.names):
         raise Wrong(
             "EXPIREAT by the time of a change deletes the key at once when that is long ago, "
-            "as in a replay. A key lives for so long after somebody counted: EXPIRE.",
+            "as in a replay. A key lives for so long after the last count: EXPIRE.",
             expected="the change of 2001 counted",
             found="no key",
         )
@@ -440,7 +440,7 @@ def _expect_busy(scene: Scene, call: Callable[[str], None]) -> None:
         if left < HISTORY_S - ALLOWED_S:
             raise Wrong(
                 "The key had an expiry, and it stayed as it was: after that the whole hash is "
-                "gone, with what is young in it. Set it anew with each change: EXPIRE without NX.",
+                "gone, with what is young in it. Set it again with each change: EXPIRE without NX.",
                 expected=f"`{name}` expires in {HISTORY_S} s",
                 found=f"in {left} s",
             )
@@ -454,8 +454,8 @@ def _busy_hint(got: Mapping[str, int], right: Mapping[str, int], old: Mapping[st
         )
     if set(old) <= set(got):
         return (
-            "Old buckets are left. Somebody counts into this hash every second, so it never "
-            "expires, and it grows for ever: HDEL what begins before `now - history_s`, in both "
+            "Old buckets are left. This hash is counted into every second, so it never "
+            "expires, and it grows forever: HDEL what begins before `now - history_s`, in both "
             "hashes."
         )
     if set(got) & set(old):
@@ -477,7 +477,7 @@ def _expect_no_orphan(scene: Scene, prefix: str, command: str) -> None:
     for key in sorted(str(one) for one in scene.redis.scan_iter(match=f"{prefix}*")):
         if int(cast("Any", scene.redis.ttl(key))) < 0:
             raise Wrong(
-                "A kill here leaves a key that stays for ever, if its wiki never changes again. A "
+                "A kill here leaves a key that stays forever, if its wiki never changes again. A "
                 "pipeline alone is no transaction: send the count and its EXPIRE in one MULTI, or "
                 "in a script.",
                 expected="each key with an expiry at any moment",

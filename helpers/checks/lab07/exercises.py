@@ -29,7 +29,7 @@ THINK = {  # for each question what to think of, and not the answer
     "reply to m2": "`m2` goes to `wiki.de`. Does `SUBSCRIBE wiki` take what is published to a "
     "longer name? And which patterns fit it?",
     "messages for ann": "Go from `m0` to `m3`: does she listen at that moment? And if not, does "
-    "anybody keep the message for her?",
+    "the server keep the message for her?",
     "messages for bea": "She listens by a pattern alone. Which channels fit `wiki.*`, with its "
     "point, and what was published to them?",
     "messages for cem": "He is on database 1. Does a channel belong to a database, as a key does? "
@@ -43,8 +43,8 @@ THINK = {  # for each question what to think of, and not the answer
 @lab.exercise(
     1,
     "Who hears what?",
-    "A message goes to whoever listens at this moment, and PUBLISH replies with how many times it "
-    "was delivered.",
+    "A message goes to those that listen at this moment, and PUBLISH replies with how many times "
+    "it was delivered.",
     "A channel and a pattern are two subscriptions. `.` is a letter like any other, `*` is any "
     "number of letters. And channels know no databases.",
     "`PUBLISH wiki m1` reaches ann, cem and dora; and dora twice, once for her channel and once "
@@ -55,8 +55,8 @@ def predict(scene: Scene, predicted: Any) -> str:
     actual = dict(zip(THINK, _what_happens(scene), strict=True))
     _expect_numbers(predicted, actual, THINK, "eight questions")
     return (
-        "The server agrees with all eight. A message goes to whoever listens at this moment, once "
-        "for each subscription that fits, and is kept for nobody."
+        "The server agrees with all eight. A message goes to those that listen at this moment, "
+        "once for each subscription that fits, and is not kept."
     )
 
 
@@ -177,7 +177,7 @@ def _expect_no_gap(heard: Heard, wanted: list[str]) -> None:
 
 def _heard_hint(got: Any) -> str:
     if not isinstance(got, list):
-        return "Return a list of the texts that were published."
+        return "Return a list of what was published."
     if any(isinstance(one, dict) for one in got):
         return "Return what was published, and not what redis-py wraps it in: `message['data']`."
     if any(isinstance(one, int) for one in got):
@@ -210,8 +210,8 @@ COUNTING = ("redis", "prefix", "message", "interval_s")
 @lab.exercise(
     3,
     "Count in the interval in which it was made",
-    "A message is a text: `json.loads(message)` makes a dict of it. When the change was made is in "
-    "it, in milliseconds.",
+    "A message is a string: `json.loads(message)` makes a dict of it. When the change was made is "
+    "in it, in milliseconds.",
     "`at // 1000 // interval_s * interval_s` is the second with which the interval begins; `//` "
     "rounds down.",
     "HINCRBY for the hash of all, HINCRBY for the hash of the domain, SADD for the set.",
@@ -227,9 +227,9 @@ def event_time(scene: Scene, count: Any) -> str:
     4,
     "Forget what is old",
     "What is left if your process is killed between HINCRBY and EXPIRE? And what becomes of a hash "
-    "that somebody counts into every second: does it ever expire?",
+    "that is counted into every second: does it ever expire?",
     "`redis.pipeline(transaction=True)` sends MULTI and EXEC: each key with its EXPIRE in one step "
-    "with its count. EXPIRE without an option sets the time anew.",
+    "with its count. EXPIRE without an option sets the time again.",
     "`redis.hkeys(key)` are the buckets, as text; `redis.hdel(key, *old)` deletes those for which "
     "`int(bucket) < now - history_s`, if there are any.",
     calls=(*COUNTING, "history_s", "now"),
@@ -237,7 +237,7 @@ def event_time(scene: Scene, count: Any) -> str:
 def expiry(scene: Scene, count: Any) -> str:
     """New keys and busy ones, by a clock of 2001; and killed between its commands."""
     counting.expect_forgotten(scene, count)
-    return "No key stays for ever, no hash grows for ever, and what is young is all there."
+    return "No key stays forever, no hash grows forever, and what is young is all there."
 
 
 # ------------------------------------------------------------------ 5: a domain filter
@@ -330,8 +330,8 @@ def _expect_alive(outcome: Outcome, without: Outcome) -> None:
     else:
         return
     raise Wrong(
-        f"{what}, and with it all that would have come. Whoever can publish can send anything: "
-        "pass over what is no change, and go on.",
+        f"{what}, and with it all that would have come. Any client that can publish can send "
+        "anything: pass over what is no change, and go on.",
         found=str(outcome),
     )
 
@@ -390,9 +390,9 @@ RIGHT = {
 WHY_NOT = {
     "screen": {
         "group": "Each screen would get a part of the changes. And after a pause a group brings "
-        "all that was missed, one by one, when nobody wants to see it any more",
-        "readers": "It would work. But it keeps what nobody asks for: who looks wants to see now, "
-        "and the 300 that are lost while a screen is off are lost to nobody",
+        "all that was missed, one by one, when it is of no use any more",
+        "readers": "It would work. But it keeps what is never asked for: a screen shows now, "
+        "and the 300 that are lost while a screen is off are not missed",
     },
     "billing": {
         "Pub/Sub": "You have measured it: 300 of 1,000 lost in one absence, and each is money",
@@ -406,7 +406,7 @@ WHY_NOT = {
     },
     "caches": {
         "Pub/Sub": "You have measured it: what changes while a server is cut off is lost to it, "
-        "and it would show the old page for ever, or has to empty its cache for an hour",
+        "and it would show the old page forever, or has to empty its cache for an hour",
         "group": "A group hands each change to one of its consumers: the other servers would go on "
         "showing the old page. Every server has to hear of every change",
     },
@@ -427,9 +427,9 @@ WHY_NOT = {
 @lab.exercise(
     7,
     "Measure, and choose",
-    "What is lost does not depend on luck: count how many came while nobody listened, and who "
+    "What is lost does not depend on luck: count how many came while it did not listen, and who "
     "remembers a place. Try it with ten messages in a cell of your own.",
-    "Four questions. Does somebody need what is past? Shall several share the work? Is the choice "
+    "Four questions. Is what is past needed? Do several share the work? Is the choice "
     "finer than a topic? And what may be lost?",
 )
 def choose(scene: Scene, lost: Any, choice: Any) -> str:
