@@ -88,7 +88,15 @@ def stated(readme: str, lessons: Sequence[Lesson]) -> str:
 
 
 def write(lesson: Lesson) -> None:
-    """State the times in a lesson and its solution, where they have a place for them."""
+    """State the times in the files of a lesson and its solution."""
+    rewrite(lesson)
+    _save(LESSONS / lesson.name, lesson.cells)
+    if lesson.lab:
+        _save(SOLUTIONS / lesson.name, lesson.lab)
+
+
+def rewrite(lesson: Lesson) -> None:
+    """State the times in the cells of a lesson and its lab, where they have a place for them."""
     first = lesson.cells[0]
     row = re.compile(r"^\| \*\*It takes\*\* \|.*\|$", re.MULTILINE)
     first.source = row.sub(lambda _: lesson_states(lesson), first.source)
@@ -99,9 +107,6 @@ def write(lesson: Lesson) -> None:
     for cell in lesson.lab[:2]:
         line = re.compile(r"^\*\*It takes\*\* .*$", re.MULTILINE)
         cell.source = line.sub(lambda _: lab_states(lesson), cell.source)
-    _save(LESSONS / lesson.name, lesson.cells)
-    if lesson.lab:
-        _save(SOLUTIONS / lesson.name, lesson.lab)
 
 
 def _save(file: Path, cells: list[Any]) -> None:
