@@ -49,7 +49,7 @@ def everything() -> list[Path]:
     """Lessons, labs, solutions, README, and the package."""
     folders = ("notebooks", "labs", "solutions")
     notebooks = [file for folder in folders for file in (CHECKOUT / folder).glob("*.ipynb")]
-    package = (CHECKOUT / "helpers").rglob("*.py")
+    package = set((CHECKOUT / "helpers").rglob("*.py")) - {Path(__file__)}
     return [CHECKOUT / "README.md", *sorted(notebooks), *sorted(package)]
 
 
@@ -99,7 +99,8 @@ def _strings(node: ast.AST, skipped: set[int]) -> Iterator[str]:
 
 def _prose(text: str) -> str:
     """A message without names in it; a script in Lua is code."""
-    return "" if "redis.call(" in text or text.startswith("\n--") else _CODE.sub("`…`", text)
+    is_lua = text.startswith(("#!lua", "\n--")) or "redis.call(" in text
+    return "" if is_lua else _CODE.sub("`…`", text)
 
 
 if __name__ == "__main__":
