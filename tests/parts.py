@@ -42,6 +42,7 @@ IN_CONTRACT: Choice = {
         "test_a_refusal_names_the_entry",
         "test_a_full_server",
     ),
+    "tests/test_cheatsheet.py": (),
     "tests/test_cluster_slots.py": (),
     "tests/test_commit.py": (
         "test_effects_and_acknowledgement",
