@@ -16,9 +16,9 @@ def main() -> int:
         print(*found, sep="\n", file=sys.stderr)
         return 1
     FOLDER.mkdir(exist_ok=True)
-    for name, (drawing, svg) in drawn.items():
+    for name, (_, svg) in drawn.items():
         (FOLDER / f"{name}.svg").write_text(svg, encoding="utf-8")
-        print(markdown(name, drawing))
+    print(*(markdown(name, drawing) for name, (drawing, _) in drawn.items()), sep="\n")
     return 0
 
 
