@@ -1,6 +1,6 @@
 # `make` alone explains what there is.
 .DEFAULT_GOAL := help
-.PHONY: help lab test env lint bench labs lessons times sheet soak test-all clean
+.PHONY: help lab test env lint bench labs drawings lessons times sheet soak test-all clean
 
 PYTHONS := python3 python3.14 python3.13 python3.12 python3.11
 NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
@@ -35,6 +35,9 @@ bench: $(VENV)/.lab  ## measure how fast everything goes on this machine; ARGS=-
 
 labs: $(VENV)/.test  ## for authors: write labs/ again, from solutions/
 	@$(BIN)/python -m helpers.course.authoring.labs
+
+drawings: $(VENV)/.lab  ## for authors: write notebooks/drawings/, and print their lines for lessons
+	@$(BIN)/python -m helpers.views.drawings
 
 lessons: $(VENV)/.test labs  ## for authors: format and run lessons and solutions, keep their outputs
 	@$(BIN)/ruff check --quiet --fix notebooks solutions && $(BIN)/ruff format --quiet notebooks solutions

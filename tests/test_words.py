@@ -46,7 +46,8 @@ def test_messages_are_looked_at_and_documents_are_not(tmp_path):
 
 
 def test_prose_is_looked_at_and_code_is_not(tmp_path):
-    words = "Nobody mends `nobody`, somebody\nmended it in\nearnest. Textsize, context.\n```\nshall\n```"
+    words = "Nobody mends `nobody`, somebody\nmended it in\nearnest. Textsize, context."
+    words += "\n```\nshall\n```"
     cells = [new_markdown_cell(words), new_code_cell("# nobody")]
     nbformat.write(new_notebook(cells=cells), tmp_path / "it.ipynb")
     (tmp_path / "it.md").write_text(words)
