@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import redis
 
 from helpers.course.errors import CourseError
+from helpers.streams import fencing
 from helpers.streams.errors import CheckpointError, StreamsError, given_up
 from helpers.streams.patience import Patience
 from helpers.streams.states import passes
@@ -31,17 +32,18 @@ class StateError(StreamsError):
     """A stored state cannot be used: it is corrupt, incomplete, or of another kind."""
 
 
-TAKE_OVER = """
--- Make the state the caller's. KEYS: the state. ARGV: the caller's token, the epoch that it saw.
+TAKE_OVER = (
+    fencing.TAKE_OVER
+    + """
+-- Make the state the caller's. KEYS: the state. ARGV: the caller's token, the owner that it saw.
 -- Replies with the state, as field, value, …; with nothing if somebody was faster.
-local owner, epoch = unpack(redis.call('HMGET', KEYS[1], 'owner', 'epoch'))
-if not epoch then return {} end
-if owner ~= ARGV[1] then
-  if epoch ~= ARGV[2] then return {} end  -- so a copy that comes late takes nothing over
-  redis.call('HSET', KEYS[1], 'epoch', epoch + 1, 'owner', ARGV[1])
-end
+if redis.call('EXISTS', KEYS[1]) == 0 then return {} end
+local owner, newly = take_over(KEYS[1], 'owner', ARGV[2], ARGV[1])
+if owner ~= ARGV[1] then return {} end
+if newly then redis.call('HINCRBY', KEYS[1], 'epoch', 1) end
 return redis.call('HGETALL', KEYS[1])
 """
+)
 
 BEGIN = """
 -- Make a state, if there is none or only the one that was seen: so a copy that comes late deletes
@@ -176,7 +178,7 @@ class State:
         self._token = secrets.token_hex(8)
         script = self._client.register_script(TAKE_OVER)
         while seen := self.read():
-            args = [self._token, seen["epoch"]]
+            args = [self._token, seen.get("owner", "")]
             reply = self.patiently(partial(script, keys=[self.key], args=args), self.key)
             found = self._valid(dict(zip(reply[::2], reply[1::2], strict=True)))
             if found:

@@ -18,6 +18,7 @@ sends (Outbox, Place, DeliveryLoop), and each class is a thin loop around it.
 import logging
 
 from .bulk import BulkProducer
+from .connection import patient
 from .consumer import AsyncConsumer, Consumer, DeadLetters
 from .entry import Entry, EntryId
 from .errors import StreamsError
@@ -40,6 +41,7 @@ __all__ = [
     "Producer",
     "Reader",
     "StreamsError",
+    "patient",
     "scan",
     "scan_async",
 ]

@@ -65,11 +65,12 @@ def expect_patience(client: Any, block_ms: int) -> None:
     if timeout_s is None:
         raise ArgumentError(
             "This client waits forever for a server that does not answer: give it a "
-            "socket_timeout above BLOCK, or use `connect()`."
+            "socket_timeout, such as 5 s, and call `patient(client.connection_pool)`."
         )
     follows_block = getattr(pool.connection_class, "follows_block", False)
     if not follows_block and block_ms + MARGIN_MS > timeout_s * 1000:
         raise ArgumentError(
             f"BLOCK {block_ms} ms may end after this client stops waiting for a reply "
-            f"({timeout_s:g} s): use `connect()`, or raise its socket_timeout."
+            f"({timeout_s:g} s): call `patient(client.connection_pool)`, or raise its "
+            "socket_timeout."
         )

@@ -14,6 +14,7 @@ import redis
 
 from helpers.course.errors import CourseError
 from helpers.streams.errors import StreamsError, explain, given_up
+from helpers.streams.fencing import TAKE_OVER
 from helpers.streams.patience import Patience
 from helpers.streams.states import passes
 from helpers.wiki.change import Change
@@ -24,24 +25,25 @@ Through = Literal["pubsub", "stream"]
 STOP_S = 1.0  # how long the server may be out of reach, once it was asked to stop
 PLACE_S = 7 * 86_400  # how long the place is remembered, in seconds
 
-OPEN = """
--- Take the place over. It is given only to who knows whose it was, so that a late copy of this
--- call takes nothing over.
--- KEYS: the place. ARGV: the caller's token, whose the place was, the feed's URL,
---       how long to remember the place.
+OPEN = (
+    TAKE_OVER
+    + """
+-- Take the place over. KEYS: the place. ARGV: the caller's token, whose the place was, the feed's
+-- URL, how long to remember the place.
 -- Replies with whose the place is now, and with the ID of the last event that was published of
 -- this feed, if there was one.
-local owner = redis.call('HGET', KEYS[1], 'owner') or ''
-if owner ~= ARGV[1] then
-  if owner ~= ARGV[2] then return {owner, ''} end
-  redis.call('HSET', KEYS[1], 'owner', ARGV[1], 'batch', 0)
+local owner, newly = take_over(KEYS[1], 'owner', ARGV[2], ARGV[1])
+if owner ~= ARGV[1] then return {owner, ''} end
+if newly then
+  redis.call('HSET', KEYS[1], 'batch', 0)
   if redis.call('HGET', KEYS[1], 'feed') ~= ARGV[3] then
     redis.call('HSET', KEYS[1], 'feed', ARGV[3], 'event', '')
   end
   redis.call('EXPIRE', KEYS[1], ARGV[4])
 end
-return {ARGV[1], redis.call('HGET', KEYS[1], 'event')}
+return {owner, redis.call('HGET', KEYS[1], 'event')}
 """
+)
 
 ROOM = """
 -- Make room on the stream: trim what is too much, but nothing that the group still needs.

@@ -348,6 +348,6 @@ def expect_client(client: Any, block_ms: int) -> None:
     """
     if not client.connection_pool.connection_kwargs.get("decode_responses"):
         raise ArgumentError(
-            "This client replies with bytes: use `connect()`, or say decode_responses=True."
+            "This client replies with bytes: make it with decode_responses=True."
         )
     expect_patience(client, block_ms)
