@@ -24,6 +24,7 @@ from helpers.streams.clock import Clock, moment_of, ms_of, utc_now
 from helpers.streams.consumer.consumer import expect_client
 from helpers.streams.entry import EntryId, pairs
 from helpers.streams.errors import explain
+from helpers.streams.patience import LIMIT_S
 from helpers.streams.signals import stopping
 from helpers.streams.states import passes
 
@@ -58,6 +59,7 @@ class AggregatingConsumer:
         page: int = PAGE,
         clock: Clock = utc_now,
         say: Say = print,
+        patience_s: float = LIMIT_S,
     ) -> None:
         """Prepare to work; nothing is sent before `run()`.
 
@@ -69,6 +71,7 @@ class AggregatingConsumer:
             page: the most readings a reply, which a crash may cause to be read again.
             clock: what time it is, where that is not this machine's time.
             say: is told where it begins, what it waits for, and what was lost.
+            patience_s: how long the server may be out of reach or silent, in seconds.
 
         Raises:
             PartitionError: the start is no partition.
@@ -84,9 +87,8 @@ class AggregatingConsumer:
         self._page = page
         self._clock = clock
         self._say = say
-        self._state = State(client, AGGREGATING_STATE, FIELDS, self._stored)
+        self._state = State(client, AGGREGATING_STATE, FIELDS, self._stored, patience_s)
         self._work = Work(partition_day(start or f"{PREFIX}:19700101"), self._grace_ms)
-        self._stopped = False
         self._waiting_for = ""
         self._skipped: list[str] = []
 
@@ -96,8 +98,11 @@ class AggregatingConsumer:
         return self._work.counts
 
     def stop(self) -> None:
-        """End `run()` when the page in hand is stored, or when the current BLOCK is over."""
-        self._stopped = True
+        """End `run()` when the page in hand is stored, or when the current BLOCK is over.
+
+        Of a server that is silent, when the reply that it waits for is overdue.
+        """
+        self._state.stopped = True
 
     def run(self, *, drain: bool = False, signals: bool = True) -> Counts:
         """Work until `stop()`.
@@ -110,18 +115,18 @@ class AggregatingConsumer:
             StateError: the stored state cannot be used, or there is none and no start.
             CheckpointError: another consumer took over, or the state was deleted.
             StreamsError: one of the keys is of another type.
-            redis.ConnectionError: the server was out of reach for 10 s.
+            redis.ConnectionError: the server was out of reach for `patience_s`.
         """
         with stopping(self.stop, wanted=signals):
             try:
                 self._open()
                 tail = busy = False
-                while not self._stopped:
+                while not self._state.stopped:
                     tail, busy = self._step(tail, wait=not (busy or drain))
                     if drain and not busy:
                         break
             finally:
-                self._stopped = False
+                self._state.stopped = False
         return self.counts
 
     def _open(self) -> None:

@@ -14,6 +14,7 @@ from helpers.course.errors import CourseError
 from helpers.streams.consumer.consumer import expect_client
 from helpers.streams.entry import FIRST, Entry, EntryId, entries, pairs
 from helpers.streams.errors import EntryIdError, explain
+from helpers.streams.patience import LIMIT_S
 from helpers.streams.signals import stopping
 from helpers.streams.states import passes
 
@@ -33,23 +34,33 @@ class AveragesConsumer:
     reply, are shown again. Of two consumers the one that began later goes on.
     """
 
-    def __init__(self, client: redis.Redis, *, show: Show, say: Say = print) -> None:
+    def __init__(
+        self,
+        client: redis.Redis,
+        *,
+        show: Show,
+        say: Say = print,
+        patience_s: float = LIMIT_S,
+    ) -> None:
         """Prepare to work; nothing is sent before `run()`.
 
         Args:
             client: a client from `connect()`, or one whose socket time-out is above BLOCK.
             show: takes an entry of the averages, such as the ones of `course partitions consume`.
             say: is told where it begins, and what it waits for.
+            patience_s: how long the server may be out of reach or silent, in seconds.
         """
         expect_client(client, BLOCK_MS)
         self._client, self._show, self._say = client, show, say
-        self._state = State(client, AVERAGES_STATE, FIELDS, _position)
+        self._state = State(client, AVERAGES_STATE, FIELDS, _position, patience_s)
         self._last = str(FIRST)
-        self._stopped = False
 
     def stop(self) -> None:
-        """End `run()` after the averages in hand, or when the current BLOCK is over."""
-        self._stopped = True
+        """End `run()` after the averages in hand, or when the current BLOCK is over.
+
+        Of a server that is silent, when the reply that it waits for is overdue.
+        """
+        self._state.stopped = True
 
     def run(self, *, drain: bool = False, signals: bool = True) -> None:
         """Work until `stop()`; with `drain`, until there is nothing more.
@@ -58,13 +69,13 @@ class AveragesConsumer:
             StateError: the stored state cannot be used.
             CheckpointError: another consumer took over, or the state was deleted.
             WrongTypeError: the key holds no stream.
-            redis.ConnectionError: the server was out of reach for 10 s.
+            redis.ConnectionError: the server was out of reach for `patience_s`.
         """
         with stopping(self.stop, wanted=signals):
             try:
                 self._open()
                 idle = told = False
-                while not self._stopped:
+                while not self._state.stopped:
                     found = self._read(BLOCK_MS if idle and not drain else None)
                     if found:
                         self._show_all(found)
@@ -75,7 +86,7 @@ class AveragesConsumer:
                     told = idle and not found
                     idle = not found
             finally:
-                self._stopped = False
+                self._state.stopped = False
 
     def _open(self) -> None:
         found = self._state.take_over()

@@ -20,7 +20,7 @@ import redis
 from helpers.course.errors import CourseError
 from helpers.streams import fencing
 from helpers.streams.errors import CheckpointError, StreamsError, given_up
-from helpers.streams.patience import Patience
+from helpers.streams.patience import LIMIT_S, Patience
 from helpers.streams.states import passes
 
 VERSION = "1"
@@ -117,6 +117,7 @@ class State:
         key: str,
         fields: Sequence[str],
         check: Callable[[Mapping[str, str]], object] = lambda found: None,
+        patience_s: float = LIMIT_S,
     ) -> None:
         """Prepare; nothing is sent yet.
 
@@ -126,14 +127,16 @@ class State:
             fields: the names of those that must be there.
             check: raises StateError if what they hold is unusable. It is asked before anything
                 is changed.
+            patience_s: how long the server may be out of reach or silent, in seconds.
         """
         self.key = key
+        self.stopped = False  # asked to stop: then little patience is left
         self._client = client
         self._fields = fields
         self._check = check
         self._token = ""
         self._epoch = self._commits = 0
-        self._patience = Patience()
+        self._patience = Patience(patience_s)
 
     def begin(self, fields: Mapping[str, str], *also: str, anew: bool = False) -> None:
         """Store a first state, if there is none.
@@ -210,13 +213,14 @@ class State:
 
         Raises:
             StreamsError: the server refused it.
-            redis.ConnectionError: the server was out of reach for 10 s.
+            redis.ConnectionError: the server was out of reach for `patience_s`.
         """
         while True:
+            since = time.monotonic()
             try:
                 answer = ask()
             except redis.RedisError as error:
-                time.sleep(self._delay(error, key))
+                time.sleep(self._delay(error, key, since))
             else:
                 self._patience.renew()
                 return answer
@@ -230,7 +234,7 @@ class State:
             words += (word for pair in entry.items() for word in pair)
         return {"keys": [self.key, *streams], "args": words}
 
-    def _delay(self, error: redis.RedisError, key: str) -> float:
+    def _delay(self, error: redis.RedisError, key: str, since: float) -> float:
         if not passes(error):
             if "WRONGTYPE" in str(error):
                 raise StateError(
@@ -240,8 +244,8 @@ class State:
             raise StateError(f"The server refused a command on {key!r}: {error}") from error
         if not self._patience.lasts_s:
             log.warning("%s: no answer, and tries again: %s", key, error)
-        delay_s = self._patience.failed()
-        if self._patience.exhausted:
+        delay_s = self._patience.failed(since)
+        if self._patience.ended(stopped=self.stopped):
             self._patience.renew()
             raise given_up(error, key) from error
         return delay_s

@@ -25,7 +25,7 @@ from helpers.partitions.readings import Reading
 from helpers.streams.clock import Clock, ms_of, utc_now
 from helpers.streams.errors import NotConfirmedError, explain
 from helpers.streams.keys import sibling_key
-from helpers.streams.patience import Patience
+from helpers.streams.patience import LIMIT_S, Patience
 from helpers.streams.producer import no_answer, refusal
 from helpers.streams.states import fate_unknown, passes
 
@@ -100,7 +100,12 @@ class PartitionProducer:
     """
 
     def __init__(
-        self, client: redis.Redis, *, name: str | None = None, clock: Clock | None = None
+        self,
+        client: redis.Redis,
+        *,
+        name: str | None = None,
+        clock: Clock | None = None,
+        patience_s: float = LIMIT_S,
     ) -> None:
         """Prepare to write; nothing is sent yet.
 
@@ -110,6 +115,7 @@ class PartitionProducer:
                 a successor can ask how far it came; see `written`. By default a new one.
             clock: what time it is, where that is not the server's time. Readings that would
                 have expired by then are refused.
+            patience_s: how long the server may be out of reach or silent, in seconds.
         """
         self.name = name or uuid.uuid4().hex
         self._client = client
@@ -118,7 +124,7 @@ class PartitionProducer:
         self._written: dict[date, int] = {}
         self._open: Batch | None = None  # sent, and not yet confirmed
         self._lost = False  # whether a copy of it may be under way
-        self._patience = Patience()
+        self._patience = Patience(patience_s)
 
     def add(
         self, temp_f: float | str, *, at: datetime | None = None, sensor: str | None = None
@@ -132,7 +138,7 @@ class PartitionProducer:
 
         Raises:
             PartitionError: its partition would have expired already.
-            NotConfirmedError: the server could not be reached for 10 s; `flush()` goes on.
+            NotConfirmedError: the server could not be reached for `patience_s`; `flush()` goes on.
             ArgumentError: the value is no text or number.
             WrongTypeError: the key holds no stream.
         """
@@ -164,11 +170,11 @@ class PartitionProducer:
     def flush(self) -> None:
         """Settle a batch of which it is not known whether it was written."""
         while self._open:
-            batch = self._open
+            batch, since = self._open, time.monotonic()
             try:
                 reply = self._write(**self._call(batch))
             except redis.RedisError as error:
-                self._fail(error, batch)
+                self._fail(error, batch, since)
                 continue
             self._patience.renew()
             self._settle(batch, *reply)
@@ -185,14 +191,15 @@ class PartitionProducer:
         """Ask what can be asked twice, until the answer comes.
 
         Raises:
-            NotConfirmedError: the server could not be reached for 10 s.
+            NotConfirmedError: the server could not be reached for `patience_s`.
             StreamsError: it refused to answer.
         """
         while True:
+            since = time.monotonic()
             try:
                 answer = ask()
             except redis.RedisError as error:
-                self._wait(error, key)
+                self._wait(error, key, since)
             else:
                 self._patience.renew()
                 return answer
@@ -232,7 +239,7 @@ class PartitionProducer:
             "give them different names."
         )
 
-    def _fail(self, error: redis.RedisError, batch: Batch) -> None:
+    def _fail(self, error: redis.RedisError, batch: Batch, since: float) -> None:
         """Wait after a lost connection; raise what is not worth another try."""
         key = partition_key(batch.day)
         if not passes(error):
@@ -247,17 +254,17 @@ class PartitionProducer:
                 ) from error  # fmt: skip
             raise refused from error
         self._lost = self._lost or fate_unknown(error)
-        self._wait(error, key)
+        self._wait(error, key, since)
 
-    def _wait(self, error: redis.RedisError, key: str) -> None:
+    def _wait(self, error: redis.RedisError, key: str, since: float) -> None:
         if not passes(error):
             raise explain(error, key) from error
-        delay_s = self._patience.failed()
+        delay_s = self._patience.failed(since)
         if self._patience.exhausted:
             self._patience.renew()
             count = self._open.count if self._open else 0
             raise NotConfirmedError(
-                f"{no_answer(error, key)} Call flush() to "
+                f"{no_answer(error, key, self._patience)} Call flush() to "
                 f"settle the last {count:,} readings for {key}, which are there once or not at "
                 "all; all before them are there.",
                 confirmed=self._written.get(self._open.day, 0) if self._open else 0,

@@ -25,7 +25,7 @@ import redis
 from .entry import FIRST, EntryId
 from .errors import ArgumentError, NotConfirmedError, StreamsError, explain
 from .keys import sibling_key
-from .patience import Patience
+from .patience import LIMIT_S, Patience
 from .producer import (
     APPEND,
     MAX_FIELDS,
@@ -75,7 +75,8 @@ class BulkProducer:
     It takes fields only, whose IDs the server's clock gives, and needs the right to send CLIENT.
     """
 
-    def __init__(self, client: redis.Redis, stream: str) -> None:
+    def __init__(self, client: redis.Redis, stream: str, *, patience_s: float = LIMIT_S) -> None:
+        """Prepare to append; nothing is sent yet: see `Producer`."""
         self._client = client
         self._stream = stream
         self._memory = sibling_key(stream, "producers")
@@ -85,7 +86,8 @@ class BulkProducer:
         self._append = client.register_script(APPEND)
         self._open: _Batch | None = None
         self._line: _Line | None = None
-        self._patience = Patience()
+        self._patience = Patience(patience_s)
+        self._asked_at = 0.0  # when what may fail next was sent
         self._lock = threading.RLock()
         self.added = Added(0, FIRST, FIRST)
 
@@ -97,7 +99,7 @@ class BulkProducer:
             batch: the most entries a round trip, and a MULTI.
 
         Raises:
-            NotConfirmedError: the server could not be reached for 10 s.
+            NotConfirmedError: the server could not be reached for `patience_s`.
             ArgumentError: something is no entry.
             StreamsError: the server refused a batch; the sentence says how many entries were
                 appended before it.
@@ -129,6 +131,7 @@ class BulkProducer:
     def _register(self) -> None:
         """Have it noted that there is this producer, so that a note that is gone can be told."""
         while not self._known:
+            self._asked_at = time.monotonic()
             try:
                 self._append([self._stream, self._memory], [self._name, 0, MEMORY_S, 1])
                 self._known = True
@@ -141,7 +144,7 @@ class BulkProducer:
         with self._lock:
             while self._open:
                 self._register()
-                batch = self._open
+                batch, self._asked_at = self._open, time.monotonic()
                 try:
                     if noted := self._noted(batch):
                         self._settle(batch, *noted)
@@ -168,6 +171,7 @@ class BulkProducer:
 
     def _send(self, batch: _Batch) -> bool:
         """Send a batch; False if the connection was lost."""
+        self._asked_at = time.monotonic()
         try:
             if self._line is None:
                 self._line = _Line(self._client)
@@ -180,6 +184,7 @@ class BulkProducer:
     def _read(self, batch: _Batch) -> None:
         """Read the replies to a batch, and settle it if they come."""
         assert self._line
+        self._asked_at = time.monotonic()
         count = len(batch.entries)
         try:
             ids = self._line.replies(count + 2)
@@ -229,12 +234,12 @@ class BulkProducer:
         if not passes(error):
             self._open = None
             raise explain(error, self._stream) from error
-        time.sleep(self._patience.failed())
+        time.sleep(self._patience.failed(self._asked_at))
         if self._patience.exhausted:
             self._patience.renew()
             raise NotConfirmedError(
-                f"{no_answer(error, self._stream)} {self.added.count} entries are on "
-                f"{self._stream!r} for certain; call flush() to settle the next batch, which is "
+                f"{no_answer(error, self._stream, self._patience)} {self.added.count} entries are "
+                f"on {self._stream!r} for certain; call flush() to settle the next batch, which is "
                 "there once or not at all.",
                 confirmed=self.added.count,
                 stream=self._stream,

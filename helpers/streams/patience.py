@@ -10,6 +10,7 @@ from typing import Any
 from .errors import ArgumentError
 
 LIMIT_S = 10.0
+STOP_S = 1.0  # how long the server may be out of reach, once we were asked to stop
 SHORTEST_S = 0.01
 LONGEST_S = 0.5
 MARGIN_MS = 200  # a server that idles looks at its clock ten times a second, so BLOCK may end late
@@ -21,7 +22,7 @@ class Patience:
     def __init__(
         self, limit_s: float = LIMIT_S, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        self._limit_s = limit_s
+        self.limit_s = limit_s
         self._clock = clock
         self.renew()
 
@@ -38,13 +39,18 @@ class Patience:
     @property
     def exhausted(self) -> bool:
         """Whether the server has been out of reach for longer than the limit."""
-        return self._failures > 0 and self.lasts_s > self._limit_s
+        return self._failures > 0 and self.lasts_s > self.limit_s
+
+    def ended(self, *, stopped: bool) -> bool:
+        """Whether to give up: at the limit, or soon where we were asked to stop."""
+        return self.exhausted or (stopped and self.lasts_s > STOP_S)
 
     def failed(self, since: float | None = None) -> float:
         """Note a failure, and say how many seconds to wait before the next attempt.
 
         Args:
-            since: when what failed was sent, by this object's clock; now by default.
+            since: when what failed was sent, by this object's clock; now by default. A server
+                that is silent has been out of reach since then.
         """
         self._failures += 1
         if self._failures == 1:

@@ -113,9 +113,17 @@ class Producer:
     Threads may share a producer: it serves one call after the other.
     """
 
-    def __init__(self, client: redis.Redis, stream: str) -> None:
+    def __init__(self, client: redis.Redis, stream: str, *, patience_s: float = LIMIT_S) -> None:
+        """Prepare to append; nothing is sent yet.
+
+        Args:
+            client: a client from `connect()`.
+            stream: the stream's key.
+            patience_s: how long, in seconds, the server may be out of reach, silent, or in a
+                state that passes, before a call raises NotConfirmedError.
+        """
         self._client = client
-        self._outbox = Outbox(stream, sends_again(client))
+        self._outbox = Outbox(stream, sends_again(client), patience_s)
         self._append = client.register_script(APPEND)
         self._lock = threading.RLock()
 
@@ -133,7 +141,7 @@ class Producer:
 
         Raises:
             EntryIdError: the ID is not above the last one.
-            NotConfirmedError: the server could not be reached for 10 s.
+            NotConfirmedError: the server could not be reached for `patience_s`.
             ArgumentError: there are no fields.
             WrongTypeError: the key holds no stream.
             StreamsError: an earlier call is still not settled: nothing of this one was sent.
@@ -201,9 +209,12 @@ class AsyncProducer:
         await producer.add({"temperature": 26, "humidity": 10})
     """
 
-    def __init__(self, client: redis.asyncio.Redis, stream: str) -> None:
+    def __init__(
+        self, client: redis.asyncio.Redis, stream: str, *, patience_s: float = LIMIT_S
+    ) -> None:
+        """Prepare to append: see `Producer`."""
         self._client = client
-        self._outbox = Outbox(stream, sends_again(client))
+        self._outbox = Outbox(stream, sends_again(client), patience_s)
         self._append = client.register_script(APPEND)
         self._lock = asyncio.Lock()
 
@@ -268,12 +279,13 @@ class Outbox:
     It decides, and neither sends nor waits, so that both producers can share it.
     """
 
-    def __init__(self, stream: str, sends_again: bool) -> None:
+    def __init__(self, stream: str, sends_again: bool, patience_s: float = LIMIT_S) -> None:
         """Start without a batch.
 
         Args:
             stream: the stream's key.
             sends_again: the client itself may send a command more than once.
+            patience_s: how long the server may be out of reach, in seconds.
         """
         self.name = uuid.uuid4().hex  # unique: a name used twice would swallow batches
         self.stream = stream
@@ -286,7 +298,8 @@ class Outbox:
         self._known = False  # whether the server has noted that there is this producer
         self._tries = 0
         self._copies = self._repeats = sends_again
-        self._patience = Patience()
+        self._patience = Patience(patience_s)
+        self._sent_at = 0.0
         self._wait_s = 0.0
 
     @property
@@ -323,6 +336,7 @@ class Outbox:
     def call(self) -> dict[str, Any]:
         """The script's keys and arguments, to be sent once."""
         keys = [self.stream, self.memory]
+        self._sent_at = time.monotonic()
         if not self._known:  # else a note that is gone would look like one that never was
             return {"keys": keys, "args": [self.name, 0, MEMORY_S, 1]}
         self._tries += 1
@@ -360,12 +374,12 @@ class Outbox:
         if not passes(error) and self._tries <= 1:
             self._batch = []  # the only copy was refused, so nothing of it was appended
             raise refusal(error, self.stream) from error
-        self._wait_s = self._patience.failed()
+        self._wait_s = self._patience.failed(self._sent_at)
         if self._patience.exhausted:
             self._patience.renew()
             raise NotConfirmedError(
-                f"{no_answer(error, self.stream)} {self.added.count} entries are on "
-                f"{self.stream!r} for certain; call flush() to settle the next "
+                f"{no_answer(error, self.stream, self._patience)} {self.added.count} entries are "
+                f"on {self.stream!r} for certain; call flush() to settle the next "
                 f"{len(self._batch)}, which are there once or not at all.",
                 confirmed=self.added.count,
                 stream=self.stream,
@@ -395,11 +409,11 @@ def forgotten(count: int, confirmed: int, stream: str) -> NotConfirmedError:
     )
 
 
-def no_answer(error: redis.RedisError, key: str) -> str:
+def no_answer(error: redis.RedisError, key: str, patience: Patience) -> str:
     """Why nothing was confirmed for as long as patience lasts."""
     if unreachable(error):
-        return f"The server could not be reached for {LIMIT_S:.0f} s ({error})."
-    return f"For {LIMIT_S:.0f} s: {explain(error, key)}"
+        return f"The server could not be reached for {patience.limit_s:g} s ({error})."
+    return f"For {patience.limit_s:g} s: {explain(error, key)}"
 
 
 def sends_again(client: redis.Redis | redis.asyncio.Redis) -> bool:

@@ -14,7 +14,7 @@ import redis.asyncio
 from .checkpoint import MOVE, OPEN, Checkpoint
 from .entry import FIRST, Entry, EntryId, entries, pairs
 from .errors import ArgumentError, CheckpointError, explain, given_up
-from .patience import Patience, expect_patience
+from .patience import LIMIT_S, Patience, expect_patience
 from .states import passes, reconnect, reconnect_async, unreachable
 
 BLOCK_MS = 1000  # how long one XREAD waits, and so how soon stop() is heard
@@ -43,6 +43,7 @@ class Reader:
         *,
         start: str | EntryId | None = None,
         name: str | None = None,
+        patience_s: float = LIMIT_S,
     ) -> None:
         """Prepare to read; nothing is sent before `open()` or the `with` block.
 
@@ -54,9 +55,11 @@ class Reader:
             name: the checkpoint's name. With one, a stored position wins over `start`. If there
                 was one and it is gone, evicted or deleted, `open()` raises CheckpointError,
                 unless `start` or a mapping says where to begin then.
+            patience_s: how long, in seconds, the server may be out of reach, silent, or in a
+                state that passes.
         """
         self._client = client
-        self._place = Place(client, streams, start, name)
+        self._place = Place(client, streams, start, name, patience_s)
 
     @property
     def positions(self) -> dict[str, EntryId]:
@@ -87,7 +90,7 @@ class Reader:
         What it returned counts as handled once `read()` or `commit()` is called again.
 
         After a lost connection it waits a little and returns [], so that the caller asks
-        again: a read can be repeated. After 10 s of that it gives up.
+        again: a read can be repeated. After `patience_s` of that it gives up.
 
         Args:
             block_ms: the longest wait, in milliseconds, above 0.
@@ -96,7 +99,7 @@ class Reader:
         Raises:
             ArgumentError: the client would give up before BLOCK ends.
             WrongTypeError: a key is no stream.
-            redis.ConnectionError: the server could not be reached for 10 s.
+            redis.ConnectionError: the server could not be reached for `patience_s`.
         """
         found = self._fetch(block_ms, count)
         self._place.take(found)
@@ -105,12 +108,13 @@ class Reader:
     def _fetch(self, block_ms: int = BLOCK_MS, count: int = COUNT) -> list[tuple[str, Entry]]:
         self._place.check(block_ms, count)
         self._place.settle()
+        since = time.monotonic()
         try:
             most = self._place.most(count)
             reply = self._client.xread(self._place.arguments(), count=most, block=block_ms)
         except redis.RedisError as error:
             reconnect(self._client, error)
-            time.sleep(self._place.fail(error, count=most))
+            time.sleep(self._place.fail(error, since, count=most))
             return []
         return self._place.found(reply)
 
@@ -125,7 +129,10 @@ class Reader:
             self.commit()
 
     def stop(self) -> None:
-        """End the loop after the entry in hand, or when the current BLOCK is over."""
+        """End the loop after the entry in hand, or when the current BLOCK is over.
+
+        Of a server that is silent, when the reply that it waits for is overdue.
+        """
         self._place.stopped = True
 
     def commit(self) -> None:
@@ -147,11 +154,12 @@ class Reader:
     def _patiently(self, ask: Callable[[str], Any], key: str) -> Any:
         """Ask about a key what can be asked twice, until the answer comes."""
         while True:
+            since = time.monotonic()
             try:
                 return self._place.heard(ask(key))
             except redis.RedisError as error:
                 reconnect(self._client, error)
-                time.sleep(self._place.fail(error, key))
+                time.sleep(self._place.fail(error, since, key))
 
     def _last_id(self, stream: str) -> str | None:
         try:
@@ -168,7 +176,7 @@ class Reader:
         if error is None:
             self._place.settle()
             self._store()
-        elif move := self._place.pending_move():
+        elif move := self._place.last_move():
             with suppress(redis.RedisError):  # once: the error of the body is not to wait for it
                 self._place.committed(self._client.register_script(MOVE)(**move))
 
@@ -183,10 +191,11 @@ class AsyncReader:
         *,
         start: str | EntryId | None = None,
         name: str | None = None,
+        patience_s: float = LIMIT_S,
     ) -> None:
         """Prepare to read: see `Reader`."""
         self._client = client
-        self._place = Place(client, streams, start, name)
+        self._place = Place(client, streams, start, name, patience_s)
 
     @property
     def positions(self) -> dict[str, EntryId]:
@@ -217,12 +226,13 @@ class AsyncReader:
     async def _fetch(self, block_ms: int = BLOCK_MS, count: int = COUNT) -> list[tuple[str, Entry]]:
         self._place.check(block_ms, count)
         self._place.settle()
+        since = time.monotonic()
         try:
             most = self._place.most(count)
             reply = await self._client.xread(self._place.arguments(), count=most, block=block_ms)
         except redis.RedisError as error:
             await reconnect_async(self._client, error)
-            await asyncio.sleep(self._place.fail(error, count=most))
+            await asyncio.sleep(self._place.fail(error, since, count=most))
             return []
         return self._place.found(reply)
 
@@ -237,7 +247,10 @@ class AsyncReader:
             await self.commit()
 
     def stop(self) -> None:
-        """End the loop after the entry in hand, or when the current BLOCK is over."""
+        """End the loop after the entry in hand, or when the current BLOCK is over.
+
+        Of a server that is silent, when the reply that it waits for is overdue.
+        """
         self._place.stopped = True
 
     async def commit(self) -> None:
@@ -254,11 +267,12 @@ class AsyncReader:
 
     async def _patiently(self, ask: Callable[[str], Awaitable[Any]], key: str) -> Any:
         while True:
+            since = time.monotonic()
             try:
                 return self._place.heard(await ask(key))
             except redis.RedisError as error:
                 await reconnect_async(self._client, error)
-                await asyncio.sleep(self._place.fail(error, key))
+                await asyncio.sleep(self._place.fail(error, since, key))
 
     async def _last_id(self, stream: str) -> str | None:
         try:
@@ -275,7 +289,7 @@ class AsyncReader:
         if error is None:
             self._place.settle()
             await self._store()
-        elif move := self._place.pending_move():
+        elif move := self._place.last_move():
             with suppress(redis.RedisError):  # once: the error of the body is not to wait for it
                 self._place.committed(await self._client.register_script(MOVE)(**move))
 
@@ -289,6 +303,7 @@ class Place:
         streams: str | Iterable[str] | Mapping[str, str],
         start: str | EntryId | None,
         name: str | None,
+        patience_s: float = LIMIT_S,
     ) -> None:
         if isinstance(streams, str):
             streams = [streams]
@@ -308,7 +323,7 @@ class Place:
         self._done: dict[str, EntryId] = {}  # to store
         self._stored: dict[str, EntryId] = {}
         self.stopped = False
-        self._patience = Patience()
+        self._patience = Patience(patience_s)
 
     def resume(self, reply: list[Any]) -> bool:
         """Take over the positions of the checkpoint, for the streams of this reader.
@@ -386,14 +401,25 @@ class Place:
         self._patience.renew()
         return reply
 
-    def fail(self, error: redis.RedisError, key: str | None = None, *, count: int = 0) -> float:
-        """Seconds to wait for what passes; raises what is not worth another try."""
+    def fail(
+        self, error: redis.RedisError, since: float, key: str | None = None, *, count: int = 0
+    ) -> float:
+        """Seconds to wait for what passes; raises what is not worth another try.
+
+        Args:
+            error: what came back of what was sent.
+            since: when that was, by time.monotonic().
+            key: the key that it was about; the streams by default.
+            count: of a read, how many entries it asked for.
+        """
         if count and unreachable(error):
             self._most = max(1, count // 2)  # it may have been too large
         if not passes(error):
             raise explain(error, key or self.names) from error
-        wait_s = self._patience.failed()
-        if self._patience.exhausted:
+        wait_s = self._patience.failed(since)
+        if count and self.stopped:
+            return 0.0  # nothing more is read
+        if self._patience.ended(stopped=self.stopped):
             self._patience.renew()
             raise given_up(error, key or self.names) from error
         return wait_s
@@ -403,6 +429,10 @@ class Place:
         if not self.checkpoint or self._done == self._stored:
             return None
         return self.checkpoint.move(self._done)
+
+    def last_move(self) -> dict[str, Any] | None:
+        """The same where the body has failed; none if the server was silent just now."""
+        return None if self._patience.ended(stopped=True) else self.pending_move()
 
     def committed(self, reply: int) -> None:
         """The positions are stored, unless another reader took over."""

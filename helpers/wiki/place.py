@@ -22,7 +22,6 @@ from helpers.wiki.names import GROUP, place_key
 
 Through = Literal["pubsub", "stream"]
 
-STOP_S = 1.0  # how long the server may be out of reach, once it was asked to stop
 PLACE_S = 7 * 86_400  # how long the place is remembered, in seconds
 
 OPEN = (
@@ -178,12 +177,19 @@ class FeedPlace:
         self._patience.renew()
         return reply
 
-    def fail(self, error: redis.RedisError, call: Call, *, stopped: bool = False) -> float:
+    def fail(
+        self,
+        error: redis.RedisError,
+        call: Call,
+        *,
+        since: float | None = None,
+        stopped: bool = False,
+    ) -> float:
         """Seconds to wait after a lost connection; raises what is not worth another try."""
         if not passes(error):
             raise _explained(error, call.keys[0 if call.script is OPEN else -1]) from error
-        wait_s = self._patience.failed()
-        if self._patience.exhausted or (stopped and self._patience.lasts_s > STOP_S):
+        wait_s = self._patience.failed(since)
+        if self._patience.ended(stopped=stopped):
             raise given_up(error, call.keys[-1]) from error
         return wait_s
 

@@ -9,6 +9,7 @@ the stream's: a message on a channel reaches those who listen now, an entry wait
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import aclosing, suppress
@@ -200,10 +201,12 @@ class Publisher:
     async def _ask(self, call: Call) -> Any:
         """Run a script until the answer comes."""
         while True:
+            since = time.monotonic()
             try:
                 reply = await self._client.register_script(call.script)(call.keys, call.args)
             except redis.RedisError as error:
-                await asyncio.sleep(self._place.fail(error, call, stopped=self._stopped))
+                wait_s = self._place.fail(error, call, since=since, stopped=self._stopped)
+                await asyncio.sleep(wait_s)
             else:
                 return self._place.heard(reply)
 

@@ -191,6 +191,7 @@ class Subscriber:
         async with self._client.pubsub(ignore_subscribe_messages=True) as pubsub:
             while not self._stopped:
                 messages: list[str] = []
+                since = time.monotonic()
                 try:
                     error = await self._receive(pubsub, messages)
                     await self._count(messages)
@@ -201,7 +202,7 @@ class Subscriber:
                 except redis.RedisError as error:
                     if isinstance(error, redis.TimeoutError):
                         await pubsub.aclose()  # the next look subscribes again
-                    await self._bear(error)
+                    await self._bear(error, since)
 
     async def _expect_life(self, heard: bool) -> None:
         """A channel that is quiet may be one whose server is silent: ask now and then, by PING.
@@ -245,13 +246,13 @@ class Subscriber:
             self._note(changes)
             self.counts.batches += 1
 
-    async def _bear(self, error: redis.RedisError) -> None:
+    async def _bear(self, error: redis.RedisError, since: float) -> None:
         """Wait after a lost connection; what was published meanwhile is lost."""
         if not passes(error):
             await self._expect_types()
             raise CourseError(f"The counters cannot be written: {error}.") from error
         self.counts.reconnects += 1
-        wait_s = self._patience.failed()
+        wait_s = self._patience.failed(since)
         if self._patience.exhausted:
             raise given_up(error, self.source) from error
         if not self._stopped:
@@ -260,11 +261,12 @@ class Subscriber:
     async def _patiently(self, ask: Callable[[], Awaitable[Any]]) -> None:
         """Ask something that can be asked twice, until the answer comes."""
         while not self._stopped:
+            since = time.monotonic()
             try:
                 await ask()
                 return
             except redis.RedisError as error:
-                await self._bear(error)
+                await self._bear(error, since)
 
     async def _expect_types(self) -> None:
         """Make sure that the keys are those of counters, or not there.

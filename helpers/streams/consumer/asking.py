@@ -28,7 +28,6 @@ from .scripts import CREATE, DRAIN, allow, deny, drain
 from .settings import ConsumerSettings, Counts
 from .steps import Run, Send, Steps, Wait
 
-STOP_S = 1.0  # how long it asks for, once it was asked to stop
 
 log = logging.getLogger(__name__)
 
@@ -134,7 +133,7 @@ class Asking:
             what = "no answer" if unreachable(error) else f"refused with {state_of(error)}"
             log.warning("%s: %s, and tries again: %s", self.name, what, error)
         wait_s = self._patience.failed(since)
-        if self._patience.exhausted or (self.stopped and self._patience.lasts_s > STOP_S):
+        if self._patience.ended(stopped=self.stopped):
             raise given_up(error, self.stream, self.group) from error  # what we hold stays pending
         yield Wait(wait_s)
 

@@ -347,7 +347,5 @@ def expect_client(client: Any, block_ms: int) -> None:
         ArgumentError: they are not, or it does not.
     """
     if not client.connection_pool.connection_kwargs.get("decode_responses"):
-        raise ArgumentError(
-            "This client replies with bytes: make it with decode_responses=True."
-        )
+        raise ArgumentError("This client replies with bytes: make it with decode_responses=True.")
     expect_patience(client, block_ms)

@@ -139,7 +139,7 @@ class DeliveryLoop(InHand):
             log.warning(EVICTS, self.stream, policy)
 
     def _leave(self) -> Steps:
-        if self._passing:
+        if self._passing and not self._patience.ended(stopped=True):
             yield self._run(LEAVE, self._token)  # tidiness: if it is not heard, nothing is lost
 
     def _own_history(self) -> Steps:
@@ -249,7 +249,9 @@ class DeliveryLoop(InHand):
             return []
         if isinstance(reply, redis.RedisError):
             self._most = max(1, self._most // 2)  # the reply may have been too large
-            if not (self.stopped and passes(reply)):
+            if self.stopped and passes(reply):
+                self._patience.failed(since)
+            else:
                 yield from self._failure(reply, since)
             return []
         self._most = min(self._settings.batch, 2 * self._most)
