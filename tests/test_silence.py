@@ -8,6 +8,7 @@ than their patience. After each silence they go on. In the end nothing is lost o
 from __future__ import annotations
 
 import asyncio
+import subprocess
 import threading
 import time
 from collections import Counter, defaultdict
@@ -21,6 +22,7 @@ import redis as redis_py
 
 from helpers import (
     AsyncConsumer,
+    AsyncGroup,
     AsyncProducer,
     AsyncReader,
     BulkProducer,
@@ -29,6 +31,7 @@ from helpers import (
     Group,
     Producer,
     Reader,
+    connect_async,
 )
 from helpers.averages import AveragesConsumer, aggregating, display
 from helpers.chaos import SpareServer
@@ -43,8 +46,10 @@ from helpers.wiki import Counters, Publisher, Replay, Subscriber
 from helpers.wiki import subscriber as subscribing
 from tests.averages import Watch, at, consumer, published, silent, truth
 from tests.blocking import Blocking
+from tests.test_server import crash, saved
 from tests.waiting import until
 from tests.wiki import changes_of, counted, feed_of, total
+from tests.wiki import until as arrive
 
 REPLY_S = patient(0.2)  # a reply's time-out
 PATIENCE_S = patient(1.5)
@@ -483,3 +488,43 @@ def finish(world: World, admin: Any) -> None:
         )
 
     assert until(arrived), world.count
+
+
+# ------------------------------------------------------------------ the event loop goes on
+
+
+def test_the_event_loop_goes_on_while_the_courses_server_is_started_again(home):
+    async def live_through_crashes() -> list[str]:
+        async with connect_async() as client:
+            await AsyncGroup(client, "s", "g").create("0", make_stream=True)
+            with Blocking() as blocking:
+                one = AsyncConsumer(client, "s", "g", lambda _: None, block_ms=BLOCK_MS)
+                running = asyncio.create_task(one.run())
+                async with AsyncProducer(client, "s") as producer:
+                    for number in range(3):
+                        await producer.add({"n": number})
+                        await asyncio.to_thread(crash, saved(home).pid)
+                await arrive(lambda: one.counts.acked + one.counts.lost == 3)
+                one.stop()
+                await running
+            assert one.counts.reconnects
+            return blocking.found
+
+    assert asyncio.run(live_through_crashes()) == []
+
+
+def hold_up() -> None:
+    with SpareServer() as server, server.connect() as client:
+        client.ping()
+    subprocess.run(["true"], check=True)
+    threading.Event().wait(0.001)
+
+
+def test_what_holds_up_an_event_loop_is_found():
+    async def main() -> list[str]:
+        with Blocking() as blocking:
+            hold_up()
+        return blocking.found
+
+    found = {name.partition(",")[0] for name in asyncio.run(main())}
+    assert found == {"connect", "sendall", "recv_into", "sleep", "fork_exec", "waitpid", "acquire"}
