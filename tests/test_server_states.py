@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -11,10 +12,19 @@ from typing import Any
 import pytest
 import redis as redis_py
 
-from helpers import AsyncConsumer, Consumer, Group, Producer
+from helpers import (
+    AsyncConsumer,
+    AsyncReader,
+    Consumer,
+    DeadLetters,
+    Group,
+    Producer,
+    Reader,
+    scan,
+)
 from helpers.chaos import SpareServer
 from helpers.course.connect import async_client_of, client_of
-from helpers.streams.errors import GroupError, ServerStateError
+from helpers.streams.errors import GroupError, ServerStateError, StreamsError
 from helpers.streams.states import state_of
 from tests.consumers import (
     AGES,
@@ -134,6 +144,7 @@ def _said(command: Callable[[], Any]) -> str | None:
 
 def calm(server: SpareServer, admin: Any) -> None:
     admin.script_kill()
+    until(lambda: _said(admin.ping) is None)  # the script hears of it a moment later
     admin.config_set("busy-reply-threshold", 5000)
 
 
@@ -341,6 +352,89 @@ def test_what_cannot_be_put_aside_stays_pending_and_holds_up_no_other(server, fu
 
 def test_a_group_can_be_looked_at_while_the_memory_is_full(server, full):
     assert Group(full, STREAM, GROUP).info().pending == 5
+
+
+# ------------------------------------------------------------------ replies that are too large
+
+LIMIT = "client-output-buffer-limit"
+TOO_LARGE = r"The entry 5-0 of 's' holds 3,000,00\d bytes, and the server closes each connection"
+
+
+def fill_with(admin: Any, *sizes: int, stream: str = STREAM) -> None:
+    """Entries of so many bytes, to a client that may be sent a million at a time."""
+    for place, size in enumerate(sizes, start=1):
+        admin.xadd(stream, {"n": place, "v": "x" * size}, id=f"{place}-0")
+    admin.config_set(LIMIT, "normal 1000000 0 0")
+
+
+def read_on(client: Any, streams: Any, count: int) -> list[tuple[str, int]]:
+    found: list[tuple[str, int]] = []
+    with Reader(client, streams, start="0", name="r") as reader:
+        while len(found) < count:
+            found += [(stream, number(entry)) for stream, entry in reader.read(block_ms=50)]
+    return found
+
+
+def test_a_reader_asks_for_less_until_the_reply_can_be_sent(server, admin):
+    fill_with(admin, *[30_000] * 60)
+    fill_with(admin, *[700_000] * 3, stream="t")
+    with as_worker(server) as client:
+        found = read_on(client, [STREAM, "t"], 63)
+        scanned = [number(entry) for entry in scan(client, STREAM)]
+        backwards = [number(entry) for entry in scan(client, STREAM, reverse=True)]
+    for stream, count in ((STREAM, 60), ("t", 3)):
+        assert [n for one, n in found if one == stream] == list(range(1, count + 1))
+    assert scanned == backwards[::-1] == list(range(1, 61))
+
+
+def test_first_entries_that_are_too_large_together_are_read_one_by_one(server, admin):
+    fill_with(admin, 700_000, 700_000)
+    fill_with(admin, 700_000, 700_000, stream="t")
+    with as_worker(server) as client:
+        found = read_on(client, [STREAM, "t"], 4)
+    assert sorted(found) == [(STREAM, 1), (STREAM, 2), ("t", 1), ("t", 2)]
+
+
+def test_an_entry_that_cannot_be_sent_is_named_by_readers(server, admin):
+    fill_with(admin, *[10] * 4, 3_000_000, 10)
+    admin.xadd("empty", {"n": 1})
+
+    async def read_async() -> None:
+        async with (
+            async_client_of(server.url) as client,
+            AsyncReader(client, [STREAM, "empty"], start="0") as reader,
+        ):
+            async for _, entry in reader:
+                seen.append(number(entry))
+
+    with as_worker(server) as client, pytest.raises(StreamsError, match=TOO_LARGE):
+        read_on(client, STREAM, 6)
+    seen: list[int] = []
+    with pytest.raises(StreamsError, match=TOO_LARGE):
+        asyncio.run(read_async())
+    assert sorted(seen) == [1, 1, 2, 3, 4]
+    admin.config_set(LIMIT, "normal 0 0 0")
+    with as_worker(server) as client:
+        assert [n for _, n in read_on(client, STREAM, 2)] == [5, 6]
+
+
+@pytest.mark.parametrize("delete", [False, True])
+def test_an_entry_that_cannot_be_sent_is_put_aside_without_its_fields(server, admin, delete):
+    fill(admin, 0)
+    fill_with(admin, *[300_000] * 4, 3_000_000, *[300_000] * 4)
+    settings: Any = {"name": "alice", "delete": delete}
+    with as_worker(server) as client:
+        counts = Consumer(client, STREAM, GROUP, add_up, **settings).run(drain=True)
+        assert (counts.acked, counts.dead) == (8, 1)
+        letter = letters(client)[5]
+    assert re.match(TOO_LARGE, letter.reason)
+    assert letter.entry.fields == {}
+    admin.config_set(LIMIT, "normal 0 0 0")
+    assert admin.xlen(STREAM) == (1 if delete else 9)
+    assert DeadLetters(admin, STREAM, GROUP).replay(letter.id).how == "pending"
+    with as_worker(server) as client:
+        Consumer(client, STREAM, GROUP, add_up, **settings).run(drain=True)
+    assert totals(admin) == {"count": "9", "sum": "45"}
 
 
 # ------------------------------------------------------------------ while it waits

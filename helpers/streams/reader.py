@@ -15,6 +15,7 @@ from .checkpoint import MOVE, OPEN, Checkpoint
 from .entry import FIRST, Entry, EntryId, entries, pairs
 from .errors import ArgumentError, CheckpointError, explain, given_up
 from .patience import LIMIT_S, Patience, expect_patience
+from .size import SIZE, Portion
 from .states import passes, reconnect, reconnect_async, unreachable
 
 BLOCK_MS = 1000  # how long one XREAD waits, and so how soon stop() is heard
@@ -99,6 +100,7 @@ class Reader:
         Raises:
             ArgumentError: the client would give up before BLOCK ends.
             WrongTypeError: a key is no stream.
+            StreamsError: the server cannot send the next entry, because it is too large.
             redis.ConnectionError: the server could not be reached for `patience_s`.
         """
         found = self._fetch(block_ms, count)
@@ -108,9 +110,10 @@ class Reader:
     def _fetch(self, block_ms: int = BLOCK_MS, count: int = COUNT) -> list[tuple[str, Entry]]:
         self._place.check(block_ms, count)
         self._place.settle()
-        since = time.monotonic()
+        since, most = time.monotonic(), self._place.portion.of(count)
         try:
-            most = self._place.most(count)
+            if look := self._place.look():
+                self._place.looked(self._client.register_script(SIZE)(**look))
             reply = self._client.xread(self._place.arguments(), count=most, block=block_ms)
         except redis.RedisError as error:
             reconnect(self._client, error)
@@ -226,9 +229,10 @@ class AsyncReader:
     async def _fetch(self, block_ms: int = BLOCK_MS, count: int = COUNT) -> list[tuple[str, Entry]]:
         self._place.check(block_ms, count)
         self._place.settle()
-        since = time.monotonic()
+        since, most = time.monotonic(), self._place.portion.of(count)
         try:
-            most = self._place.most(count)
+            if look := self._place.look():
+                self._place.looked(await self._client.register_script(SIZE)(**look))
             reply = await self._client.xread(self._place.arguments(), count=most, block=block_ms)
         except redis.RedisError as error:
             await reconnect_async(self._client, error)
@@ -315,7 +319,7 @@ class Place:
             raise ArgumentError("A reader needs the name of at least one stream.")
         self._starts = {s: i if i == "$" else str(EntryId.parse(i)) for s, i in streams.items()}
         self._told = start is not None
-        self._most = 0  # entries of each stream a reply, after one that did not come; 0: any number
+        self.portion = Portion()
         self._client = client
         self.checkpoint = Checkpoint(name) if name else None
         self.names = ", ".join(self._starts)
@@ -370,15 +374,24 @@ class Place:
 
     def arguments(self) -> dict[Any, Any]:
         """The streams of the next XREAD, and the ID to read each from."""
-        return {stream: str(last) for stream, last in self.at.items()}
+        only = self.portion.only
+        return {stream: str(last) for stream, last in self.at.items() if only in ("", stream)}
 
-    def most(self, count: int) -> int:
-        """How many entries of each stream to ask for: fewer after a reply that did not come."""
-        return min(count, self._most) if self._most else count
+    def look(self) -> dict[str, Any] | None:
+        """SIZE's keys and arguments, where the next entry may be too large to be sent."""
+        return self.portion.look(self.arguments())
+
+    def looked(self, sizes: list[list[Any]]) -> None:
+        """What SIZE replied.
+
+        Raises:
+            StreamsError: the next entry is too large.
+        """
+        self.portion.looked(self.arguments(), self.heard(sizes))
 
     def found(self, reply: Any) -> list[tuple[str, Entry]]:
         """The entries in XREAD's reply, oldest first."""
-        self._most *= 2
+        self.portion.came()
         parts = [(stream, entries(part)) for stream, part in pairs(self.heard(reply))]
         found = [(stream, entry) for stream, part in parts for entry in part]
         return sorted(found, key=lambda pair: pair[1].id)
@@ -413,7 +426,7 @@ class Place:
             count: of a read, how many entries it asked for.
         """
         if count and unreachable(error):
-            self._most = max(1, count // 2)  # it may have been too large
+            self.portion.cut(error, count)  # it may have been too large
         if not passes(error):
             raise explain(error, key or self.names) from error
         wait_s = self._patience.failed(since)

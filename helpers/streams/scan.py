@@ -10,6 +10,7 @@ import redis.asyncio
 
 from .entry import LAST, Entry, EntryId, entries
 from .errors import ArgumentError, explain
+from .size import Portion
 
 Bound = str | EntryId | datetime
 Range = tuple[str, str]
@@ -27,7 +28,8 @@ def scan(
     """The entries from `start` to `end`, both included, by XRANGE with COUNT.
 
     Each page begins after the last ID of the one before, with the exclusive bound `(ID`.
-    Entries that are added meanwhile are seen if they are inside the range.
+    Entries that are added meanwhile are seen if they are inside the range. Where the connection
+    is lost it asks for half as many, since the reply may have been too large.
 
     Args:
         client: a client from `connect()`.
@@ -41,17 +43,24 @@ def scan(
         ArgumentError: a bound is no ID, or a page is empty.
     """
     left: Range | None = bounds(start, end, page)
+    portion = Portion()
     while left:
-        low, high = left
+        (low, high), count = left, portion.of(page)
         try:
             if reverse:
-                found = entries(client.xrevrange(stream, high, low, count=page))
+                found = entries(client.xrevrange(stream, high, low, count=count))
             else:
-                found = entries(client.xrange(stream, low, high, count=page))
+                found = entries(client.xrange(stream, low, high, count=count))
         except redis.ResponseError as error:
             raise explain(error, stream) from error
+        except redis.ConnectionError as error:
+            if count == 1:
+                raise
+            portion.cut(error, count)
+            continue
+        portion.came()
         yield from found
-        left = rest(left, found, page, reverse=reverse)
+        left = rest(left, found, count, reverse=reverse)
 
 
 async def scan_async(
@@ -65,18 +74,25 @@ async def scan_async(
 ) -> AsyncIterator[Entry]:
     """The same for asyncio: `async for entry in scan_async(…)`."""
     left: Range | None = bounds(start, end, page)
+    portion = Portion()
     while left:
-        low, high = left
+        (low, high), count = left, portion.of(page)
         try:
             if reverse:
-                found = entries(await client.xrevrange(stream, high, low, count=page))
+                found = entries(await client.xrevrange(stream, high, low, count=count))
             else:
-                found = entries(await client.xrange(stream, low, high, count=page))
+                found = entries(await client.xrange(stream, low, high, count=count))
         except redis.ResponseError as error:
             raise explain(error, stream) from error
+        except redis.ConnectionError as error:
+            if count == 1:
+                raise
+            portion.cut(error, count)
+            continue
+        portion.came()
         for entry in found:
             yield entry
-        left = rest(left, found, page, reverse=reverse)
+        left = rest(left, found, count, reverse=reverse)
 
 
 def bounds(start: Bound, end: Bound, page: int) -> Range:

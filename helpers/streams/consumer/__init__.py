@@ -20,6 +20,7 @@ back into the loop.
     SWEEP   now and then: claim what others left idle for too long (XCLAIM JUSTID)
     TIDY    more rarely: forget consumers that are gone
     TAKE    entries of OWN's and SWEEP's, and those that failed: deliver them again (XCLAIM)
+    SIZE    where TAKE's connection was closed: is the entry too large to be sent? Then BURY
             (XREADGROUP `>` delivers what is new, in batches)
             … the handler works …
     RENEW   between two entries, when it takes long: all the others are still in hand

@@ -212,9 +212,13 @@ class InHand(Asking):
         delay_s = min(delay_s, self._settings.min_idle_ms / 2000)
         self._retries[entry_id] = Retry(self.clock() + delay_s, number, why)
 
-    def _put_aside(self, entry_id: str, number: int, why: str) -> Steps:
-        """Move an entry to the dead letters; if there is no room for it, it stays pending."""
-        bury = self._run(BURY, entry_id, number, why, self._after, self._most_letters)
+    def _put_aside(self, entry_id: str, number: int, why: str, *, bare: bool = False) -> Steps:
+        """Move an entry to the dead letters; if there is no room for it, it stays pending.
+
+        Bare: without its fields, so that the letter can be sent; it stays on the stream.
+        """
+        how = ["keep", self._most_letters, "bare"] if bare else [self._after, self._most_letters]
+        bury = self._run(BURY, entry_id, number, why, *how)
         reply = yield from self._ask(self._growing(bury), but=no_room)
         if isinstance(reply, redis.RedisError):
             log.warning("%s: no room to put %s aside (%s)", self.name, entry_id, reply)

@@ -12,11 +12,12 @@ import redis
 
 from ..entry import EntryId, entries, entry_of, pairs
 from ..errors import WrongTypeError
+from ..size import CUTS, MUST_FIT, cut_off, too_large
 from ..states import passes, unreachable
 from .in_hand import InHand
-from .scripts import JOIN, LEAVE, OWN, SEEN, SWEEP, TAKE, TIDY
+from .scripts import JOIN, LEAVE, OWN, SEEN, SIZE, SWEEP, TAKE, TIDY
 from .settings import ConsumerSettings, expect_positive
-from .steps import Read, Steps, Wait
+from .steps import Read, Run, Steps, Wait
 
 SWEEP_S = 1.0  # between two looks at what is pending: its own, and others' if little is pending
 MOST_RETRIES = 1000  # while so many failed entries wait to be retried, nothing new is read
@@ -207,8 +208,7 @@ class DeliveryLoop(InHand):
         for entry_id, number in numbers.items():
             if self._over:
                 return
-            take = self._run(TAKE, entry_id, number, self._settings.max_deliveries)
-            ours, what, *more = yield from self._ask(take)
+            ours, what, *more = yield from self._take(entry_id, number)
             self._expect(ours)
             retry = self._retries.pop(entry_id, None)
             if what == "entry":
@@ -218,10 +218,26 @@ class DeliveryLoop(InHand):
             elif what == "most":
                 why = (retry and retry.why) or "No answer: its consumer died, or took too long"
                 yield from self._put_aside(entry_id, number, why)
+            elif what == "too large":
+                why = too_large(self.stream, entry_id, more[0])
+                yield from self._put_aside(entry_id, number + 1, why, bare=True)
             elif what == "moved":
                 self._recheck = True
             else:
                 self._count(what)
+
+    def _take(self, entry_id: str, number: int) -> Steps:
+        """TAKE's reply, or `too large` and how large it is, for one that the server cannot send."""
+        take = self._run(TAKE, entry_id, number, self._settings.max_deliveries)
+        for _ in range(CUTS):
+            reply = yield from self._ask(take, but=cut_off)
+            if not isinstance(reply, Exception):
+                return reply
+            sizes = yield from self._ask(Run(SIZE, [self.stream], [entry_id]))
+            size = sizes[0][1]
+            if size <= MUST_FIT:
+                return (yield from self._ask(take))
+        return [1, "too large", size]
 
     def _new_entries(self, *, wait: bool) -> Steps:
         """Read and handle a batch of new entries; gives how many there were."""

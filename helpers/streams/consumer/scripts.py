@@ -12,6 +12,7 @@ goes on; SETTLE with effects and BURY say `deny`, and are refused before they ha
 from __future__ import annotations
 
 from ..fencing import TAKE_OVER
+from ..size import SIZE as SIZE  # to be found here with all others
 
 OURS = """
 local function ours()  -- whether the name is the caller's; one that was evicted is restored
@@ -48,13 +49,14 @@ end
 ASIDE = (
     ACKNOWLEDGE
     + """
-local function put_aside(pending, reason, after, most)
+local function put_aside(pending, reason, after, most, bare)
   -- Move an entry to the dead letters and acknowledge it, in one step. It may be deleted already.
   local id = pending[1]
   local found = redis.call('XRANGE', KEYS[1], id, id)[1]
   if found then
     local failures = redis.call('HGET', KEYS[4], id) or ''
-    local fields = #found[2] < 7000 and found[2] or {}  -- Lua cannot hand on more than some 8,000
+    -- Lua cannot hand on more than some 8,000 words.
+    local fields = #found[2] < 7000 and not bare and found[2] or {}
     local cap = most ~= '' and {'MAXLEN', '~', most, '*'} or {'*'}
     local letter = {'dead:id', id, 'dead:group', ARGV[1], 'dead:consumer', pending[2],
       'dead:deliveries', pending[4], 'dead:reason', reason, 'dead:failures', failures}
@@ -250,14 +252,16 @@ return 1
 BURY = (
     ASIDE
     + """
--- Give an entry up. ARGV[5] to [9]: its ID, the number of its last delivery, the reason, what
--- becomes of handled entries (keep, XACKDEL or XDEL), the most dead letters or ''.
+-- Give an entry up. ARGV[5] to [10]: its ID, the number of its last delivery, the reason, what
+-- becomes of handled entries (keep, XACKDEL or XDEL), the most dead letters or '', and bare for a
+-- letter without the fields of the entry.
 -- Replies with lost, dead or gone, and how many dead letters there are.
 local pending = redis.call('XPENDING', KEYS[1], ARGV[1], ARGV[5], ARGV[5], 1)[1]
 if not pending or pending[2] ~= ARGV[2] or pending[4] ~= tonumber(ARGV[6]) then
   return {'lost', 0}
 end
-return {put_aside(pending, ARGV[7], ARGV[8], ARGV[9]), redis.call('XLEN', KEYS[3])}
+local bare = ARGV[10] == 'bare'
+return {put_aside(pending, ARGV[7], ARGV[8], ARGV[9], bare), redis.call('XLEN', KEYS[3])}
 """
 )
 
