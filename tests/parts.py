@@ -114,6 +114,7 @@ IN_CONTRACT: Choice = {
         "test_a_stored_position",
         "test_what_dollar_meant",
         "test_the_older_of_two",
+        "test_a_reader_can_be_forgotten",
     ),
     "tests/test_scan.py": (),
     "tests/test_server.py": (

@@ -541,3 +541,15 @@ def test_an_error_in_the_body_is_not_replaced_while_the_server_is_gone(redis):
 
     with Proxy() as proxy, pytest.raises(ZeroDivisionError):
         read_until_the_server_is_gone(proxy)
+
+
+def test_a_reader_can_be_forgotten_but_not_its_successor(redis):
+    redis.xadd("s", {"n": 1})
+    with Reader(redis, "s", start="0", name="r") as old:
+        old.read()
+    with Reader(redis, "s", name="r") as successor:
+        old.forget()
+        assert redis.exists("reader:r")
+        successor.forget()
+    assert redis.keys("*reader:r*") == []
+    old.forget()

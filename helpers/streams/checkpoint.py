@@ -50,6 +50,12 @@ return 1
 """
 
 
+FORGET = """
+-- KEYS: the checkpoint, and what stays when it is lost. ARGV: the caller's epoch.
+if redis.call('HGET', KEYS[1], ':epoch') == ARGV[1] then redis.call('DEL', KEYS[1], KEYS[2]) end
+"""
+
+
 class Checkpoint:
     """What is known of one checkpoint: the decisions, without the sending."""
 
@@ -72,6 +78,10 @@ class Checkpoint:
     def open(self) -> dict[str, Any]:
         """OPEN's keys and arguments."""
         return {"keys": [self.key, self._known], "args": [self._seen, self._epoch]}
+
+    def forget(self) -> dict[str, Any]:
+        """FORGET's keys and arguments."""
+        return {"keys": [self.key, self._known], "args": [self._epoch]}
 
     def opened(self, reply: list[Any]) -> dict[str, EntryId] | None:
         """The positions in OPEN's reply; None if the checkpoint was another's: ask again."""

@@ -11,7 +11,7 @@ from typing import Any, Self
 import redis
 import redis.asyncio
 
-from .checkpoint import MOVE, OPEN, Checkpoint
+from .checkpoint import FORGET, MOVE, OPEN, Checkpoint
 from .entry import FIRST, Entry, EntryId, entries, pairs
 from .errors import ArgumentError, CheckpointError, explain, given_up
 from .patience import LIMIT_S, Patience, expect_patience
@@ -147,6 +147,15 @@ class Reader:
         self._place.settle()
         self._store()
 
+    def forget(self) -> None:
+        """Delete the checkpoint, if no other reader has it: this name is not used again.
+
+        Otherwise a checkpoint stays for good.
+        """
+        if checkpoint := self._place.forget():
+            script, call = self._client.register_script(FORGET), checkpoint.forget()
+            self._patiently(lambda _: script(**call), checkpoint.key)
+
     def _store(self) -> None:
         move = self._place.pending_move()
         if move:
@@ -262,6 +271,12 @@ class AsyncReader:
         self._place.settle()
         await self._store()
 
+    async def forget(self) -> None:
+        """Delete the checkpoint, if no other reader has it: this name is not used again."""
+        if checkpoint := self._place.forget():
+            script, call = self._client.register_script(FORGET), checkpoint.forget()
+            await self._patiently(lambda _: script(**call), checkpoint.key)
+
     async def _store(self) -> None:
         move = self._place.pending_move()
         if move:
@@ -351,6 +366,11 @@ class Place:
         self._stored = {s: stored[s] for s in self._starts if s in stored}
         self.at.update(self._stored)
         return True
+
+    def forget(self) -> Checkpoint | None:
+        """The checkpoint, if there is one: from now on nothing is stored."""
+        checkpoint, self.checkpoint = self.checkpoint, None
+        return checkpoint
 
     def unresolved(self) -> list[str]:
         """The streams that start at `$`; the others get their position here."""

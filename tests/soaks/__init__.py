@@ -7,6 +7,7 @@
     workers     the same: what its processes do
     server      the faults of a server that all of them share
     wiki        the event pipeline
+    lives       20,000 short lives, of which nothing may be left
 
-python -m tests.soaks [groups averages wiki] [--seed N --server valkey --faults N …]
+python -m tests.soaks [groups averages wiki lives] [--seed N --server valkey --faults N …]
 """

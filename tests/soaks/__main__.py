@@ -12,10 +12,16 @@ from dataclasses import fields
 from tests.servers import SERVERS, program
 from tests.soaks.averages import Averages
 from tests.soaks.groups import Groups
+from tests.soaks.lives import Lives
 from tests.soaks.stage import Stage, end_on_signals, run
 from tests.soaks.wiki import Wiki
 
-SOAKS: dict[str, type[Stage]] = {"groups": Groups, "averages": Averages, "wiki": Wiki}
+SOAKS: dict[str, type[Stage]] = {
+    "groups": Groups,
+    "averages": Averages,
+    "wiki": Wiki,
+    "lives": Lives,
+}
 
 
 def main(words: Sequence[str] | None = None) -> int:

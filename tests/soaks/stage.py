@@ -96,7 +96,7 @@ class Lane:
 def draw(table: Sequence[Fault], count: int, seed: int) -> list[Act]:
     """So many faults, of each kind its share, in the order in which they are to strike."""
     rng = random.Random(seed)
-    total = sum(fault.share for fault in table)
+    total = sum(fault.share for fault in table) or 1
     ends = [count * sum(one.share for one in table[:n]) // total for n in range(len(table) + 1)]
     acts = [
         Act(rng.uniform(0, 0.9), fault, whom, fault.aim(rng=rng))

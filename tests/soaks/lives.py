@@ -1,0 +1,183 @@
+"""The soak of short lives: thousands of producers, consumers and readers, each under a new name.
+
+Each life adds an entry or two, works off what there is, or reads a little. Then it ends as it
+should, or is gone at once, as by kill -9: without a farewell, and perhaps with an entry in hand.
+Nothing may be lost or doubled, and nothing may grow: in the end a few keys are left, and no names.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from helpers.chaos import SpareServer
+from helpers.course.database import MARK
+from helpers.streams import (
+    AsyncConsumer,
+    AsyncProducer,
+    AsyncReader,
+    BulkProducer,
+    Consumer,
+    Entry,
+    Producer,
+    Reader,
+    bulk,
+    producer,
+)
+from tests.soaks import stage
+from tests.soaks.stage import Stage
+
+STREAM, GROUP = "s", "g"
+PORTION = 20  # lives between two looks at the server
+MEMORY_S = 3  # how long the notes of a producer that is gone are kept
+MOST = 1000  # notes, and names, at any time
+SETTINGS: dict[str, Any] = {"delete": True, "min_idle_ms": 100, "max_deliveries": 1000}
+MOST_NOTES, MOST_NAMES = "most notes of producers", "most consumers in the group"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a soak does."""
+
+    seed: int
+    faults: int = 0
+    lives: int = 20_000
+    limit_s: float = stage.LIMIT_S
+
+
+class Gone(BaseException):
+    """A life ends here, as by kill -9."""
+
+
+class Lives(Stage):
+    """One life after the other, each with connections of its own."""
+
+    FAULTS: ClassVar[Any] = ()
+    PLAN = Plan
+    plan: Plan
+
+    def __init__(self, plan: Plan, server: SpareServer) -> None:
+        super().__init__(plan, server)
+        vars(producer)["MEMORY_S"] = vars(bulk)["MEMORY_S"] = MEMORY_S
+        self._lives = self._added = 0
+        self._kinds: list[Callable[[], None]] = [
+            self._produce, self._produce_in_bulk, self._consume, self._read, self._live_async
+        ]  # fmt: skip
+
+    def open(self) -> None:
+        self.client.xgroup_create(STREAM, GROUP, "0", mkstream=True)
+
+    def tend(self) -> None:
+        for _ in range(PORTION):
+            self._lives += 1
+            self.rng.choice(self._kinds)()
+        self._note(MOST_NOTES, self.client.hlen("{s}:producers"))
+        self._note(MOST_NAMES, len(self.client.xinfo_consumers(STREAM, GROUP)))
+
+    def far(self, whom: str) -> float:
+        return self._lives / self.plan.lives
+
+    @property
+    def over(self) -> bool:
+        return self._lives >= self.plan.lives
+
+    def close(self) -> None:
+        """What the dead have left behind is taken over, and they are forgotten."""
+        deadline = time.monotonic() + self.plan.limit_s
+        while time.monotonic() < deadline and len(self._left()) > 1:
+            time.sleep(0.1)
+            with self.server.connect() as client:
+                Consumer(client, STREAM, GROUP, count, **SETTINGS).run(drain=True)
+
+    def _left(self) -> dict[str, Any]:
+        """All keys but the course's mark and the counts."""
+        sizes = {"hash": self.client.hlen, "stream": self.client.xlen}
+        left = {GROUP: len(self.client.xinfo_consumers(STREAM, GROUP))}
+        for key in set(self.client.keys()) - {MARK, "counted"}:
+            left[key] = sizes.get(self.client.type(key), self.client.exists)(key)
+        return {key: size for key, size in left.items() if size}
+
+    def inspect(self) -> None:
+        found = self.client.hgetall("counted")
+        wanted = set(map(str, range(self._added)))
+        self.report.lost = len(wanted - set(found))
+        self.report.twice = sum(int(count) > 1 for count in found.values())
+        self.report.expect(not self.report.lost, f"{self.report.lost} were lost")
+        self.report.expect(not self.report.twice, f"{self.report.twice} were counted twice")
+        self.report.more |= {"lives": self._lives, "entries": self._added}
+        self.report.expect(len(left := self._left()) <= 1, f"too much is left: {left}")
+        for name in (MOST_NOTES, MOST_NAMES):
+            self.report.expect(self.report.more[name] < MOST, f"there were too many {name[5:]}")
+
+    def _note(self, name: str, size: int) -> None:
+        self.report.more[name] = max(self.report.more[name], size)
+
+    # ------------------------------------------------------------ the lives
+
+    def _entry(self) -> dict[str, int]:
+        self._added += 1
+        return {"n": self._added - 1}
+
+    def _gone(self) -> bool:
+        return self.rng.random() < 0.3
+
+    def _name(self) -> str | None:
+        return self.rng.choice([None, f"life-{self._lives}"])
+
+    def _produce(self) -> None:
+        with self.server.connect() as client:
+            one = Producer(client, STREAM)
+            one.add(self._entry())
+            if not self._gone():
+                one.close()
+
+    def _produce_in_bulk(self) -> None:
+        with self.server.connect() as client:
+            one = BulkProducer(client, STREAM)
+            one.add_many([self._entry(), self._entry()])
+            if self._gone():
+                one._release()
+            else:
+                one.close()
+
+    def _consume(self) -> None:
+        gone = self._gone()
+
+        def handle(entry: Entry) -> Any:
+            if gone:
+                raise Gone
+            return count(entry)
+
+        with self.server.connect() as client:
+            one = Consumer(client, STREAM, GROUP, handle, name=self._name(), **SETTINGS)
+            with suppress(Gone):
+                one.run(drain=True)
+
+    def _read(self) -> None:
+        with self.server.connect() as client:
+            one = Reader(client, STREAM, start="0", name=self._name())
+            with one:
+                one.read(block_ms=1, count=2)
+            one.forget()
+
+    def _live_async(self) -> None:
+        asyncio.run(self._all_async())
+
+    async def _all_async(self) -> None:
+        async with self.server.connect_async() as client:
+            async with AsyncProducer(client, STREAM) as one:
+                await one.add(self._entry())
+            async with AsyncReader(client, STREAM, start="$", name=self._name()) as reader:
+                pass
+            await reader.forget()
+            worker = AsyncConsumer(client, STREAM, GROUP, count, name=self._name(), **SETTINGS)
+            await worker.run(drain=True)
+
+
+def count(entry: Entry) -> Any:
+    """An effect: how often each entry was handled."""
+    return ("HINCRBY", "counted", entry.fields["n"], 1)
