@@ -382,7 +382,7 @@ def test_a_crash_loses_nothing_and_repeats_at_most_one_reply(redis):
         process = subprocess.Popen([sys.executable, "-c", CRASHING])
         try:
             while redis.llen("seen:s") + redis.llen("seen:t") < at:
-                pass
+                assert process.poll() is None, "it ended by itself"
         finally:
             process.kill()
             process.wait()

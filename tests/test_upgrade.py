@@ -2,54 +2,54 @@
 
 from __future__ import annotations
 
-import io
+import asyncio
 import os
 import subprocess
 import sys
-import tarfile
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from helpers import Consumer, Reader, connect_async
+from helpers.averages import AVERAGES, AveragesConsumer
 from helpers.chaos import SpareServer
 from helpers.course.home import CHECKOUT
-from helpers.partitions import DEMO_START, Reading, start_of
-from helpers.wiki import Counters, Replay
-from tests import upgrade
-from tests.averages import published, truth
+from helpers.partitions import DEMO_START, PartitionProducer, Reading, start_of
+from helpers.wiki import Counters, Publisher, Replay, Subscriber
+from helpers.wiki.names import place_key
+from tests import before, upgrade
+from tests.averages import aggregate, published, silent, truth
 from tests.waiting import until
-from tests.wiki import TEN_AM, changes_of, counted, total
+from tests.wiki import TEN_AM, changes_of, counted, feed_of, running, total
+from tests.wiki import until as arrive
 
-BEFORE = "ec06fbe"  # the last commit of the version before
 TURNS = [("old", "alice"), ("new", "alice"), ("old", "bob"), ("new", "carol")]
 LAST = "carol"
 REPLACED = "took over"  # what one says that was replaced
 
 
 @pytest.fixture(scope="module")
-def before(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def old(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The helpers of the version before."""
-    folder = tmp_path_factory.mktemp("before")
-    command = ["git", "-C", str(CHECKOUT), "archive", BEFORE, "helpers"]
-    found = subprocess.run(command, capture_output=True, check=False)
-    if found.returncode:
-        pytest.skip(f"the history of this checkout does not reach back to {BEFORE}")
-    with tarfile.open(fileobj=io.BytesIO(found.stdout)) as archive:
-        archive.extractall(folder, filter="data")
+    folder = tmp_path_factory.mktemp("old")
+    if not before.extract(folder):
+        pytest.skip(f"the history of this checkout does not reach back to {before.COMMIT}")
     return folder
 
 
 class Crew:
     """Processes at work, of both versions."""
 
-    def __init__(self, url: str, before: Path, replay: Replay, folder: Path) -> None:
-        self.url, self.before, self.replay, self.folder = url, before, replay, folder
+    def __init__(self, url: str, old: Path, replay: Replay, folder: Path) -> None:
+        self.url, self.old, self.replay, self.folder = url, old, replay, folder
         self.lives: list[subprocess.Popen[bytes]] = []
         self.publishers: list[subprocess.Popen[bytes]] = []
 
     def begin(self, version: str, role: str, *words: str) -> subprocess.Popen[bytes]:
-        path = self.before if version == "old" else CHECKOUT
+        path = self.old if version == "old" else CHECKOUT
         command = [sys.executable, "-P", upgrade.__file__, role, self.url, *words]
         environment = os.environ | {"PYTHONPATH": str(path)}
         with self._errors(len(self.lives)).open("wb") as errors:
@@ -83,8 +83,57 @@ def reading(number: int) -> Reading:
     return Reading(start_of(DEMO_START) + number * 300_000, (7 * number) % 100)
 
 
+def test_this_version_goes_on_from_what_the_one_before_has_left(redis):
+    before.load(redis)
+    there = [fields["n"] for _, fields in redis.xrange("s")]
+    assert (redis.xpending("s", "g")["pending"], redis.xpending("wiki", "counters")["pending"]) > (
+        0, 0
+    )  # fmt: skip
+
+    handle = upgrade.counting(redis)
+    Consumer(redis, "s", "g", handle, name="alice", batch=7).run(drain=True)
+    assert redis.hgetall("counted") == dict.fromkeys(there, "1")
+    assert redis.xpending("s", "g")["pending"] == 0
+
+    read = redis.lrange("read", 0, -1)
+    with Reader(redis, "s", name="r") as reader:
+        rest = [entry.fields["n"] for _, entry in reader.read(block_ms=1, count=10_000)]
+    assert read[: len(there) - len(rest)] + rest == there
+
+    with PartitionProducer(redis, name="filler") as producer:
+        filled = sum(producer.written(DEMO_START + timedelta(days=day)) for day in range(3))
+        producer.add_many(map(reading, range(filled, filled + 20)))
+    now = reading(filled + 20).at + 7_200_000
+    aggregate(redis, now, grace_s=60.0)
+    assert published(redis) == truth(map(reading, range(filled + 20)))
+
+    shown = redis.lrange("shown", 0, -1)
+    AveragesConsumer(redis, show=lambda one: shown.append(str(one.id)), say=silent).run(drain=True)
+    assert list(dict.fromkeys(shown)) == [one for one, _ in redis.xrange(AVERAGES)]
+    asyncio.run(go_on_publishing(redis))
+
+
+async def go_on_publishing(redis: Any) -> None:
+    """The publisher in its feed, and the subscriber from its group."""
+    wanted = redis.xlen("wiki") + 20
+    with Replay(rate=50, speed=1000, start=TEN_AM, total=wanted) as replay:
+        assert redis.hset(place_key("wiki"), "feed", replay.url) == 0  # it has another port now
+        async with connect_async() as client, connect_async() as other:
+            given: Any = {"through": "stream", "clock": lambda: TEN_AM, "name": "alice"}
+            subscriber = Subscriber(other, **given)
+            publisher = Publisher(client, feed_of(replay), through="stream")
+            async with running(publisher):
+                await arrive(lambda: redis.xlen("wiki") == wanted)
+            async with running(subscriber):
+                await arrive(lambda: total(redis) >= wanted)
+        changes = changes_of(replay, wanted)
+    assert [fields["title"] for _, fields in redis.xrange("wiki")] == [one.title for one in changes]
+    assert counted(redis) == Counters().tally(changes)
+    assert redis.xpending("wiki", "counters")["pending"] == 0
+
+
 @pytest.mark.once
-def test_old_and_new_side_by_side_lose_and_repeat_nothing(before, request, tmp_path):
+def test_old_and_new_side_by_side_lose_and_repeat_nothing(old, request, tmp_path):
     """Old ones, then new ones beside them, back to old ones, and on to new ones."""
     if not request.config.getoption("--all-answers"):
         pytest.skip("old and new side by side: make test-all")
@@ -94,7 +143,7 @@ def test_old_and_new_side_by_side_lose_and_repeat_nothing(before, request, tmp_p
         Replay(rate=100, start=TEN_AM) as replay,
     ):
         admin.xgroup_create("s", "g", "0", mkstream=True)
-        crew = Crew(server.url, before, replay, tmp_path)
+        crew = Crew(server.url, old, replay, tmp_path)
 
         def moved() -> Iterator[int]:
             yield admin.hlen("counted")

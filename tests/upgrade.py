@@ -45,8 +45,8 @@ def produce(client: redis.Redis, first: str) -> None:
     client.sadd("produced", *range(int(first), number))
 
 
-def consume(client: redis.Redis, name: str) -> None:
-    """Count each entry, as an effect; every tenth fails at first."""
+def counting(client: redis.Redis) -> Any:
+    """A handler that counts each entry, as an effect; every tenth fails at first."""
 
     def handle(entry: Any) -> Any:
         time.sleep(0.001)
@@ -55,8 +55,12 @@ def consume(client: redis.Redis, name: str) -> None:
             raise RuntimeError("at first")
         return ("HINCRBY", "counted", str(number), 1)
 
+    return handle
+
+
+def consume(client: redis.Redis, name: str) -> None:
     settings: Any = {"batch": 7, "block_ms": 50, "min_idle_ms": 600, "max_deliveries": 20}
-    Consumer(client, STREAM, GROUP, handle, name=name, **settings).run()
+    Consumer(client, STREAM, GROUP, counting(client), name=name, **settings).run()
 
 
 def read(client: redis.Redis) -> None:
