@@ -6,6 +6,7 @@ import asyncio
 from datetime import UTC, datetime, timedelta
 
 import pytest
+import redis as redis_py
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -13,6 +14,7 @@ from helpers import connect_async
 from helpers.streams.entry import LAST, EntryId, entries
 from helpers.streams.errors import EntryIdError, StreamsError
 from helpers.streams.scan import scan, scan_async
+from helpers.streams.size import CUTS, SIZE, Portion
 
 # Few milliseconds, so that many IDs share one; and the largest ID there is.
 ids = st.builds(EntryId, st.integers(1, 4), st.integers(0, 6)) | st.just(LAST)
@@ -91,3 +93,33 @@ def test_what_cannot_be_scanned_says_so(redis):
     for page in (0, -1):
         with pytest.raises(StreamsError, match="page"):
             list(scan(redis, "s", page=page))
+
+
+# ------------------------------------------------------------------ replies that do not come
+
+
+def test_the_next_entries_tell_their_size_without_being_sent(redis):
+    redis.xadd("s", {"a": "x" * 10, "b": "1"}, id="1-0")
+    redis.xadd("s", {"a": "é"}, id="2-0")
+    size = redis.register_script(SIZE)
+    assert size(["s"] * 3 + ["none"], ["-", "(1-0", "(2-0", "-"]) == [
+        ["1-0", 13], ["2-0", 3], ["", 0], ["", 0]
+    ]  # fmt: skip
+
+
+def test_an_entry_is_too_large_only_if_it_is_cut_off_while_the_server_answers():
+    lost, starts, large = redis_py.ConnectionError(), {"s": "1-0"}, [["2-0", 50_000]]
+    away, cut = Portion(), Portion()
+    for count in (100, 50, 25, 12, 6, 3, 1, 1, 1, 1, 1):  # the server is away: it answers nothing
+        assert away.of(100) == count
+        away.cut(lost, count)
+    away.looked(starts, large)
+    cut.cut(lost, 1)
+    for _ in range(CUTS):
+        assert cut.look(starts) == {"keys": ["s"], "args": ["(1-0"]}
+        cut.looked(starts, large)
+        cut.cut(lost, 1)
+    with pytest.raises(StreamsError, match="The entry 2-0 of 's' holds 50,000 bytes"):
+        cut.looked(starts, large)
+    cut.came()
+    assert (cut.of(100), cut.look(starts)) == (2, None)
