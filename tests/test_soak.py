@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from helpers.chaos import SpareServer
-from helpers.course.pace import patient
+from helpers.course.pace import VARIABLE, patient
 from tests.soaks import __main__ as command
 from tests.soaks.groups import Groups, Plan
 from tests.soaks.stage import Fault, run
@@ -48,6 +48,7 @@ class Beside(Calm):
 @pytest.mark.once
 def test_a_fault_that_cannot_strike_is_named_and_the_other_soaks_run(monkeypatch, capsys, request):
     monkeypatch.setenv("COURSE_SERVER", os.environ["COURSE_SERVER"])  # the command changes it
+    monkeypatch.setenv(VARIABLE, os.environ.get(VARIABLE, "1"))
     monkeypatch.setattr(command, "SOAKS", {"beside": Beside, "calm": Calm})
     words = ["--faults", "4", "--entries", "500", "--limit-s", "5"]
     assert command.main([*words, "--server", request.config.getoption("--server")]) == 1

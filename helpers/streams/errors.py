@@ -151,8 +151,14 @@ def explain(error: redis.RedisError, key: str, group: str | None = None) -> Stre
 
 
 def given_up(error: redis.RedisError, key: str, group: str | None = None) -> Exception:
-    """What to raise when patience ends: the lost connection itself, or the state in a sentence."""
-    return error if unreachable(error) else explain(error, key, group)
+    """What to raise when patience ends: the lost connection, or the state, in a sentence."""
+    if not unreachable(error):
+        return explain(error, key, group)
+    kind = redis.TimeoutError if isinstance(error, redis.TimeoutError) else redis.ConnectionError
+    return kind(
+        f"The server has not answered a command on {key!r} for as long as patience lasts: is it "
+        f"stopped, or the network down? ({error})"
+    )
 
 
 def no_group(stream: str, group: str | None) -> GroupError:

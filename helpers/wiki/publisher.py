@@ -126,7 +126,10 @@ class Publisher:
         return self.counts
 
     def stop(self) -> None:
-        """End `run()` after the batch in hand. What was read and not published comes again."""
+        """End `run()` after the batch in hand. What was read and not published comes again.
+
+        Of a server that is silent, when the reply that it waits for is overdue.
+        """
         self._stopped = True
         self._wake()
 

@@ -27,7 +27,7 @@ from helpers.streams.entry import Entry
 from helpers.streams.errors import given_up
 from helpers.streams.group import AsyncGroup
 from helpers.streams.keys import sibling_key
-from helpers.streams.patience import Patience
+from helpers.streams.patience import STOP_S, Patience
 from helpers.streams.signals import stopping
 from helpers.streams.states import passes
 from helpers.wiki.change import Change, NotAChangeError, change_from, change_in
@@ -137,12 +137,16 @@ class Subscriber:
             upkeep.cancel()
             await asyncio.wait([upkeep])
             self._stopped = False  # here, so that a stop() just before a run is not overheard
-        with suppress(redis.RedisError):
-            await self._tell()
+        with suppress(redis.RedisError, TimeoutError):
+            async with asyncio.timeout(STOP_S):
+                await self._tell()
         return self.counts
 
     def stop(self) -> None:
-        """End `run()` after the batch in hand."""
+        """End `run()` after the batch in hand.
+
+        Of a server that is silent, when the reply that it waits for is overdue.
+        """
         self._stopped = True
         if self._consumer and self._consuming:
             self._consumer.stop()

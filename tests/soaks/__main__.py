@@ -9,11 +9,14 @@ import sys
 from collections.abc import Sequence
 from dataclasses import fields
 
+from helpers.course.pace import VARIABLE as PATIENCE
+from helpers.course.pace import patient
+from tests.calibration import slowness
 from tests.servers import SERVERS, program
 from tests.soaks.averages import Averages
 from tests.soaks.groups import Groups
 from tests.soaks.lives import Lives
-from tests.soaks.stage import Stage, end_on_signals, run
+from tests.soaks.stage import LIMIT_S, Stage, end_on_signals, run
 from tests.soaks.wiki import Wiki
 
 SOAKS: dict[str, type[Stage]] = {
@@ -43,6 +46,8 @@ def main(words: Sequence[str] | None = None) -> int:
     os.environ["COURSE_SERVER"] = program(given.pop("server")) or "missing"
     failed = False
     for name in chosen:
+        os.environ.setdefault(PATIENCE, f"{slowness():.2f}")  # limits are longer on a busy machine
+        given.setdefault("limit_s", patient(LIMIT_S))
         soak, mine = SOAKS[name], {one.name for one in fields(SOAKS[name].PLAN)}
         print(f"{name}, seed {given['seed']} …", flush=True)
         report = run(soak, soak.PLAN(**{k: v for k, v in given.items() if k in mine}))
