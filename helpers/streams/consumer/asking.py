@@ -28,7 +28,6 @@ from .scripts import CREATE, DRAIN, allow, deny, drain
 from .settings import ConsumerSettings, Counts
 from .steps import Run, Send, Steps, Wait
 
-
 log = logging.getLogger(__name__)
 
 
