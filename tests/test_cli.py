@@ -29,7 +29,7 @@ import redis as redis_py
 
 from helpers import Producer, cli
 from helpers.checks import progress
-from helpers.course.database import MARK
+from helpers.course.keys import MARK
 from helpers.course.pace import patient
 from helpers.course.server import OwnServer, find_server
 from helpers.course.server.identity import probe

@@ -15,7 +15,8 @@ from redis.crc import key_slot
 
 import helpers
 from helpers import Producer, clean, connect
-from helpers.course.database import MARK, claim, reset
+from helpers.course.database import claim, reset
+from helpers.course.keys import MARK
 from helpers.course.errors import ForeignDatabaseError, ServerError
 from helpers.course.server import find_server
 from helpers.course.server.identity import probe

@@ -22,6 +22,7 @@ from helpers.bench.rounds import Part, Path, Rounds, Tick, silent
 from helpers.bench.scale import Scale
 from helpers.course.database import clean
 from helpers.course.errors import CourseError
+from helpers.course.keys import BENCH
 from helpers.course.server import find_server
 from helpers.course.weather import readings
 from helpers.streams.bulk import BulkProducer
@@ -32,7 +33,7 @@ Entries = Sequence[Entry]
 Fields = Callable[[Entry], Mapping[str, str]]
 Load = Callable[[redis.Redis, Entries], None]
 
-KEY = "bench:memory"
+KEY = f"{BENCH}memory"
 USAGE = ", by MEMORY USAGE"
 CHUNK = 1000  # commands a round trip
 PATIENCE_S = 5.0

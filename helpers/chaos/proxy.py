@@ -16,7 +16,7 @@ from typing import Any
 
 from helpers.chaos.front import Front
 from helpers.chaos.link import Link, Stream, exchange
-from helpers.course.database import MARK
+from helpers.course.keys import MARK
 from helpers.course.errors import CourseError
 from helpers.course.pace import patient
 

@@ -12,6 +12,7 @@ from rich.progress import Progress
 
 from helpers.cli.console import err, fields_of, many, out, showing_log
 from helpers.course.connect import connect
+from helpers.course.database import note_streams
 from helpers.course.errors import CourseError
 from helpers.course.weather import CITIES, measurements
 from helpers.streams.consumer.consumer import Consumer
@@ -39,6 +40,7 @@ def produce(
     weather = measurements(whose, step_s=MINUTES_A_READING * 60)
     long = count > 50_000 or bool(rate and count > rate)
     with connect() as client, Producer(client, stream) as producer:
+        note_streams(client, stream)
         try:
             with Progress(console=err, disable=not (long and err.is_terminal)) as bar:
                 readings = bar.track(islice(weather, count), count, description="Adding readings")
@@ -108,6 +110,7 @@ def consume(
     with connect() as client, showing_log():
         terms = {"batch": batch, "min_idle_ms": idle_ms, "max_deliveries": max_deliveries}
         consumer = Consumer(client, stream, group, process, name=name, **terms)
+        note_streams(client, stream)
         created = Group(client, stream, group).create(start, make_stream=True)
         if err.is_terminal:
             what = "Created" if created else "Joined"

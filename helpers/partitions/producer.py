@@ -20,6 +20,7 @@ from typing import Any, Self
 
 import redis
 
+from helpers.course.keys import WRITTEN
 from helpers.partitions.days import DAY_MS, RETENTION_S, PartitionError, day_of_ms, partition_key
 from helpers.partitions.readings import Reading
 from helpers.streams.clock import Clock, ms_of, utc_now
@@ -332,4 +333,4 @@ def _expect(values: Sequence[Any], *kinds: type) -> None:
 
 
 def _notes(key: str) -> str:
-    return sibling_key(key, "written")
+    return sibling_key(key, WRITTEN)

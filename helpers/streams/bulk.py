@@ -24,7 +24,7 @@ import redis
 
 from .entry import FIRST, EntryId
 from .errors import ArgumentError, NotConfirmedError, StreamsError, explain
-from .keys import sibling_key
+from .keys import PRODUCERS, sibling_key
 from .patience import Patience
 from .producer import (
     APPEND,
@@ -78,7 +78,7 @@ class BulkProducer:
     def __init__(self, client: redis.Redis, stream: str) -> None:
         self._client = client
         self._stream = stream
-        self._memory = sibling_key(stream, "producers")
+        self._memory = sibling_key(stream, PRODUCERS)
         self._name = uuid.uuid4().hex  # unique: a name used twice would swallow batches
         self._number = 0
         self._known = False

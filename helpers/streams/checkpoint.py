@@ -16,7 +16,7 @@ from typing import Any
 from .entry import EntryId
 from .errors import CheckpointError
 from .fencing import TAKE_OVER
-from .keys import sibling_key
+from .keys import CHECKPOINT, KNOWN, sibling_key
 
 EPOCH, MOVES = ":epoch", ":moves"  # no stream of the course has these names
 
@@ -55,9 +55,9 @@ class Checkpoint:
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.key = f"reader:{name}"
+        self.key = CHECKPOINT + name
         self.lost = False  # there was one of this name, and it is gone
-        self._known = sibling_key(self.key, "known")
+        self._known = sibling_key(self.key, KNOWN)
         self._seen = ""
         self._epoch = self._next()
         self._moves = 0

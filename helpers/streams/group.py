@@ -12,7 +12,7 @@ import redis.asyncio
 
 from .entry import LAST, EntryId
 from .errors import EntryIdError, PendingError, explain, no_group
-from .keys import sibling_key
+from .keys import FAILURES, NAMES, SWEEP, group_key
 from .scan import Bound, Range, bounds
 
 COUNTED = 1000  # unread entries are counted up to here where the server does not know the lag
@@ -377,8 +377,7 @@ def place(start: str | EntryId) -> str:
 
 def noted(stream: str, group: str) -> list[str]:
     """The stream, and the keys beside it in which consumers of a group keep their notes."""
-    kinds = ("names", "failures", "sweep")
-    return [stream, *(sibling_key(stream, f"{group}:{kind}") for kind in kinds)]
+    return [stream, *(group_key(stream, group, kind) for kind in (NAMES, FAILURES, SWEEP))]
 
 
 def group_info(replies: list[Any], stream: str, name: str) -> GroupInfo:

@@ -25,7 +25,7 @@ import redis.asyncio
 
 from .entry import FIRST, Entry, EntryId
 from .errors import ArgumentError, EntryIdError, NotConfirmedError, StreamsError, explain
-from .keys import sibling_key
+from .keys import PRODUCERS, sibling_key
 from .patience import LIMIT_S, Patience
 from .states import passes, reconnect, reconnect_async, unreachable
 
@@ -277,7 +277,7 @@ class Outbox:
         """
         self.name = uuid.uuid4().hex  # unique: a name used twice would swallow batches
         self.stream = stream
-        self.memory = sibling_key(stream, "producers")
+        self.memory = sibling_key(stream, PRODUCERS)
         self.added = Added(0, FIRST, FIRST)
         self._last: Item | None = None  # of this call, before the batch
         self._number = 0

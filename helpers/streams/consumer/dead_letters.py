@@ -16,7 +16,7 @@ import redis
 
 from ..entry import Entry, EntryId
 from ..errors import StreamsError, WrongTypeError, explain
-from ..keys import sibling_key
+from ..keys import DEAD, group_key
 from ..scan import scan
 from .scripts import REPLAY
 
@@ -136,7 +136,7 @@ class DeadLetters:
 
 def dead_letters_of(stream: str, group: str) -> str:
     """The key of a group's dead letters, in the hash slot of its stream."""
-    return sibling_key(stream, f"{group}:dead")
+    return group_key(stream, group, DEAD)
 
 
 def letter(entry: Entry) -> DeadLetter:

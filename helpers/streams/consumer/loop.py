@@ -24,7 +24,7 @@ from ..errors import (
     explain,
     given_up,
 )
-from ..keys import sibling_key
+from ..keys import FAILURES, NAMES, SWEEP, group_key
 from ..patience import Patience
 from ..states import passes, state_of, unreachable
 from .dead_letters import dead_letters_of
@@ -153,8 +153,8 @@ class DeliveryLoop:
         self._slack_s = settings.min_idle_ms / SLACK / 1000
         self._clock = clock
         self._after = "keep"  # or XACKDEL, or XDEL: what becomes of an entry once it is handled
-        keys = (f"{group}:names", "", f"{group}:failures", f"{group}:sweep")
-        self._keys = [stream, *(sibling_key(stream, key) if key else dead for key in keys)]
+        names, failures, sweep = (group_key(stream, group, one) for one in (NAMES, FAILURES, SWEEP))
+        self._keys = [stream, names, dead, failures, sweep]
         self._token = secrets.token_hex(8)
         self._begin(None)
 
