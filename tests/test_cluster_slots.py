@@ -27,8 +27,8 @@ from helpers.averages import (
 )
 from helpers.chaos import Proxy, SpareServer
 from helpers.course.database import claim, clean
-from helpers.course.keys import MARK
 from helpers.course.errors import ServerError
+from helpers.course.keys import MARK
 from helpers.partitions import (
     PartitionProducer,
     Reading,

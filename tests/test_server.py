@@ -673,5 +673,8 @@ def test_a_server_that_does_not_heed_the_request_to_end_is_killed(own, tmp_path,
 def test_a_start_elsewhere_that_takes_for_ever_is_told(own, monkeypatch):
     own.folder.mkdir(parents=True)
     monkeypatch.setattr(own_server, "START_TIMEOUT_S", 0.1)
-    with FileLock(own.folder / "server.lock"), pytest.raises(ServerError, match="for too long: close"):
+    with (
+        FileLock(own.folder / "server.lock"),
+        pytest.raises(ServerError, match="for too long: close"),
+    ):
         OwnServer(own.home).ensure()

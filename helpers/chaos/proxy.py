@@ -16,8 +16,8 @@ from typing import Any
 
 from helpers.chaos.front import Front
 from helpers.chaos.link import Link, Stream, exchange
-from helpers.course.keys import MARK
 from helpers.course.errors import CourseError
+from helpers.course.keys import MARK
 from helpers.course.pace import patient
 
 FREEZE_LIMIT_S = patient(10.0)

@@ -91,7 +91,7 @@ def reset(client: redis.Redis, server: Server) -> int:
             names the course does not know. Nothing was deleted.
     """
     keys = sorted(set(client.scan_iter(count=1000)) - {MARK})  # SCAN may name one twice
-    named = frozenset(client.smembers(STREAMS))
+    named = frozenset(map(str, client.smembers(STREAMS)))
     unknown = [key for key in keys if not made_by_the_course(key, named)]
     if unknown and server.source == "url":
         names = ", ".join(unknown[:3]) + (", …" if len(unknown) > 3 else "")

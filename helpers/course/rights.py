@@ -25,24 +25,27 @@ KEYS = (
 CHANNELS = (WIKI, "lesson07:a")
 
 # As the servers counted them in INFO commandstats, in a run of each.
-EVERYWHERE = tuple(
-    "dbsize del eval evalsha exec exists expire hdel hget hset multi ping sadd scan script|load "
-    "set smembers time type unlink xack xadd xgroup|create xinfo|consumers xinfo|groups "
-    "xinfo|stream xlen xpending xrange xreadgroup xrevrange".split()
-)
+EVERYWHERE = (
+    "dbsize", "del", "eval", "evalsha", "exec", "exists", "expire", "hdel", "hget", "hset", "multi",
+    "ping", "sadd", "scan", "script|load", "set", "smembers", "time", "type", "unlink", "xack",
+    "xadd", "xgroup|create", "xinfo|consumers", "xinfo|groups", "xinfo|stream", "xlen", "xpending",
+    "xrange", "xreadgroup", "xrevrange",
+)  # fmt: skip
 NEEDS = {
-    "lesson 01": "hrandfield memory|usage rpush xdel xtrim zadd",
+    "lesson 01": "hrandfield info memory|usage rpush xdel xtrim zadd",
     "lesson 02": "get hgetall xread",
     "lesson 03": "command|list hkeys hrandfield pttl xdel xgroup|createconsumer xgroup|setid",
     "lesson 04": "command|list get hkeys hlen hrandfield incr incrby lrange rpush xautoclaim "
                  "xclaim xdel xgroup|createconsumer xgroup|delconsumer",
     "lesson 05": "config|get expireat expiretime hrandfield memory|usage pexpireat ttl xtrim",
     "lesson 06": "expireat hgetall hmget xread",
-    "lesson 07": "client|kill client|list command|list config|set expireat expiretime get "
-                 "hgetall hincrby hkeys hvals pexpire psubscribe pttl publish pubsub|channels "
-                 "pubsub|numsub select subscribe ttl xgroup|createconsumer xgroup|delconsumer xread",
-    "lesson 08": "acl|deluser acl|setuser client|id client|list command|list get hkeys "
-                 "hrandfield memory|usage rpush xdel xgroup|createconsumer xgroup|destroy xread zadd",
+    "lesson 07": "client|kill client|list command|list config|get config|set expireat "
+                 "expiretime get hgetall hincrby hkeys hvals pexpire psubscribe pttl publish "
+                 "pubsub|channels pubsub|numsub select subscribe ttl xgroup|createconsumer "
+                 "xgroup|delconsumer xread",
+    "lesson 08": "acl|deluser acl|setuser client|id client|kill client|list command|list get "
+                 "hkeys hrandfield info memory|usage rpush xdel xgroup|createconsumer "
+                 "xgroup|destroy xread zadd",
     "lab 01": "echo monitor",
     "lab 02": "client|list client|unblock echo get lrange monitor rpush xread",
     "lab 03": "echo get llen lrange monitor rpush xdel xtrim",
@@ -52,7 +55,7 @@ NEEDS = {
     "lab 06": "dump hgetall",
     "lab 07": "echo hgetall hincrby hkeys monitor psubscribe publish pubsub|numpat "
               "pubsub|numsub select subscribe ttl xread",
-    "lab 08": "echo monitor",
+    "lab 08": "client|id client|kill echo info monitor",
 }  # fmt: skip
 _NOT_QUEUED = ("exec", "multi")  # a MULTI executes these at once
 
@@ -91,10 +94,10 @@ def needs_that_are_lacking(client: redis.Redis) -> dict[str, list[str]]:
 
 
 def user(client: redis.Redis) -> str:
-    """The name of the user, by ACL WHOAMI."""
+    """The name of the user, by ACL WHOAMI, or as the URL has it."""
     with contextlib.suppress(redis.exceptions.NoPermissionError):
         return str(client.acl_whoami())
-    return "default"
+    return client.connection_pool.connection_kwargs.get("username") or "default"
 
 
 def lacking(

@@ -22,6 +22,7 @@ from typing import Any, Self
 
 import redis
 
+from .connection import expect_one_server
 from .entry import FIRST, EntryId
 from .errors import ArgumentError, NotConfirmedError, StreamsError, explain
 from .keys import PRODUCERS, sibling_key
@@ -76,6 +77,7 @@ class BulkProducer:
     """
 
     def __init__(self, client: redis.Redis, stream: str) -> None:
+        expect_one_server(client, stream)
         self._client = client
         self._stream = stream
         self._memory = sibling_key(stream, PRODUCERS)

@@ -160,14 +160,24 @@ def no_group(stream: str, group: str | None) -> GroupError:
     if group is None:
         return GroupError(
             f"The consumer group on the stream {stream!r} is gone, deleted by itself or with the "
-            f"stream: create it again, with Group(redis, {stream!r}, …).create().",
+            f"stream. {_create_again(stream, '…')}",
             stream=stream,
         )
     return GroupError(
-        f"There is no consumer group {group!r} on the stream {stream!r}: "
-        f"create it, with Group(redis, {stream!r}, {group!r}).create().",
+        f"There is no consumer group {group!r} on the stream {stream!r}. "
+        f"{_create_again(stream, repr(group))}",
         stream=stream, group=group,
     )  # fmt: skip
+
+
+def _create_again(stream: str, group: str) -> str:
+    """How to create a group that may have been there before, and what that repeats or misses."""
+    return (
+        f"Create it, with Group(redis, {stream!r}, {group}).create('0'): that delivers all that is "
+        "on the stream, what an earlier group has handled too, and create('$') would miss it. "
+        "A Consumer at work creates a lost group by itself, with on_lost_group='0', which repeats, "
+        "or 'resume', which goes on where it was and misses what was pending for others."
+    )
 
 
 def no_stream(stream: str, group: str | None = None) -> GroupError:
@@ -178,6 +188,7 @@ def no_stream(stream: str, group: str | None = None) -> GroupError:
         )
     return GroupError(
         f"There is no stream {stream!r}, and so no consumer group {group!r} on it: add an entry "
-        f"first, or make both with Group(redis, {stream!r}, {group!r}).create(make_stream=True).",
+        f"first, or make both with Group(redis, {stream!r}, {group!r}).create('0', "
+        "make_stream=True).",
         stream=stream, group=group,
     )  # fmt: skip

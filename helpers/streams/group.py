@@ -10,9 +10,10 @@ from typing import Any
 import redis
 import redis.asyncio
 
+from .connection import expect_one_server
 from .entry import LAST, EntryId
 from .errors import EntryIdError, PendingError, explain, no_group
-from .keys import FAILURES, NAMES, SWEEP, group_key
+from .keys import notes_of
 from .scan import Bound, Range, bounds
 
 COUNTED = 1000  # unread entries are counted up to here where the server does not know the lag
@@ -142,6 +143,7 @@ class Group:
     """
 
     def __init__(self, client: redis.Redis, stream: str, name: str) -> None:
+        expect_one_server(client, stream)
         self._client = client
         self.stream = stream
         self.name = name
@@ -268,6 +270,7 @@ class AsyncGroup:
     """The same for asyncio: `await group.info()`, `async for entry in group.pending()`."""
 
     def __init__(self, client: redis.asyncio.Redis, stream: str, name: str) -> None:
+        expect_one_server(client, stream)
         self._client = client
         self.stream = stream
         self.name = name
@@ -377,7 +380,7 @@ def place(start: str | EntryId) -> str:
 
 def noted(stream: str, group: str) -> list[str]:
     """The stream, and the keys beside it in which consumers of a group keep their notes."""
-    return [stream, *(group_key(stream, group, kind) for kind in (NAMES, FAILURES, SWEEP))]
+    return [stream, *notes_of(stream, group)]
 
 
 def group_info(replies: list[Any], stream: str, name: str) -> GroupInfo:

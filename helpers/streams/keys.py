@@ -43,6 +43,11 @@ def group_key(stream: str, group: str, kind: str) -> str:
     return sibling_key(stream, f"{group}:{kind}")
 
 
+def notes_of(stream: str, group: str) -> list[str]:
+    """Where the consumers of a group keep their notes: names, failures, sweep."""
+    return [group_key(stream, group, kind) for kind in (NAMES, FAILURES, SWEEP)]
+
+
 def owners(key: str, kinds: tuple[str, ...], group_kinds: tuple[str, ...]) -> Iterator[str]:
     """The keys beside which another one may be kept, by its name: mostly none, or one.
 

@@ -23,6 +23,7 @@ from typing import Any, Self
 import redis
 import redis.asyncio
 
+from .connection import expect_one_server
 from .entry import FIRST, Entry, EntryId
 from .errors import ArgumentError, EntryIdError, NotConfirmedError, StreamsError, explain
 from .keys import PRODUCERS, sibling_key
@@ -114,6 +115,7 @@ class Producer:
     """
 
     def __init__(self, client: redis.Redis, stream: str) -> None:
+        expect_one_server(client, stream)
         self._client = client
         self._outbox = Outbox(stream, sends_again(client))
         self._append = client.register_script(APPEND)
@@ -202,6 +204,7 @@ class AsyncProducer:
     """
 
     def __init__(self, client: redis.asyncio.Redis, stream: str) -> None:
+        expect_one_server(client, stream)
         self._client = client
         self._outbox = Outbox(stream, sends_again(client))
         self._append = client.register_script(APPEND)

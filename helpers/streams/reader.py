@@ -12,6 +12,7 @@ import redis
 import redis.asyncio
 
 from .checkpoint import MOVE, OPEN, Checkpoint
+from .connection import expect_one_server
 from .entry import FIRST, Entry, EntryId, entries, pairs
 from .errors import ArgumentError, CheckpointError, explain, given_up
 from .patience import Patience, expect_patience
@@ -296,6 +297,7 @@ class Place:
             streams = dict.fromkeys(streams, "$" if start is None else str(start))
         else:
             start = "as the mapping says"
+        expect_one_server(client, next(iter(streams), ""))
         if not streams:
             raise ArgumentError("A reader needs the name of at least one stream.")
         self._starts = {s: i if i == "$" else str(EntryId.parse(i)) for s, i in streams.items()}

@@ -147,17 +147,46 @@ def identify(url: str) -> tuple[str, str, dict[str, Any]]:
             f"The server at {shown} is still loading its data: wait a moment, then try again."
         ) from error
     except redis.TimeoutError as error:
-        raise ServerError(f"The server at {shown} does not answer. {remedy}") from error
+        tls = "If it speaks no TLS, begin REDIS_URL with redis://. " * shown.startswith("rediss:")
+        raise ServerError(f"The server at {shown} does not answer. {tls}{remedy}") from error
+    except redis.exceptions.NoPermissionError as error:
+        raise ServerError(
+            f"The server at {shown} says: {error}. Let ACL SETUSER allow it, or set REDIS_URL to "
+            "another server, or unset it."
+        ) from error
     except redis.ResponseError as error:
         said = str(error).split(", with args")[0]  # an unknown AUTH is told with its password
         raise ServerError(f"The server at {shown} says: {said}. {remedy}") from None
     except (redis.RedisError, OSError) as error:
-        raise ServerError(f"No server answers at {shown} ({error}). {remedy}") from error
+        said = _tls_trouble(shown, error) or f"No server answers at {shown} ({error}). {remedy}"
+        raise ServerError(said) from error
     if "valkey_version" in info:
         return "Valkey", info["valkey_version"], hello
     if "redis_version" in info:
         return "Redis", str(info["redis_version"]), hello
     raise ServerError(alien)
+
+
+def _tls_trouble(shown: str, error: Exception) -> str | None:
+    """What TLS has to do with it that a server cannot be reached."""
+    said = str(error)
+    if "CERTIFICATE_VERIFY_FAILED" in said:
+        reason = re.sub(r".*verify failed: (.*?)\.? \(_ssl.*", r"\1", said)
+        return (
+            f"The certificate of the server at {shown} cannot be trusted ({reason}): end REDIS_URL "
+            "with ?ssl_ca_certs= and the file of the authority that signed it, and name the host "
+            "as the certificate does."
+        )
+    if "No such file" in said and "ssl_" in shown:
+        return f"There is no such file as REDIS_URL names for TLS: correct it in {shown}."
+    if "WRONG_VERSION_NUMBER" in said or "record layer failure" in said:
+        return f"The server at {shown} does not speak TLS: begin REDIS_URL with redis://."
+    if "reset by peer" in said and shown.startswith("redis://"):
+        return (
+            f"The server at {shown} hangs up at once: if it speaks TLS, begin REDIS_URL with "
+            "rediss://, else correct REDIS_URL or unset it."
+        )
+    return None
 
 
 def _hello(client: redis.Redis) -> dict[str, Any]:

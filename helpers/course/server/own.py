@@ -35,9 +35,9 @@ from typing import cast
 import redis
 from filelock import FileLock, Timeout
 
+from helpers.course.disk import lack, naming_a_full_disk, write_whole
 from helpers.course.errors import ServerError
 from helpers.course.server import identity, machine, process
-from helpers.course.disk import lack, naming_a_full_disk, write_whole
 from helpers.course.server.identity import OLDEST, Server, Source, describe, probe
 from helpers.course.server.machine import Place, here
 from helpers.course.server.program import Program, choose_program, program_version
@@ -362,9 +362,7 @@ class OwnServer:
         while True:
             listen = ports.pop() if ports else _any_free_port()
             pid = self._launch(program, listen, password, token)
-            state = State(
-                pid, listen, password, program.path, program.source, program.why, *here()
-            )
+            state = State(pid, listen, password, program.path, program.source, program.why, *here())
             try:
                 if self._answers(state, START_TIMEOUT_S):
                     write_whole(self._state_file, json.dumps(asdict(state)))
@@ -381,6 +379,11 @@ class OwnServer:
 
     def _why_not(self, program: Program) -> str:
         """Why a server did not start."""
+        if "Ready to accept connections" in self._logged():
+            return (
+                f"The server {program.path} started, but nothing on this machine reaches it at "
+                "127.0.0.1: switch the loopback interface on, or let your firewall pass it."
+            )
         return lack(self.folder) or (
             f"The server {program.path} did not start: {self._last_words()}. Its log is "
             f"{self.log}. If your data is at fault, which was left as it is, move {self.data} away."

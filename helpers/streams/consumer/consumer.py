@@ -15,6 +15,7 @@ from typing import Any
 import redis
 import redis.asyncio
 
+from ..connection import expect_one_server
 from ..entry import Entry, EntryId
 from ..errors import ArgumentError
 from ..patience import expect_patience
@@ -45,6 +46,7 @@ class _Base:
         expect_handler(handler)
         self._loop = DeliveryLoop(stream, group, name, settings)
         self._settings = settings
+        expect_one_server(client, stream)
         expect_client(client, settings.block_ms)
 
     @property

@@ -14,6 +14,7 @@ from typing import Literal
 
 import redis
 
+from ..connection import expect_one_server
 from ..entry import Entry, EntryId
 from ..errors import StreamsError, WrongTypeError, explain
 from ..keys import DEAD, group_key
@@ -79,6 +80,7 @@ class DeadLetters:
             group: the consumer group.
             key: where they lie, if not at `{stream}:group:dead`.
         """
+        expect_one_server(client, stream)
         self.stream = stream
         self.group = group
         self.key = key or dead_letters_of(stream, group)

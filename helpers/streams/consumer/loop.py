@@ -24,7 +24,7 @@ from ..errors import (
     explain,
     given_up,
 )
-from ..keys import FAILURES, NAMES, SWEEP, group_key
+from ..keys import notes_of
 from ..patience import Patience
 from ..states import passes, state_of, unreachable
 from .dead_letters import dead_letters_of
@@ -153,7 +153,7 @@ class DeliveryLoop:
         self._slack_s = settings.min_idle_ms / SLACK / 1000
         self._clock = clock
         self._after = "keep"  # or XACKDEL, or XDEL: what becomes of an entry once it is handled
-        names, failures, sweep = (group_key(stream, group, one) for one in (NAMES, FAILURES, SWEEP))
+        names, failures, sweep = notes_of(stream, group)
         self._keys = [stream, names, dead, failures, sweep]
         self._token = secrets.token_hex(8)
         self._begin(None)
