@@ -78,6 +78,7 @@ IN_CONTRACT: Choice = {
     "tests/test_deadletters.py": (),
     "tests/test_entry.py": (),
     "tests/test_group.py": (),
+    "tests/test_other_servers.py": (),
     "tests/test_partition_producer.py": (
         "test_a_reading_is_an_entry",
         "test_a_late_reading_gets",
