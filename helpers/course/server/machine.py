@@ -66,12 +66,17 @@ def locks_work(folder: Path) -> bool:
         return lock(one.fileno()) and not lock(two.fileno())
 
 
-def lock(number: int) -> bool:
-    """Lock an open file for this process and those that inherit it; False if it is locked."""
+def lock(number: int, *, shared: bool = False) -> bool:
+    """Lock an open file for this process and those that inherit it; False if it is locked.
+
+    Where a file system has no locks, none is held.
+    """
     try:
-        fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
+        fcntl.flock(number, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError):
         return False
+    except OSError:
+        pass
     return True
 
 

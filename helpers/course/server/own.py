@@ -32,6 +32,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import cast
 
+import psutil
 import redis
 from filelock import FileLock, Timeout
 
@@ -241,20 +242,25 @@ class OwnServer:
     def _may_live_elsewhere(self, state: State) -> bool:
         """Whether the server may live where its pid means nothing to this process.
 
-        What ran before this machine was started anew is gone, unless its lock says otherwise:
-        then it is another machine, made from the same image.
+        What ran before this machine was started anew is gone. But if its lock is held, or it was
+        started since then, it runs on another machine, made from the same image.
         """
         if state.place == here() or not state.boot:
             return False
         if self._life_is_locked():
             return True
-        started = self._pid_file.exists() and state.boot == here().boot  # and not stopped since
-        return started and not machine.locks_work(self.folder)
+        if not self._pid_file.exists():  # stopped
+            return False
+        if state.boot == here().boot:
+            return not machine.locks_work(self.folder)
+        with contextlib.suppress(OSError):
+            return self._state_file.stat().st_mtime > psutil.boot_time()
+        return False
 
     def _life_is_locked(self) -> bool:
         try:
             with self._life_file.open("rb") as file:
-                return not machine.lock(file.fileno())
+                return not machine.lock(file.fileno(), shared=True)
         except OSError:
             return False
 
@@ -417,10 +423,12 @@ class OwnServer:
         )
         self.log.write_text("")
         detach = 'trap "" HUP; umask 077; exec 3<&0; /bin/sh -c "$@" <&3 3<&- >>"$0" 2>&1 & echo $!'
-        become = 'echo $$ >"$1" && [ "$(cat "$2")" = "$3" ] && exec "$0" -'
+        become = 'echo $$ >"$1" || exit; read -r now <"$2"; [ "$now" = "$3" ] && exec "$0" -'
         life = os.open(self._life_file, os.O_RDWR | os.O_CREAT, 0o600)
         try:
-            machine.lock(life)
+            until = time.monotonic() + 1
+            while not machine.lock(life) and time.monotonic() < until:
+                time.sleep(0.005)  # another process looks just now whether it is held
             done = subprocess.run(
                 ["/bin/sh", "-c", detach, str(self.log), become, program.path,
                  str(self._pid_file), str(self._token_file), token],
