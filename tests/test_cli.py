@@ -167,9 +167,10 @@ def test_a_server_that_does_not_answer_is_told_in_one_sentence(command):
 
 
 def test_a_file_of_the_course_that_cannot_be_used_is_told(home):
-    (home / "server.lock").mkdir()
-    assert "server.lock" in refused("server", "start")
-    (home / "server.lock").rmdir()
+    file = OwnServer(home).folder / "server.lock"
+    file.mkdir(parents=True)
+    assert str(file.parent) in refused("server", "start")
+    file.rmdir()
 
 
 @pytest.mark.parametrize(

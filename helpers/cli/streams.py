@@ -40,7 +40,6 @@ def produce(
     weather = measurements(whose, step_s=MINUTES_A_READING * 60)
     long = count > 50_000 or bool(rate and count > rate)
     with connect() as client, Producer(client, stream) as producer:
-        note_streams(client, stream)
         try:
             with Progress(console=err, disable=not (long and err.is_terminal)) as bar:
                 readings = bar.track(islice(weather, count), count, description="Adding readings")
@@ -49,8 +48,10 @@ def produce(
             producer.close()  # the batch that was under way is on the stream, once
             said = many(producer.added.count, "reading")
             out.print(f"Stopped. Added {said} to {escape(stream)}.")
+            note_streams(client, stream)
             raise
         added = producer.added
+        note_streams(client, stream)
     said = many(added.count, "reading")
     out.print(f"Added {said} to {escape(stream)}, {added.first} to {added.last}.")
 
@@ -110,8 +111,8 @@ def consume(
     with connect() as client, showing_log():
         terms = {"batch": batch, "min_idle_ms": idle_ms, "max_deliveries": max_deliveries}
         consumer = Consumer(client, stream, group, process, name=name, **terms)
-        note_streams(client, stream)
         created = Group(client, stream, group).create(start, make_stream=True)
+        note_streams(client, stream)
         if err.is_terminal:
             what = "Created" if created else "Joined"
             err.print(f"[dim]{what} the group {escape(group)} on {escape(stream)}; Ctrl-C ends.[/]")

@@ -59,7 +59,9 @@ def claim(url: str, *, own: bool = False) -> None:
 
 def note_streams(client: redis.Redis, *streams: str) -> None:
     """Note streams that a learner has named to a command, so that `reset` knows them."""
-    client.sadd(STREAMS, *streams)
+    strange = [one for one in streams if not made_by_the_course(one)]
+    if strange:
+        client.sadd(STREAMS, *strange)
 
 
 def clean(client: redis.Redis, *names: str) -> None:
