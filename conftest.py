@@ -20,7 +20,7 @@ from helpers import connect
 from helpers.checks import progress
 from helpers.course.keys import MARK
 from helpers.course.server import OwnServer
-from helpers.streams.consumer import loop
+from helpers.streams.consumer import in_hand
 from tests import leftovers, parts, report
 from tests.points import thin_out
 from tests.servers import SERVERS, program
@@ -128,7 +128,7 @@ def _empty(client: redis_py.Redis) -> None:
 @pytest.fixture
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """Consumers retry what failed after 5, 10, 20 … ms."""
-    monkeypatch.setattr(loop, "FIRST_RETRY_S", 0.005)
+    monkeypatch.setattr(in_hand, "FIRST_RETRY_S", 0.005)
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ from helpers import (
     connect_async,
 )
 from helpers.chaos import Proxy
-from helpers.streams.consumer import Counts, loop
+from helpers.streams.consumer import Counts, in_hand
 
 STREAM, GROUP = "s", "g"
 NAMES, FAILURES = "{s}:g:names", "{s}:g:failures"
@@ -174,7 +174,7 @@ def everything(entry: Entry, client: Any) -> Any:
 
 
 def drain_with_everything(terms: dict[str, Any]) -> None:
-    loop.FIRST_RETRY_S = 0.005
+    in_hand.FIRST_RETRY_S = 0.005
     with connect() as client:
         handler = partial(everything, client=client)
         Consumer(client, STREAM, GROUP, handler, name="alice", **terms).run(drain=True)

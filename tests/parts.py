@@ -21,7 +21,6 @@ Choice = dict[str, tuple[str, ...]]  # files, and with how their tests begin; ()
 
 MEASURING: Choice = {
     "notebooks/01_append_and_range.ipynb": (),
-    "notebooks/02_blocking_reads.ipynb": (),
     "notebooks/03_consumer_groups.ipynb": (),
     "notebooks/04_pending_and_ack.ipynb": (),
     "notebooks/06_crash_recovery.ipynb": (),

@@ -30,8 +30,8 @@ from tests.servers import SERVERS, program
 CORES = os.cpu_count() or 1
 SPREAD = ["--dist=loadfile", "--no-loadscope-reorder"]
 OPTIONS = {  # of pytest, for each part
-    parts.TOGETHER: [*SPREAD, f"-n{CORES + 3}"],  # these tests wait more than they compute
-    parts.CONTRACT: [*SPREAD, f"-n{CORES}"],
+    parts.TOGETHER: [*SPREAD, f"-n{CORES + 5}"],  # these tests wait more than they compute
+    parts.CONTRACT: [*SPREAD, f"-n{CORES + 2}"],
     parts.ALONE: [],
 }
 TEST_LIMIT_S, CELL_LIMIT_S = 120, 60  # on a quiet machine

@@ -189,6 +189,29 @@ def test_a_notebook_that_fails_stays_as_it_was(tmp_path, capsys, source, reason)
     assert reason in told
 
 
+def test_a_picture_that_its_own_run_contradicts_is_not_saved(tmp_path, capsys):
+    rates = '{"slow": [2, 2, 2], "fast": [3, 9, 4]}'
+    cells = [
+        "from helpers.bench.rounds import Rounds",
+        "from helpers.views import compared, show_figure",
+        f"rates = Rounds({rates})",
+        "times = rates.ratio('fast', 'slow').median",
+        "figure = compared(rates, unit='a second', title='Both')",
+        "show_figure(figure, 'Fast is three times as fast.', holds=times > 3)",
+    ]
+    right, wrong = (
+        save(tmp_path / f"{name}.ipynb", new_code_cell("\n".join(cells).replace("3, 9", first)))
+        for name, first in (("right", "9, 9"), ("wrong", "3, 9"))
+    )
+    assert rerun(right)
+    before = wrong.read_bytes()
+    assert not rerun(wrong)
+    assert wrong.read_bytes() == before
+    told = capsys.readouterr().err
+    assert "✗ wrong.ipynb: not saved" in told
+    assert "Fast is three times as fast. This run doesn't show that" in told
+
+
 def test_a_run_uses_neither_the_authors_database_nor_their_server(tmp_path):
     notebook = save(tmp_path / "n.ipynb", new_code_cell("from helpers import connect\nconnect()"))
     done = subprocess.run(

@@ -148,13 +148,15 @@ def test_every_way_reads_every_entry_in_order(redis, name):
     way = ways[name]
     if name == reading.CONSUMER:
         way = partial(reading.by_consumer, handler=lambda entry: seen.append(entry.id))
+    if name == reading.ASYNC_CONSUMER:
+        way = partial(reading.by_async_consumer, handler=lambda entry: seen.append(entry.id))
     with reading.filled(redis, TINY):
         stream = reading.stream_of(ways[name])
         group = Group(redis, stream, reading.GROUP)
         group.create("0")
-        found = way(redis, stream)
+        found, _ = reading.gone(redis, way, stream)
         expected = [entry.id for entry in scan(redis, stream)]
-        if name == reading.CONSUMER:
+        if name in (reading.CONSUMER, reading.ASYNC_CONSUMER):
             assert len(found) == len(expected)
         else:
             seen = [EntryId.parse(entry_id) for entry_id, _ in found]

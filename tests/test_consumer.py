@@ -16,7 +16,7 @@ from helpers import AsyncConsumer, Consumer, connect, connect_async
 from helpers.chaos import Fault, Proxy
 from helpers.course.pace import patient
 from helpers.course.server import find_server
-from helpers.streams.consumer import loop
+from helpers.streams.consumer import in_hand, loop
 from helpers.streams.errors import ConsumerError, GroupError, StreamsError
 from tests.consumers import (
     AGES,
@@ -136,7 +136,7 @@ def test_new_entries_come_in_batches_and_are_acknowledged_together(redis, work):
 def test_an_entry_waits_no_longer_for_the_others_of_its_batch_than_a_moment(
     redis, work, monkeypatch
 ):
-    monkeypatch.setattr(loop, "SETTLE_S", 0.0)
+    monkeypatch.setattr(in_hand, "SETTLE_S", 0.0)
     fill(redis, 3)
     left = []
     work(lambda entry: left.append(list(pending(redis))))
@@ -253,7 +253,7 @@ def test_after_its_last_delivery_an_entry_is_a_dead_letter(redis, work):
 
 @both
 def test_retries_wait_longer_each_time_and_shorten_the_block(redis, work, monkeypatch):
-    monkeypatch.setattr(loop, "FIRST_RETRY_S", 0.04)
+    monkeypatch.setattr(in_hand, "FIRST_RETRY_S", 0.04)
     fill(redis, 1)
     failing_at_1, seen = failing(1)
 
@@ -273,7 +273,7 @@ def test_retries_wait_longer_each_time_and_shorten_the_block(redis, work, monkey
 
 @both
 def test_a_lost_connection_does_not_bring_a_retry_forward(redis, work, monkeypatch):
-    monkeypatch.setattr(loop, "FIRST_RETRY_S", 1000.0)
+    monkeypatch.setattr(in_hand, "FIRST_RETRY_S", 1000.0)
     fill(redis, 3)
     failing_at_1, seen = failing(1)
 
@@ -440,7 +440,7 @@ def test_stop_just_before_a_run_ends_it(redis):
 
 
 def test_stop_is_heard_while_retries_wait(redis, monkeypatch):
-    monkeypatch.setattr(loop, "FIRST_RETRY_S", 1000.0)
+    monkeypatch.setattr(in_hand, "FIRST_RETRY_S", 1000.0)
     fill(redis, 1)
     with connect() as client:
         consumer = Consumer(client, STREAM, GROUP, failing(1)[0], name="alice", block_ms=20)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import subprocess
 import sys
@@ -21,7 +22,8 @@ pytestmark = pytest.mark.once
 LESSONS = sorted((CHECKOUT / "notebooks").glob("*.ipynb"))
 SOLUTIONS = sorted((CHECKOUT / "solutions").glob("*.ipynb"))
 LABS = sorted((CHECKOUT / "labs").glob("*.ipynb"))
-LONGEST, USUAL = 24, 6  # lines of a code cell
+LONGEST = {"notebooks": 12, "solutions": 24}  # lines of a code cell
+USUAL = 6
 NOT_COMPARED = {"nbval-ignore-output", "nbval-skip"}
 
 
@@ -114,6 +116,48 @@ def test_it_is_a_python_notebook_without_empty_cells_or_widget_state(file):
     assert all(cell.source.strip() for cell in notebook.cells)
 
 
+QUESTION = re.compile(r"\*\*(Predict|Think|Which one is missing)\*\*")
+
+
+@notebooks(*LESSONS)
+def test_an_answer_is_folded_until_the_reader_has_thought(file):
+    open_ones, asked = [], False
+    for cell in read(file).cells:
+        if cell.cell_type == "markdown":
+            asked = bool(QUESTION.search(cell.source))
+        elif asked and cell.outputs and not has_widget(cell):
+            folded = cell.metadata.get("jupyter", {}).get("outputs_hidden", False)
+            open_ones += [] if folded else [cell.source]
+    assert open_ones == []
+
+
+def has_widget(cell: Any) -> bool:
+    return any("widget-view" in kind for output in cell.outputs for kind in output.get("data", ()))
+
+
+def pictures(file: Path) -> list[ast.Call]:
+    """The calls by which a lesson shows its figures."""
+    return [
+        call
+        for cell in code(file)
+        if "show_figure(" in cell.source
+        for call in ast.walk(ast.parse(cell.source))
+        if isinstance(call, ast.Call) and ast.unparse(call.func).endswith("show_figure")
+    ]
+
+
+@notebooks(*LESSONS)
+def test_a_picture_says_what_its_run_has_shown(file):
+    """A caption has the run's numbers in it, or the run says whether it holds."""
+    unchecked = [
+        ast.unparse(call)
+        for call in pictures(file)
+        if not any(isinstance(part, ast.JoinedStr) for part in call.args)
+        and "holds" not in [keyword.arg for keyword in call.keywords]
+    ]
+    assert unchecked == []
+
+
 @notebooks(*LABS)
 def test_a_lab_was_never_run(file):
     assert [(cell.outputs, cell.execution_count) for cell in code(file)] == [([], None)] * len(
@@ -124,7 +168,7 @@ def test_a_lab_was_never_run(file):
 @notebooks(*LESSONS, *SOLUTIONS)
 def test_code_cells_are_short(file):
     lengths = [len(cell.source.splitlines()) for cell in code(file)]
-    assert max(lengths) <= LONGEST
+    assert max(lengths) <= LONGEST[file.parent.name]
     assert median(lengths) <= USUAL
 
 

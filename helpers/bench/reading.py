@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import inspect
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any, cast
 
 import redis
+import redis.asyncio
 
 from helpers.bench.ladder import weather
+from helpers.bench.loops import run_on
 from helpers.bench.rounds import Part, Path, Rounds, Tick, silent, stopwatch
 from helpers.bench.scale import Scale
+from helpers.course.connect import connect_async
 from helpers.course.database import clean
 from helpers.course.keys import BENCH
 from helpers.streams.bulk import BulkProducer
-from helpers.streams.consumer.consumer import Consumer, Handler
+from helpers.streams.consumer.consumer import AsyncConsumer, AsyncHandler, Consumer, Handler
 from helpers.streams.entry import Entry
 from helpers.streams.group import Group
 from helpers.streams.scan import scan
 
 Found = Sequence[Any]  # entries
 Way = Callable[[redis.Redis, str], Found]
+AsyncWay = Callable[[redis.asyncio.Redis, str], Awaitable[Found]]
 
 STREAM, SHORT, GROUP = f"{BENCH}readings", f"{BENCH}few_readings", "bench"
 COUNTS = (1, 10, 100, 1000)
@@ -80,24 +85,52 @@ def by_consumer(
     return range(consumer.run(drain=True, signals=False).acked)
 
 
+async def by_xreadgroup_async(redis: redis.asyncio.Redis, stream: str, count: int) -> Found:
+    """The bare loop for asyncio."""
+    found: list[Any] = []
+    while True:
+        reply: Any = await redis.xreadgroup(GROUP, "alice", {stream: ">"}, count=count)
+        if not reply:
+            return found
+        found += reply[stream]
+        await redis.xack(stream, GROUP, *(entry_id for entry_id, _ in reply[stream]))
+
+
+async def by_async_consumer(
+    redis: redis.asyncio.Redis, stream: str, handler: AsyncHandler | None = None
+) -> Found:
+    """An AsyncConsumer that awaits a handler that does nothing."""
+    consumer = AsyncConsumer(
+        redis, stream, GROUP, handler or _nothing_async, name="alice", batch=BATCH
+    )
+    return range((await consumer.run(drain=True)).acked)
+
+
 def _nothing(entry: Entry) -> None:
     return None
 
 
-SCAN, CONSUMER = "scan", "Consumer"
-READING: dict[str, Way] = {
+async def _nothing_async(entry: Entry) -> None:
+    return None
+
+
+SCAN, CONSUMER, ASYNC_CONSUMER = "scan", "Consumer", "AsyncConsumer"
+READING: dict[str, Way | AsyncWay] = {
     "XRANGE, pages of 1,000": by_xrange,
     SCAN: by_scan,
     **{f"XREAD COUNT {count:,}": partial(by_xread, count=count) for count in COUNTS},
 }
-IN_GROUP: dict[str, Way] = {
+IN_GROUP: dict[str, Way | AsyncWay] = {
     **{
         f"XREADGROUP COUNT {count:,} and XACK": partial(by_xreadgroup, count=count)
         for count in COUNTS
     },
     CONSUMER: by_consumer,
+    f"asyncio, XREADGROUP COUNT {BATCH:,} and XACK": partial(by_xreadgroup_async, count=BATCH),
+    ASYNC_CONSUMER: by_async_consumer,
 }
 ONE = "XREADGROUP COUNT 1 and XACK"
+BARE = f"XREADGROUP COUNT {BATCH:,} and XACK"
 
 
 @contextmanager
@@ -113,7 +146,7 @@ def filled(client: redis.Redis, scale: Scale) -> Iterator[None]:
         clean(client, STREAM, SHORT)
 
 
-def stream_of(way: Way) -> str:
+def stream_of(way: Way | AsyncWay) -> str:
     """Which stream a way reads: with few entries a reply the long one takes too long."""
     count = way.keywords["count"] if isinstance(way, partial) else max(COUNTS)
     return SHORT if count <= FEW else STREAM
@@ -139,26 +172,51 @@ def measure_group(client: redis.Redis, scale: Scale, tick: Tick = silent) -> Par
     return Part(
         unit="entries a second",
         figures=taken.figures(),
-        ratios={"ratio_to_one_at_a_time": taken.ratio(CONSUMER, ONE)},
+        ratios={
+            "ratio_to_one_at_a_time": taken.ratio(CONSUMER, ONE),
+            "ratio_to_bare_loop": taken.ratio(CONSUMER, BARE),
+            "asyncio_ratio_to_bare_loop": taken.ratio(ASYNC_CONSUMER, f"asyncio, {BARE}"),
+        },
         setup=(
             *_setup(scale),
-            f"The Consumer reads {BATCH:,} entries at once; its handler does nothing.",
+            f"The consumers read {BATCH:,} entries at once; their handlers do nothing.",
             f"ratio_to_one_at_a_time: the Consumer to {ONE}.",
+            f"ratio_to_bare_loop: the Consumer to {BARE}, which calls no handler.",
+            "asyncio_ratio_to_bare_loop: the AsyncConsumer to the same on asyncio's loop.",
         ),
     )
 
 
-def _take(client: redis.Redis, scale: Scale, tick: Tick, ways: Mapping[str, Way]) -> Rounds:
-    def path(way: Way) -> Path:
+def gone(client: redis.Redis, way: Way | AsyncWay, stream: str) -> tuple[Found, float]:
+    """What a way found, and in how many seconds; a client for asyncio connects before."""
+    if not inspect.iscoroutinefunction(way):
+        with stopwatch() as watch:
+            found = cast("Way", way)(client, stream)
+        return found, watch.seconds
+    read = cast("AsyncWay", way)
+
+    async def go() -> tuple[Found, float]:
+        async with connect_async() as own:
+            await own.ping()
+            with stopwatch() as watch:
+                found = await read(own, stream)
+        return found, watch.seconds
+
+    return run_on("asyncio", go)
+
+
+def _take(
+    client: redis.Redis, scale: Scale, tick: Tick, ways: Mapping[str, Way | AsyncWay]
+) -> Rounds:
+    def path(way: Way | AsyncWay) -> Path:
         stream = stream_of(way)
 
         def go() -> float:
             group = Group(client, stream, GROUP)
             group.destroy(even_if_pending=True)
             group.create("0")
-            with stopwatch() as watch:
-                found = way(client, stream)
-            return len(found) / watch.seconds
+            found, seconds = gone(client, way, stream)
+            return len(found) / seconds
 
         return go
 

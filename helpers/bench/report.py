@@ -55,13 +55,15 @@ class Goal:
 
 
 GOALS: Mapping[tuple[str, str], Goal] = {
-    ("append", "ratio_to_one_at_a_time"): Goal(40),
-    ("append", "ratio_to_server"): Goal(0.5),
-    ("fill", "ratio_to_ru202"): Goal(5),
-    ("aggregate", "ratio_to_ru202"): Goal(60),
-    ("aggregate", "ratio_to_xrange"): Goal(0.5),
-    ("group", "ratio_to_one_at_a_time"): Goal(20),
-    ("latency", "p50_in_pings"): Goal(3, most=True),
+    ("append", "ratio_to_one_at_a_time"): Goal(50),
+    ("append", "ratio_to_server"): Goal(0.7),
+    ("fill", "ratio_to_ru202"): Goal(6),
+    ("aggregate", "ratio_to_ru202"): Goal(100),
+    ("aggregate", "ratio_to_xrange"): Goal(0.65),
+    ("group", "ratio_to_one_at_a_time"): Goal(30),
+    ("group", "ratio_to_bare_loop"): Goal(0.8),
+    ("group", "asyncio_ratio_to_bare_loop"): Goal(0.8),
+    ("latency", "p50_in_pings"): Goal(1.5, most=True),
     ("memory", "bytes_per_entry"): Goal(13, most=True),
 }
 

@@ -53,7 +53,7 @@ class _Armed:
 
     def struck(self, words: list[str], handshake: bool) -> bool:
         named = [word.upper() for word in words[: len(self.name)]]
-        if named == self.name and (self.name or not handshake):
+        if named == self.name and (not handshake or (self.name and named[0] != "EVAL")):
             self.left -= 1
         return self.left == 0
 
@@ -84,7 +84,7 @@ class Proxy(Front):
 
         Commands are counted over all connections. Those with which a client opens a
         connection are not counted: HELLO, AUTH, SELECT, CLIENT SETNAME and SETINFO, and what
-        `connect()` asks. A name may mean them too.
+        `connect()` asks. A name may mean them too, but `EVAL` never means the one of `connect()`.
 
         Args:
             fault: what shall befall it.

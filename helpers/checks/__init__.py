@@ -23,4 +23,5 @@ def open_lab(number: int | str) -> Lab:
         raise CourseError(f"There is no lab {number}: choose one of {', '.join(LABS)}.")
     lab = importlib.import_module(f"helpers.checks.lab{name}").lab
     assert isinstance(lab, Lab)
+    lab.opened()
     return lab

@@ -14,15 +14,12 @@ from helpers.chaos import Fault, Proxy
 from helpers.checks.scene import LIMIT_S, Scene, result
 from helpers.checks.standing import group_of
 from helpers.checks.verdict import Wrong
+from helpers.checks.work import Unbearable
 from helpers.course.connect import client_of
 
 GROUP = "mygroup"
 ALICE, BOB, CAROL = "alice", "bob", "carol"
 NOTHING = "nothing"  # what the handler notes for an entry without fields
-
-
-class Unbearable(Exception):
-    """What the check's handler raises for an entry that it cannot bear."""
 
 
 def toil(key: str, ill: dict[str, str], fields: Any) -> None:

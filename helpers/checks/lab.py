@@ -10,6 +10,7 @@ from typing import Any
 import redis
 
 from helpers.checks import progress
+from helpers.checks.adapt import adapted
 from helpers.checks.scene import Scene
 from helpers.checks.verdict import StillBlank, Trouble, Verdict, Wrong
 from helpers.course.blank import BLANK, Blank
@@ -38,6 +39,7 @@ class Lab:
     number: str
     solution: str
     exercises: dict[int, Exercise] = field(default_factory=dict)
+    opened: Callable[[], None] = lambda: None  # what is done when a notebook opens it
 
     def exercise(
         self, number: int, title: str, *hints: str, calls: tuple[str, ...] | None = None
@@ -63,6 +65,8 @@ class Lab:
         heading = f"Exercise {number} of {len(self.exercises)}: {exercise.title}"
         try:
             _expect_answer(exercise, answers)
+            if exercise.calls:
+                answers = tuple(map(adapted, answers))
             with Scene(self.number) as scene:
                 praise = exercise.check(scene, *answers)
         except StillBlank:
@@ -71,8 +75,16 @@ class Lab:
         except Wrong as wrong:
             return Verdict("wrong", heading, _lines(wrong), self._more(number))
         except (redis.RedisError, StreamsError, Trouble) as error:
+            if str(error).startswith(("NOGROUP", "WRONGTYPE", "no such key")):
+                return Verdict("wrong", heading, _lines(_spoilt(error)), self._more(number))
             sentence = f"The check could not do its work, so check again. {error}"
             return Verdict("trouble", heading, (("", sentence),))
+        except Exception as error:  # no answer may end a cell in a traceback
+            sentence = (
+                f"The check itself failed at this answer, which is a bug of the course. "
+                f"{type(error).__name__}: {error}"
+            )
+            return Verdict("trouble", heading, (("", _short(sentence)),))
         progress.mark_done(self.number, number)
         return Verdict("right", heading, (("", praise),), self._count())
 
@@ -110,6 +122,15 @@ class Lab:
 
     def _count(self) -> str:
         return f"{len(progress.done(self.number))} of {len(self.exercises)} done"
+
+
+def _spoilt(error: Exception) -> Wrong:
+    """The verdict where a key that the check looks at is not what it was, or is gone."""
+    return Wrong(
+        "Leave the keys and groups that your function is given: one of them is gone, or of another "
+        "type.",
+        found=str(error),
+    )
 
 
 def _expect_answer(exercise: Exercise, answers: tuple[Any, ...]) -> None:
@@ -150,7 +171,7 @@ def _expect_function(answer: Any, parameters: tuple[str, ...]) -> None:
         raise Wrong(
             "Keep the parameters as the lab gives them.",
             expected=wanted,
-            found=f"a function of {signature}",
+            found=f"`{getattr(answer, '__name__', 'a function')}{signature}`",
         ) from None
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from helpers.checks.verdict import Wrong
@@ -26,8 +26,20 @@ def expect_predicted(
         raise Wrong(f"Keep the dict as the lab gives it: {keep}.")
     for case, right in actual.items():
         said = predicted[case]
-        if said != right or isinstance(said, bool) != isinstance(right, bool):
+        if isinstance(said, str) and not isinstance(right, str):
+            raise Wrong(
+                "Write it without quotes: with them it is a string, and equal to no number.",
+                expected=f"`{case}`: a number",
+                instead=said,
+            )
+        if said != right:
             reason = why[case]
             raise Wrong(
                 f"{reason[:1].upper()}{reason[1:]}.", expected=f"`{case}`: {right}", instead=said
             )
+
+
+def choice_of(said: Any, choices: Sequence[str]) -> Any:
+    """The choice that a learner names, whether in capitals or not; what is none as it is."""
+    known = {one.casefold(): one for one in choices}
+    return known.get(said.strip().casefold(), said) if isinstance(said, str) else said

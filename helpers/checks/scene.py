@@ -109,20 +109,27 @@ class Scene:
         return sum(bool(self.redis.client_unblock(int(one))) for one in blocked) > 0
 
     @contextlib.contextmanager
-    def watching(self, key: str) -> Iterator[list[list[str]]]:
+    def watching(self, key: str, *, in_scripts: bool = False) -> Iterator[list[list[str]]]:
         """Record the commands that name a key, by MONITOR: a list that is full at the end.
 
-        Each command is a list of words, its name in capitals.
+        Each command is a list of words, its name in capitals. It is full too where the block
+        ends with an exception.
+
+        Args:
+            key: the key, or another word.
+            in_scripts: whether those that a script sends count as well.
         """
         commands: list[list[str]] = []
         with self.redis.monitor() as monitor:
-            yield commands
-            end = f"the end of {self._prefix}"
-            self.redis.echo(end)
-            while end not in (said := monitor.next_command()["command"]):
-                words = said.split(" ")
-                if key in words:
-                    commands.append([words[0].upper(), *words[1:]])
+            try:
+                yield commands
+            finally:
+                end = f"the end of {self._prefix}"
+                self.redis.echo(end)
+                while end not in (said := monitor.next_command())["command"]:
+                    words = said["command"].split(" ")
+                    if key in words and (in_scripts or said["client_type"] != "lua"):
+                        commands.append([words[0].upper(), *words[1:]])
 
 
 def stays_here(error: CannotTravel) -> Wrong:
@@ -143,6 +150,12 @@ def result(outcome: Outcome, slow: str, limit_s: float) -> Any:
             return value
         case Failure(source=source) if repr(BLANK) in source:
             raise StillBlank
+        case Failure(kind="ConnectionError") if "connecting to localhost:6379" in outcome.message:
+            raise Wrong(
+                "Use the client that your function is given: one of your own may lead to another "
+                "server, or to none.",
+                found=str(outcome),
+            )
         case Failure(kind="ConnectionError" | "ServerError" | "BusyLoadingError"):
             raise Trouble(f"The server went away during the check ({outcome.message}).")
         case Failure():
@@ -151,7 +164,9 @@ def result(outcome: Outcome, slow: str, limit_s: float) -> Any:
             raise Wrong("Return from your function, and nothing more.", found="its process ended")
         case Unfinished():
             raise Wrong(
-                slow or "Look for a loop that never ends, or a BLOCK that nothing ends.",
+                slow
+                or "Look for a loop that never ends, a BLOCK that nothing ends, or a client of "
+                "your own that finds no server.",
                 expected=f"an answer within {limit_s:g} s",
                 found="it was still running, so the check ended it",
             )

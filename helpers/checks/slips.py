@@ -1,72 +1,128 @@
-"""Mistakes that Python or Redis report in words that do not help, and words that do."""
+"""Mistakes that Python or Redis report in words that do not help, and words that do.
+
+A sentence says what the error means, whatever led to it. What cannot be known from the error
+is not guessed: then the verdict shows the learner's line and the exception, and that is all.
+"""
 
 from __future__ import annotations
 
 import re
+import sys
+from typing import NamedTuple
 
+import redis
+
+import helpers
 from helpers.chaos import Failure
+from helpers.course import errors
+from helpers.streams import errors as streams_errors
+
+PLAIN = "Your function raised this exception, and the check ended there."
+
+
+class Slip(NamedTuple):
+    """An error, by its name and what is in its message, and what it means."""
+
+    kind: str
+    pattern: str
+    sentence: str
+
 
 _SLIPS = (
-    (
+    Slip(
         "KeyError",
         r"lab\d\d:",
-        "A stream without news is missing in XREAD's reply, which is then empty: "
-        "`reply.get(stream, [])`.",
+        "The dict has no such key. `xread` and `xreadgroup` leave out a stream that has nothing to "
+        "give, so take `reply.get(stream, [])`.",
     ),
-    (
+    Slip(
         "DataError",
         "",
-        "Something that is neither text nor a number went to Redis, such as None: a key that "
-        "does not exist gives None.",
+        "Redis takes strings, bytes and numbers, each as an argument of its own. A None is none of "
+        "them, and `get` and `hget` give it where there is no such key or field.",
     ),
-    ("ZeroDivisionError", "", "What if there are no entries at all?"),
-    (
-        "UnboundLocalError",
-        "",
-        "This name gets its value only inside a loop, which may run not even once: set it before.",
-    ),
-    (
+    Slip("UnboundLocalError", "", "This name was used before it got a value."),
+    Slip(
         "ResponseError",
         "Invalid stream ID",
-        "An ID is a text like `1526919030474-0`. A reply holds pairs of an ID and fields.",
+        "An ID is a string like `1526919030474-0`. `(`, `-` and `+` are for ranges, `$` is for "
+        "XREAD and `>` for XREADGROUP. An entry is a pair, of its ID and its fields.",
     ),
-    (
+    Slip(
         "ResponseError",
         "NOGROUP",
         "There is no group of this name on this stream. `xreadgroup` takes the group, the "
         "consumer's name, and then the streams, in this order.",
     ),
-    (
+    Slip(
         "ResponseError",
         "meaningless in the context of XREADGROUP",
-        "`$` is for XREAD. A group remembers its place, and XREADGROUP takes `>`: what nobody in "
-        "the group was given yet.",
+        "`$` is for XREAD. A group remembers its place, and XREADGROUP takes `>`: what no consumer "
+        "of the group was given yet.",
     ),
-    (
+    Slip(
         "ResponseError",
-        "requires the key to exist|no such key",
+        "requires the key to exist",
         "There is no stream of this name. To make an empty one together with the group, there is "
         "MKSTREAM: `mkstream=True`.",
     ),
-    (
+    Slip(
+        "ResponseError", "no such key", "There is no key of this name, and this command wants one."
+    ),
+    Slip("ResponseError", "WRONGTYPE", "The key holds another type than this command works on."),
+    Slip(
         "RuntimeError",
         "running event loop",
         "The event loop runs already, in a notebook and in every coroutine: what you want "
         "from `asyncio.run`, `await` does.",
     ),
-    ("Unpicklable", "coroutine", "An `await` is missing: what came back is a promise, no value."),
-    ("RuntimeWarning", "never awaited", "An `await` is missing, so a command was never sent."),
-    (
+    Slip(
+        "Unpicklable",
+        "coroutine",
+        "An `await` is missing: what came back is a promise, no value.",
+    ),
+    Slip("RuntimeWarning", "never awaited", "An `await` is missing, so a command was never sent."),
+    Slip(
         "TypeError",
         "coroutine",
         "An `await` is missing: with `async def`, each method of the client has to be awaited.",
+    ),
+    Slip(
+        "AttributeError",
+        "'coroutine' object",
+        "An `await` is missing: with `async def`, each method of the client has to be awaited. "
+        "What is awaited stands in brackets before a dot: `(await redis.xread(…)).get(stream)`.",
+    ),
+    Slip(
+        "TypeError",
+        "can't be used in 'await'",
+        "What stands behind this `await` is a plain value, so there is nothing to wait for.",
     ),
 )
 
 
 def advice(failure: Failure) -> str:
     """The sentence that fits an error of a learner's function."""
-    for kind, pattern, sentence in _SLIPS:
-        if failure.kind == kind and re.search(pattern, failure.message):
-            return sentence
-    return "Call your function in a cell of your own, with arguments of your own, to look closer."
+    for slip in _SLIPS:
+        if failure.kind == slip.kind and re.search(slip.pattern, failure.message):
+            return slip.sentence
+    return _name_advice(failure) or PLAIN
+
+
+def _name_advice(failure: Failure) -> str:
+    """For a name that is not there, where to import it from."""
+    hidden = re.search(r"'Redis' object has no attribute '(\w+)'", failure.message)
+    if failure.kind == "AttributeError" and hidden and hasattr(redis, hidden[1]):
+        return (
+            "Inside your function `redis` is the client, which hides the module of that name: "
+            f"`from redis import {hidden[1]}`."
+        )
+    missing = re.search(r"name '(\w+)' is not defined", failure.message)
+    if failure.kind != "NameError" or not missing:
+        return ""
+    if missing[1] in sys.stdlib_module_names:
+        return f"This module was not imported: `import {missing[1]}`."
+    for module in (redis, helpers, streams_errors, errors):
+        if missing[1] in dir(module) or missing[1] in getattr(module, "__all__", ()):
+            return f"This name was not imported: `from {module.__name__} import {missing[1]}`."
+    return "This name is defined nowhere: import it or define it, or look how it is spelt."

@@ -8,7 +8,7 @@ import json
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from helpers.chaos import Outcome, Running, Unfinished
 from helpers.checks.scene import LIMIT_S, Scene
@@ -20,22 +20,30 @@ MEETING_S = 0.8  # how long one worker waits for another one to be at work too
 STILL_S = 1.2  # without an entry begun or done for so long, a function makes no progress
 
 
-def handler(scene: Scene, stuck: int = 0) -> Callable[[Any], None]:
+class Unbearable(Exception):
+    """What the check's handler raises for an entry that it cannot bear."""
+
+
+def handler(scene: Scene, stuck: int = 0, raises: str = "") -> Callable[[Any], None]:
     """The handler of a check: it takes an entry's fields, and notes the number in its field `n`.
 
     Args:
         scene: the check's.
         stuck: at this call, counted over all processes, it does not return, so that it can
             be killed in the middle of its work however slow the machine is.
+        raises: the number of an entry that it cannot bear the first time.
     """
-    return partial(work, scene.key("work"), stuck)
+    return partial(work, scene.key("work"), stuck, raises)
 
 
-def work(key: str, stuck: int, fields: Any) -> None:
+def work(key: str, stuck: int, raises: str, fields: Any) -> None:
     """Note in lists on the server when the work on an entry began, and when it ended."""
     number = number_of(fields)
     with connect() as client:
-        time.sleep(STUCK_S if client.rpush(f"{key}:begun", number) == stuck else WORK_S)
+        begun = client.rpush(f"{key}:begun", number)
+        if number == raises and cast("Any", client.lrange(f"{key}:begun", 0, -1)).count(number) < 2:
+            raise Unbearable(f"the check's handler cannot bear entry {number} now")
+        time.sleep(STUCK_S if begun == stuck else WORK_S)
         client.rpush(f"{key}:done", number)
 
 

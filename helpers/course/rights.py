@@ -99,7 +99,7 @@ def needs_that_are_lacking(client: redis.Redis) -> dict[str, list[str]]:
 def may_do_everything(client: redis.Redis) -> bool:
     """Whether nothing is forbidden to a user; False too if it may not even ask."""
     try:
-        about: dict[str, Any] = client.acl_getuser(client.acl_whoami())
+        about: Any = client.acl_getuser(str(client.acl_whoami()))
     except redis.ResponseError:
         return False
     rules = [about.get(name) for name in ("categories", "commands", "keys", "channels")]

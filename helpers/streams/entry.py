@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
@@ -83,33 +83,58 @@ class EntryId(NamedTuple):
         return f"{self.ms}-{self.seq}"
 
 
-_make: Any = tuple.__new__  # a NamedTuple without its argument check: a third of the time
-
 FIRST = EntryId(0, 0)  # before every entry: XREAD from here reads a stream from its start
 LAST = EntryId(_LIMIT - 1, _LIMIT - 1)  # no entry comes after it
 
 
-class Entry(NamedTuple):
-    """One entry of a stream: its ID, and its fields in the order in which they were added."""
+class Entry:
+    """One entry of a stream: its ID, and its fields in the order in which they were added.
 
-    id: EntryId
-    fields: dict[str, str]
+    It is a pair: it unpacks into these two. An ID that a server said is parsed when it is asked
+    for, since for thousands of entries that takes longer than all else, and not every reader asks.
+    """
+
+    __slots__ = ("_id", "fields")
+    __match_args__ = ("id", "fields")
+
+    def __init__(self, id: EntryId, fields: dict[str, str]) -> None:
+        self._id: Any = id
+        self.fields = fields
+
+    @property
+    def id(self) -> EntryId:
+        """Its ID."""
+        if type(self._id) is not EntryId:
+            self._id = _said(self._id)
+        return self._id
 
     @property
     def deleted(self) -> bool:
         """True for a pending entry whose data is gone: Redis replies with its ID alone."""
         return not self.fields
 
+    def __iter__(self) -> Iterator[Any]:
+        return iter((self.id, self.fields))
 
-def entry_of(entry_id: str, parts: list[str]) -> Entry:
+    def __getitem__(self, at: int) -> Any:
+        return (*self,)[at]
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Entry | tuple) and (*self,) == (*other,)
+
+    def __repr__(self) -> str:
+        return f"Entry(id={self.id!r}, fields={self.fields!r})"
+
+
+def entry_of(entry_id: Any, parts: list[str]) -> Entry:
     """An entry as a script replies it: its fields and values in turn."""
-    return _make(Entry, (_said(entry_id), dict(zip(parts[::2], parts[1::2], strict=True))))
+    return Entry(entry_id, dict(zip(parts[::2], parts[1::2], strict=True)))
 
 
 def entries(reply: Any) -> list[Entry]:
     """The entries in a reply of XRANGE, or in one stream's part of XREAD's reply."""
     return [
-        _make(Entry, (_said(entry_id), fields if type(fields) is dict else dict(fields or {})))
+        Entry(entry_id, fields if type(fields) is dict else dict(fields or {}))
         for entry_id, fields in reply
     ]
 
@@ -123,6 +148,6 @@ def pairs(reply: Any) -> Iterable[tuple[str, Any]]:
 
 
 def _said(text: str) -> EntryId:
-    """The ID that a server said: it needs no proof, and there may be thousands."""
+    """The ID that a server said: it needs no proof."""
     ms, seq = text.split("-")
-    return _make(EntryId, (int(ms), int(seq)))
+    return EntryId(int(ms), int(seq))

@@ -2,6 +2,7 @@
 
 from helpers.views.figures import (
     bars,
+    compared,
     curves,
     distributions,
     hours_grid,
@@ -20,6 +21,7 @@ __all__ = [
     "ProgressBar",
     "Theatre",
     "bars",
+    "compared",
     "curves",
     "distributions",
     "hours_grid",

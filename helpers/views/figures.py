@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from io import BytesIO
 from itertools import pairwise
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import matplotlib.dates as dates
 from IPython.display import Markdown, display
@@ -15,18 +15,35 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
+if TYPE_CHECKING:
+    from helpers.bench.rounds import Rounds
+
 # Okabe and Ito's colours: told apart by colour-blind readers, and in grey.
 BLUE, ORANGE, GREEN, PURPLE = "#0072b2", "#e69f00", "#009e73", "#cc79a7"
 
+NOT_SO = "This run doesn't show that: the machine was busy, or works differently. Run it again."
 
-def show_figure(figure: Figure, caption: str) -> None:
-    """Show a figure, and under it in words what is to be seen in it.
+
+def show_figure(figure: Figure, caption: str, *, holds: bool = True) -> None:
+    """Show a figure, and under it in words what it shows.
 
     The caption serves those who cannot see the picture, and is what nbval compares.
+
+    Args:
+        figure: the picture.
+        caption: what it claims, in words.
+        holds: whether this run's numbers say so too. If not, a reader is told, and
+            `make lessons` doesn't keep the picture.
     """
+    if not holds:
+        caption = f"{caption} {NOT_SO}"
     picture = BytesIO()
     figure.savefig(picture, format="png", dpi=110, bbox_inches="tight", metadata={"Software": None})
-    display({"image/png": picture.getvalue(), "text/plain": caption}, raw=True)
+    display(
+        {"image/png": picture.getvalue(), "text/plain": caption},
+        metadata={} if holds else {"holds": False},
+        raw=True,
+    )
     display(Markdown(f"*{caption}*"))
 
 
@@ -197,6 +214,13 @@ def ladder(
     axes.set_ylim(len(rates) - 0.5, -1.1 if limit else -0.5)
     axes.set_xlabel(f"{unit}, log axis")
     return figure
+
+
+def compared(rounds: Rounds, *, unit: str, title: str) -> Figure:
+    """A bar for each path: its median over the rounds, and a whisker from least to most."""
+    figures = rounds.figures().items()
+    bars = {name: (one.median, one.low, one.high) for name, one in figures}
+    return ladder(bars, unit=unit, title=title)
 
 
 def log_curves(

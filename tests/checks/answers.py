@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import linecache
+import re
 from collections import Counter
 from collections.abc import Sequence
 from itertools import count
+from pathlib import Path
 from textwrap import dedent
 from typing import Any, NamedTuple
 
@@ -45,14 +48,49 @@ def like_others(cases: Sequence[Case], at_least: int) -> list[Case]:
     return left
 
 
+WRITTEN = Path(__file__).parent / "written"
+
+
+def written(lab: str, kind: str) -> list[Case]:
+    """The answers to a lab that stand in a file, as learners have written them.
+
+    Args:
+        lab: its number, such as `01`.
+        kind: `right` or `wrong`.
+    """
+    cases = []
+    parts = re.split(
+        r"^== (\d) (right|wrong)(?:: (.*))?\n", (WRITTEN / f"{lab}.txt").read_text(), flags=re.M
+    )
+    for exercise, which, says, source in zip(*(parts[n::4] for n in range(1, 5)), strict=True):
+        if which == kind:
+            cases.append(Case(int(exercise), says or "", source))
+    return cases
+
+
+def _bound(source: str) -> str:
+    """The name that a cell binds last: that is the answer, if none is called so."""
+    names: list[str] = []
+    statements = [*ast.parse(source).body]
+    while statements:
+        match statements.pop(0):
+            case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name):
+                names.append(name)
+            case ast.Assign(targets=[ast.Name(id=name)]):
+                names.append(name)
+            case ast.With(body=body):
+                statements[:0] = body
+    return "answer" if "answer" in names or not names else names[-1]
+
+
 def answer(source: str, **known: Any) -> Any:
-    """Run a cell that binds `answer`, and give what it is."""
+    """Run a cell, and give what it binds as `answer`, or last."""
     source = dedent(source)
     file = f"<cell {next(_numbers)}>"
     linecache.cache[file] = (len(source), None, source.splitlines(keepends=True), file)
     namespace: dict[str, Any] = {"__name__": "__main__", "____": BLANK, **known}
     exec(compile(source, file, "exec"), namespace)
-    return namespace["answer"]
+    return namespace[_bound(source)]
 
 
 def function(signature: str, body: str) -> str:

@@ -12,6 +12,7 @@ from helpers.chaos import CLIENT, Failure, Fault, Returned, Unfinished
 from helpers.checks import open_lab, progress
 from helpers.checks.lab import Lab
 from helpers.checks.scene import Scene
+from helpers.checks.slips import PLAIN
 from helpers.checks.verdict import Verdict, Wrong
 from helpers.course.errors import CourseError
 from tests.checks.answers import answer, function
@@ -50,7 +51,7 @@ def test_a_right_answer_is_praised_and_remembered(redis, lab):
 
 @pytest.mark.parametrize(
     ("given", "found"),
-    [(None, "NoneType"), ("xlen", "str"), (3, "int: 3"), ([], "list"), (lambda: 3, "function of ()")],
+    [(None, "NoneType"), ("xlen", "str"), (3, "int: 3"), ([], "list"), (lambda: 3, "`<lambda>()`")],
 )  # fmt: skip
 def test_something_else_than_the_function_asked_for_is_named(redis, lab, given, found):
     verdict = lab.check(1, given)
@@ -243,10 +244,22 @@ def test_a_blank_inside_a_function_counts_as_blank(redis, lab):
     ("body", "says"),
     [
         ("return redis.xread({stream: '9-0'})[stream]", "reply.get(stream, [])"),
-        ("return redis.get(redis.get('nothing'))", "a key that does not exist gives None"),
-        ("return 1 / 0", "no entries at all"),
-        ("for last in []:\n    n = 1\nreturn n", "set it before"),
-        ("return redis.xrange(stream, 'x')", "An ID is a text like"),
+        ("return redis.get(redis.get('nothing'))", "A None is none of them"),
+        ("return 1 / 0", PLAIN),
+        ("for last in []:\n    n = 1\nreturn n", "before it got a value"),
+        ("return redis.xrange(stream, 'x')", "An ID is a string like"),
+        ("try: redis.lpop(stream)\nexcept redis.ResponseError: pass", "hides the module"),
+        (
+            "try: redis.lpop(stream)\nexcept ResponseError: pass",
+            "`from redis import ResponseError`",
+        ),
+        (
+            "try: redis.lpop(stream)\nexcept StreamsError: pass",
+            "`from helpers import StreamsError`",
+        ),
+        ("return zlib.crc32(b'1')", "`import zlib`"),
+        ("return lenght(stream)", "look how it is spelt"),
+        ("import redis as library\nreturn library.Redis().ping()", "a client of your own that"),
     ],
 )
 def test_common_slips_draw_a_sentence_of_their_own(redis, body, says):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from helpers.checks import open_lab
-from tests.checks.answers import Case, answer, function
+from tests.checks.answers import Case, answer, function, written
 
 pytestmark = (
     pytest.mark.once
@@ -97,15 +97,15 @@ WRONG = [
     Case(2, "leaves it out", function(AFTER, "return redis.xrange(stream, last_id)")),
     Case(2, "whole reply", function(AFTER, "return redis.xread({stream: last_id})")),
     Case(2, "empty list", function(AFTER, "return redis.xread({stream: last_id}).get(stream)")),
-    Case(2, "`$` would skip", function(AFTER, "return redis.xread({stream: '$'}).get(stream, [])")),
+    Case(2, "`$` skips", function(AFTER, "return redis.xread({stream: '$'}).get(stream, [])")),
     Case(2, "leave out COUNT", function(AFTER, "return redis.xread({stream: last_id}, count=1).get(stream, [])")),
     Case(2, "Do not wait", function(AFTER, "return redis.xread({stream: last_id}, block=100).get(stream, [])")),
     Case(2, "Do not wait", function(AFTER, "return redis.xread({stream: last_id}, block=0).get(stream, [])")),
     Case(2, "reply.get(stream, [])", function(AFTER, "return redis.xread({stream: last_id})[stream]")),
-    Case(3, "BLOCK 0 is for ever", function(WAIT, "return redis.xread({stream: '$'}, block=timeout_ms * 1000).get(stream, [None])[0]")),
+    Case(3, "longer than it was asked to", function(WAIT, "return redis.xread({stream: '$'}, block=timeout_ms * 1000).get(stream, [None])[0]")),
     Case(3, "does not wait long enough", function(WAIT, "return None")),
     Case(3, "An `await` is missing", "async " + function(WAIT, "return redis.xread({stream: '$'}, block=timeout_ms)")),
-    Case(3, "BLOCK 0 is for ever", function(WAIT, "return redis.xread({stream: '$'}, block=0)[stream][0]")),
+    Case(3, "BLOCK 0 waits forever", function(WAIT, "return redis.xread({stream: '$'}, block=0)[stream][0]")),
     Case(3, "does not wait long enough", function(WAIT, "return redis.xread({stream: '$'}).get(stream, [None])[0]")),
     Case(3, "in milliseconds", function(WAIT, "return redis.xread({stream: '$'}, block=timeout_ms // 1000 + 1).get(stream, [None])[0]")),
     Case(3, "was there before", function(WAIT, "return redis.xread({stream: '0'}, block=timeout_ms).get(stream, [None])[0]")),
@@ -119,8 +119,8 @@ WRONG = [
             time.sleep(0.02)
     """)),
     Case(3, "Return the one entry", function(WAIT, "return redis.xread({stream: '$'}, block=timeout_ms).get(stream)")),
-    Case(4, "A BLOCK ended in vain", following("'$'")),
-    Case(4, "A BLOCK ended in vain", following("'$'", "pass")),
+    Case(4, "A BLOCK ended without news", following("'$'")),
+    Case(4, "A BLOCK ended without news", following("'$'", "pass")),
     Case(4, "reply.get(stream, [])", following().replace(".get(stream, [])", "[stream]")),
     Case(4, "middle of a reply", following().replace("            if handled == n:\n                return\n", "")),
     Case(4, "the fields alone", following().replace("handle(fields)", "handle((entry_id, fields))")),
@@ -162,8 +162,8 @@ WRONG = [
     """)),
     Case(5, "a dict for each", function(BOTH, "return list(redis.xread(dict.fromkeys(streams, '0')))")),
     Case(6, "first the work, then the note", resuming("redis.set(place, last); handle(fields)")),
-    Case(6, "too far back", resuming("handle(fields)")),
-    Case(6, "too far back", resuming("handle(fields)", "'0'")),
+    Case(6, "There is nothing in it", resuming("handle(fields)")),
+    Case(6, "There is nothing in it", resuming("handle(fields)", "'0'")),
     Case(6, "too far back", function(RESUME, """
         last = redis.get(place) or "0"
         while entries := redis.xread({stream: last}, count=8).get(stream):
@@ -179,7 +179,7 @@ WRONG = [
     """)),
     Case(6, "Leave the entries", resuming("handle(fields); redis.xdel(stream, last)", "'0'")),
     Case(6, "ended before the stream did", resuming("handle(fields); redis.set(place, last)").replace("while entries :=", "if entries :=").replace("count=2", "count=1")),
-    Case(6, "neither text nor a number", resuming("handle(fields); redis.set(place, last)", "redis.get(place)")),
+    Case(6, "is none of them", resuming("handle(fields); redis.set(place, last)", "redis.get(place)")),
     Case(6, "still waits", resuming("handle(fields); redis.set(place, last)").replace("count=2", "count=2, block=0")),
     Case(6, "still waits", function(RESUME, """
         last = redis.get(place) or "0"
@@ -190,6 +190,9 @@ WRONG = [
     """)),
     Case(6, "never handled", resuming("redis.set(place, last); handle(fields)").replace("count=2", "count=1")),
 ]  # fmt: skip
+
+RIGHT += written("02", "right")
+WRONG += written("02", "wrong")
 
 
 @pytest.mark.parametrize("case", RIGHT, ids=lambda case: f"{case.exercise}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from helpers.checks import open_lab
-from tests.checks.answers import Case, answer, function
+from tests.checks.answers import Case, answer, function, written
 
 pytestmark = (
     pytest.mark.once
@@ -198,9 +198,9 @@ WRONG = [
     Case(2, "any other", ensuring(caught="print('Consumer group already exists')")),
     Case(2, "any other", ensuring(caught="if 'BUSYGROUP' not in str(error): return error")),
     Case(2, "any other", function(ENSURE, f"try:\n    {CREATE}\nexcept Exception:\n    pass")),
-    Case(2, "neither make it anew", ensuring(f"redis.xgroup_destroy(stream, group); {CREATE}", "raise").replace("try:\n", "try:\n        redis.xlen(stream) or redis.xgroup_create(stream, 'other', mkstream=True)\n")),
-    Case(2, "neither make it anew", ensuring(caught="redis.xgroup_setid(stream, group, '0')")),
-    Case(2, "neither make it anew", ensuring(caught="redis.xgroup_destroy(stream, group)\n    " + CREATE)),
+    Case(2, "neither make it again", ensuring(f"redis.xgroup_destroy(stream, group); {CREATE}", "raise").replace("try:\n", "try:\n        redis.xlen(stream) or redis.xgroup_create(stream, 'other', mkstream=True)\n")),
+    Case(2, "neither make it again", ensuring(caught="redis.xgroup_setid(stream, group, '0')")),
+    Case(2, "neither make it again", ensuring(caught="redis.xgroup_destroy(stream, group)\n    " + CREATE)),
     Case(2, "in any case", function(ENSURE, f"if not redis.exists(stream):\n    {CREATE}")),
     Case(2, "measures nothing", ensuring("redis.exists(stream) or redis.xadd(stream, {'dummy': '1'})\n    " + "redis.xgroup_create(stream, group, '0')")),
     Case(2, "measures nothing", ensuring("redis.exists(stream) or redis.xdel(stream, redis.xadd(stream, {'dummy': '1'}))\n    " + "redis.xgroup_create(stream, group, '0')")),
@@ -209,9 +209,9 @@ WRONG = [
             {CREATE}
     """)),
     Case(2, "and it is gone", ensuring(caught="if 'BUSYGROUP' not in str(error): redis.delete(stream); " + CREATE)),
-    Case(2, "mkstream=True", function(ENSURE, f"if all(one['name'] != group for one in redis.xinfo_groups(stream)):\n    {CREATE}")),
+    Case(2, "There is no key of this name", function(ENSURE, f"if all(one['name'] != group for one in redis.xinfo_groups(stream)):\n    {CREATE}")),
     Case(2, "is not defined", ensuring().removeprefix(ERRORS)),
-    Case(3, "What nobody in the group", function(NEXT, READ.replace("'>'", "'0'").join(["return ", ".get(stream, [])"]))),
+    Case(3, "What is new to the group", function(NEXT, READ.replace("'>'", "'0'").join(["return ", ".get(stream, [])"]))),
     Case(3, "XREADGROUP takes `>`", function(NEXT, READ.replace("'>'", "'$'").join(["return ", ".get(stream, [])"]))),
     Case(3, "know nothing of groups", function(NEXT, "return redis.xread({stream: '0'}, count=count).get(stream, [])")),
     Case(3, "know nothing of groups", function(NEXT, "return redis.xrange(stream, count=count)")),
@@ -231,14 +231,14 @@ WRONG = [
         return entries
     """)),
     Case(3, "list of pairs", function(NEXT, f"return [fields for _, fields in {READ}.get(stream, [])]")),
-    Case(4, "nobody has told the group", working(after="pass")),
+    Case(4, "the group was not told", working(after="pass")),
     Case(4, "First `handle`, then XACK", working(before="redis.xack(stream, group, entry_id)", after="pass")),
     Case(4, "First `handle`, then XACK", working("redis.xack(stream, group, *[one for one, _ in entries])", after="pass")),
     Case(4, "First `handle`, then XACK", working(after="pass", read="redis.xreadgroup(group, name, {stream: '>'}, noack=True)")),
     Case(4, "Acknowledge each", working(after="pass", last="redis.xack(stream, group, entry_id)")),
     Case(4, "the group and the ID", working(after="redis.xack(stream, name, entry_id)")),
     Case(4, "the group and the ID", working(after="redis.xack(stream, 'group', entry_id)")),
-    Case(4, "An ID is a text like", working(after="redis.xack(stream, group, name, entry_id)")),
+    Case(4, "An ID is a string like", working(after="redis.xack(stream, group, name, entry_id)")),
     Case(4, "Leave the entries on the stream", working(after="redis.xdel(stream, entry_id)")),
     Case(4, "it has not ended", working(read="redis.xreadgroup(group, name, {stream: '>'}, block=0)")),
     Case(4, "it has not ended", function(WORK, """
@@ -337,11 +337,14 @@ WRONG = [
     Case(7, "next to nothing", choosing("len(city) % n")),
     Case(7, "next to nothing", choosing("ord(city[0]) % n")),
     Case(7, "next to nothing", choosing("ord(city[-1]) % n")),
-    Case(7, "next to nothing", choosing("0")),
-    Case(7, "next to nothing", choosing("zlib.crc32(city.encode()) % min(n, 3)")),
+    Case(7, "Of 3 streams only 1", choosing("0")),
+    Case(7, "Of 5 streams only 3", choosing("zlib.crc32(city.encode()) % min(n, 3)")),
     Case(7, "name of a stream", "import zlib\n" + function(CHOOSE, "return zlib.crc32(city.encode()) % n")),
     Case(7, "name of a stream", "import zlib\n" + function(CHOOSE, "return f'lab03:{city}:{zlib.crc32(city.encode()) % n}'")),
 ]  # fmt: skip
+
+RIGHT += written("03", "right")
+WRONG += written("03", "wrong")
 
 
 @pytest.mark.parametrize("case", RIGHT, ids=lambda case: f"{case.exercise}")

@@ -8,7 +8,7 @@ from textwrap import dedent
 import pytest
 
 from helpers.checks import open_lab
-from tests.checks.answers import Case, answer, function
+from tests.checks.answers import Case, answer, function, written
 
 pytestmark = (
     pytest.mark.once
@@ -292,7 +292,7 @@ WRONG = [
     Case(1, "both count", f"answer = {PREDICTIONS | {'deliveries of 2-0': 1}}"),
     Case(1, "a claim is a delivery", f"answer = {PREDICTIONS | {'deliveries of 3-0': 1}}"),
     Case(1, "still in bob's list", f"answer = {PREDICTIONS | {'pending for bob': 0}}"),
-    Case(1, "nobody in the group was given", f"answer = {PREDICTIONS | {'entries for bob with >': 2}}"),
+    Case(1, "no consumer of the group was given", f"answer = {PREDICTIONS | {'entries for bob with >': 2}}"),
     Case(1, "does not ask whose", f"answer = {PREDICTIONS | {'XACK 3-0, sent by bob': 0}}"),
     Case(1, "Keep the dict", "answer = {'XLEN': 4}"),
     Case(2, "list of pairs", function(STUCK, "return redis.xpending(stream, group)")),
@@ -300,7 +300,7 @@ WRONG = [
     Case(2, "page after page", function(STUCK, "return [(one['message_id'], one['consumer']) for one in redis.xpending_range(stream, group, '-', '+', 10, idle=idle_ms)]")),
     Case(2, "page after page", function(STUCK, "return [(one['message_id'], one['consumer']) for one in redis.xpending_range(stream, group, '-', '+', 1000, idle=idle_ms)]")),
     Case(2, "40 seconds ago", stuck(idle="None")),
-    Case(2, "40 seconds ago", stuck(idle="idle_ms // 1000")),
+    Case(2, "You sent IDLE 60.", stuck(idle="idle_ms // 1000")),
     Case(2, "in milliseconds", stuck(idle="idle_ms * 1000")),
     Case(2, "came twice", stuck(following="page[-1]['message_id'] if len(page) > 1 else '(' + page[0]['message_id']")),
     Case(2, "Only look", function(STUCK, "return [(entry_id, 'alice') for entry_id, _ in redis.xreadgroup(group, 'alice', {stream: '0'})[stream]]")),
@@ -337,7 +337,7 @@ WRONG = [
     """.strip())),
     Case(3, "the fields alone", working("handle((entry_id, fields)); redis.xack(stream, group, entry_id)")),
     Case(3, "Read what is new", function(WORK, "redis.xreadgroup(group, name, {stream: '0'})")),
-    Case(3, "Read what is new", working("handle(fields); redis.xack(stream, group, entry_id)", "count=2").replace("while reply :=", "if reply :=")),
+    Case(3, "It ended while there was something new", working("handle(fields); redis.xack(stream, group, entry_id)", "count=2").replace("while reply :=", "if reply :=")),
     Case(3, "still waits", working("handle(fields); redis.xack(stream, group, entry_id)", "block=0")),
     Case(3, "Leave the stream and its group", working("handle(fields); redis.delete(stream)").replace("while reply :=", "if reply :=")),
     Case(3, "An `await` is missing", "async " + working("handle(fields)")),
@@ -404,7 +404,7 @@ calls = []
     Case(6, "Too early", putting(BURY, ("> most", ">= most"))),
     Case(6, "Too early", putting(BURY, ("> most", "> 1"))),
     Case(6, "Too late", putting(BURY, ("> most", "> most + 1"))),
-    Case(6, "counts in a variable", putting(BURY, ("    for place", "    seen = {}\n    for place"), ('[note] = redis.xpending_range(stream, group, entry_id, entry_id, 1)', "seen[entry_id] = seen.get(entry_id, 0) + 1"), ('note["times_delivered"]', "seen[entry_id]"))),
+    Case(6, "A count in a variable", putting(BURY, ("    for place", "    seen = {}\n    for place"), ('[note] = redis.xpending_range(stream, group, entry_id, entry_id, 1)', "seen[entry_id] = seen.get(entry_id, 0) + 1"), ('note["times_delivered"]', "seen[entry_id]"))),
     Case(6, "it is lost", putting(BURY, ("                continue\n            redis.xack", "                pass\n            redis.xack"))),
     Case(6, "that ended everything", putting(BURY, ("            try:\n                handle(fields)\n            except Exception:\n                continue\n", "            handle(fields)\n"))),
     Case(6, "goes round and round", putting(BURY, ('if place == "0":\n                last = entry_id', 'pass'), ('note["times_delivered"] > most', 'note["times_delivered"] > most * 10**9'))),
@@ -450,6 +450,9 @@ calls = []
     """)),
     Case(8, "Say that the consumer was removed", REMOVE_SCRIPT + function(REMOVE, "return redis.eval(SCRIPT, 1, stream, group, name) > 1")),
 ]  # fmt: skip
+
+RIGHT += written("04", "right")
+WRONG += written("04", "wrong")
 
 
 @pytest.mark.parametrize("case", RIGHT, ids=lambda case: f"{case.exercise}")

@@ -10,7 +10,7 @@ from redis import ResponseError
 from helpers.checks import open_lab
 from helpers.checks.lab05.exercises import CHOICES, WHY_NOT
 from helpers.checks.stepping import MOST_GAPS, far_from_utc, gaps
-from tests.checks.answers import Case, answer, function
+from tests.checks.answers import Case, answer, function, written
 
 pytestmark = (
     pytest.mark.once
@@ -241,7 +241,7 @@ RIGHT = [
 
 WRONG = [
     Case(1, "newest three", f"answer = {PREDICTIONS | {'XLEN after 5-0': 5}}"),
-    Case(1, "nobody is told", f"answer = {PREDICTIONS | {'entries for alice': 5}}"),
+    Case(1, "no reader is told", f"answer = {PREDICTIONS | {'entries for alice': 5}}"),
     Case(1, "whole nodes", f"answer = {PREDICTIONS | {'XLEN after 6-0': 3}}"),
     Case(1, "keeps the entry with that ID", f"answer = {PREDICTIONS | {'XLEN after XTRIM': 1}}"),
     Case(1, "not from the list", f"answer = {PREDICTIONS | {'pending after XTRIM': 1}}"),
@@ -268,7 +268,7 @@ WRONG = [
     Case(3, "between your two commands", capped("redis.xadd(stream, average)\nredis.xtrim(stream, maxlen=120, approximate=False)")),
     Case(3, "whenever one is added", capped("redis.xadd(stream, average)\nredis.xdel(stream, redis.xrange(stream, count=1)[0][0])")),
     Case(3, "stays too long", capped("redis.xadd(stream, average)\nif redis.xlen(stream) > 120:\n    redis.xdel(stream, redis.xrange(stream, count=1)[0][0])")),
-    Case(3, "made anew", capped("""
+    Case(3, "made again", capped("""
         kept = redis.xrevrange(stream, count=119)[::-1]
         redis.delete(stream)
         for _, fields in [*kept, (None, average)]:
@@ -291,7 +291,7 @@ WRONG = [
     Case(4, "Everything is handled", trimming(("    if needed:", "    if needed and redis.xrange(stream, str(min(needed))):"))),
     Case(4, "Leave the stream and its groups", trimming(("    if needed:", "    if needed and not redis.xrange(stream, str(min(needed))):\n        return redis.delete(stream)\n    if needed:"))),
     Case(4, "no group at all", trimming(("    if needed:\n    ", ""))),
-    Case(4, "nobody has handled anything", trimming(("    if needed:", "    if not needed: return redis.xtrim(stream, maxlen=0, approximate=False)\n    if needed:"))),
+    Case(4, "nothing was handled", trimming(("    if needed:", "    if not needed: return redis.xtrim(stream, maxlen=0, approximate=False)\n    if needed:"))),
     Case(4, "readings came, and were read", trimming(("    for group in redis.xinfo_groups(stream):", "    for name in [one['name'] for one in redis.xinfo_groups(stream)]:"), ('group["name"])["min"]', 'name)["min"]\n        [group] = [one for one in redis.xinfo_groups(stream) if one["name"] == name]'))),
     Case(4, "readings came, and were read", trimming(("redis.xtrim(stream, minid=str(min(needed)), approximate=False)", "left = redis.xrange(stream, str(min(needed)))\n        redis.xtrim(stream, maxlen=len(left), approximate=False)"))),
     Case(5, "counts from now", writing((NX, "        step.expire(key, 172_800)\n"), (GT, ""))),
@@ -302,8 +302,8 @@ WRONG = [
     Case(5, "Set the expiry", writing((NX, ""), (GT, ""))),
     Case(5, "takes seconds", writing(("ms // 1000 + 172_800", "ms + 172_800_000"))),
     Case(5, "no partition that is left", writing(("ms // 1000 + 172_800", "ms // 1_000_000 + 172_800"))),
-    Case(5, "stays for ever", writing(("transaction=True", "transaction=False"))),
-    Case(5, "stays for ever", writing(body=f'{KEY}\nredis.xadd(key, {{"temp_f": temp_f, "at": ms}})\nredis.expireat(key, max(redis.expiretime(key), ms // 1000 + 172_800))')),
+    Case(5, "stays forever", writing(("transaction=True", "transaction=False"))),
+    Case(5, "stays forever", writing(body=f'{KEY}\nredis.xadd(key, {{"temp_f": temp_f, "at": ms}})\nredis.expireat(key, max(redis.expiretime(key), ms // 1000 + 172_800))')),
     Case(5, "goes too early", writing(body=f"""
         {KEY}
         expiry = ms // 1000 + 172_800
@@ -332,8 +332,8 @@ WRONG = [
             step.execute()
     """)),
     Case(6, "The partition is gone", refusing(body="write(redis, prefix, ms, temp_f)")),
-    Case(6, "nobody was told", refusing(('raise ValueError(f"{key} would expire at once")', "return"))),
-    Case(6, "Raise a ValueError: whoever", refusing(("ValueError", "RuntimeError"))),
+    Case(6, "your caller was not told", refusing(('raise ValueError(f"{key} would expire at once")', "return"))),
+    Case(6, "Raise a ValueError: your caller", refusing(("ValueError", "RuntimeError"))),
     Case(6, "written all the same", refusing(("    if max", "    redis.xadd(key, {'temp_f': temp_f, 'at': ms})\n    if max"), ("    write(redis, prefix, ms, temp_f)", "    redis.expireat(key, max(ms // 1000 + 172_800, redis.expiretime(key)))"))),
     Case(6, "The clock is an argument", "import time\n" + refusing(("now_ms:", "time.time() * 1000:"))),
     Case(6, "from the end of its day", refusing(("ms // 1000 +", "(ms // 86_400_000 + 1) * 86_400 +"))),
@@ -345,6 +345,9 @@ WRONG = [
     Case(7, "from the table", f"answer = {CHOSEN | {'orders': 'XTRIM'}}"),
     Case(7, "Keep the dict", "answer = {'orders': 'groups'}"),
 ]  # fmt: skip
+
+RIGHT += written("05", "right")
+WRONG += written("05", "wrong")
 
 
 # Exercise 2 asks no server.

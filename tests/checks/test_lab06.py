@@ -7,7 +7,7 @@ from textwrap import dedent
 import pytest
 
 from helpers.checks import open_lab
-from tests.checks.answers import Case, answer, function
+from tests.checks.answers import Case, answer, function, written
 
 pytestmark = (
     pytest.mark.once
@@ -389,16 +389,16 @@ WRONG = [
     Case(2, "there is no hour", after_hour_of(MEANS, "    if not entries: return None" + BY_HOUR)),
     Case(3, "rounding", after_hour_of(DAMAGE, LOOKING, ("> 0.006", "> 0"))),
     Case(3, "rounding", after_hour_of(DAMAGE, LOOKING, ("abs(mean - sum(temps[hour]) / count) > 0.006", "str(mean) != str(sum(temps[hour]) / count)"))),
-    Case(3, "compare `num_observations`", after_hour_of(DAMAGE, LOOKING, ("count != len(temps[hour]) or ", ""), ("sum(temps[hour]) / count", "sum(temps[hour]) / len(temps[hour])"), ("    return", "    wrong.add(('2100/01/02', 9))\n    return"))),
+    Case(3, "compare `num_observations`", after_hour_of(DAMAGE, LOOKING, ("count != len(temps[hour]) or ", ""), ("sum(temps[hour]) / count", "sum(temps[hour]) / len(temps[hour])"))),
     Case(3, "40 is not the mean", after_hour_of(DAMAGE, LOOKING, (" or abs(mean - sum(temps[hour]) / count) > 0.006", ""))),
     Case(3, "look at every average", after_hour_of(DAMAGE, LOOKING, ("    wrong = ", "    published = [(hour, *rest) for hour, rest in {one[0]: one[1:] for one in published}.items()]\n    wrong = "))),
     Case(3, "each hour is there once", after_hour_of(DAMAGE, LOOKING, ("Counter(hour for", "Counter(hour for hour in {hour for"), ("in published)", "in published})"))),
     Case(3, "compare date and hour", after_hour_of(DAMAGE, LOOKING, ("if hour not in counts", "if hour[1] not in {number for _, number in counts}"))),
-    Case(3, "`hour` is a text", after_hour_of(DAMAGE, LOOKING, ('(one["date"], int(one["hour"]))', '(one["date"], one["hour"])'), ("    wrong =", "    return missing, doubled, set()\n    wrong ="))),
+    Case(3, "`hour` is a string", after_hour_of(DAMAGE, LOOKING, ('(one["date"], int(one["hour"]))', '(one["date"], one["hour"])'), ("    wrong =", "    return missing, doubled, set()\n    wrong ="))),
     Case(3, "on both days", after_hour_of(DAMAGE, LOOKING, ("doubled = {hour for hour, many in counts.items() if many > 1}", "numbers = Counter(hour[1] for hour in counts.elements()); doubled = {hour for hour in counts if numbers[hour[1]] > 1}"))),
     Case(3, "Return three sets", after_hour_of(DAMAGE, LOOKING, ("return missing, doubled, wrong", "return missing | doubled | wrong"))),
     Case(4, "already says nothing", IMPORTS + function(NEXT, changed(MIDNIGHT, ("if now < following.timestamp() * 1000 + grace_ms", "if not redis.exists(f'{key[:-8]}{following:%Y%m%d}')")))),
-    Case(4, "waits for ever", IMPORTS + function(NEXT, changed(MIDNIGHT, ("    return f", "    if not redis.exists(f'{key[:-8]}{following:%Y%m%d}'):\n        return key\n    return f")))),
+    Case(4, "waits forever", IMPORTS + function(NEXT, changed(MIDNIGHT, ("    return f", "    if not redis.exists(f'{key[:-8]}{following:%Y%m%d}'):\n        return key\n    return f")))),
     Case(4, "Look at `now`", IMPORTS + function(NEXT, changed(MIDNIGHT, ("if now < following.timestamp() * 1000 + grace_ms", "if False")))),
     Case(4, "midnight is that of UTC", IMPORTS + function(NEXT, changed(MIDNIGHT, (".replace(tzinfo=UTC)", "")))),
     Case(4, "still behind", IMPORTS + function(NEXT, changed(MIDNIGHT, ('if redis.xrange(key, f"({last_id}", count=1)', "if False")))),
@@ -457,7 +457,7 @@ WRONG = [
     Case(7, "published it again", one_by_one(ADD, SET)),
     Case(7, "before that was true", one_by_one(SET, ADD)),
     Case(7, "before that was true", aggregating(("            means = []\n            for", '            redis.hset(state, "last", page[-1][0])\n            means = []\n            for'))),
-    Case(7, "began anew", aggregating(('found.get("last", "0-0")', '"0-0"'), ("int(found.get(name, 0)) for", "0 for"))),
+    Case(7, "began again", aggregating(('found.get("last", "0-0")', '"0-0"'), ("int(found.get(name, 0)) for", "0 for"))),
     Case(7, "middle of 8 o'clock", aggregating(('"total": total, ', ""))),
     Case(7, "middle of 8 o'clock", aggregating((', "count": count}', ', "count": min(count, 1)}'))),
     Case(7, "The last hour is missing", aggregating(("if count and hour + 3_600_000 <= now", "if False"))),
@@ -473,6 +473,9 @@ WRONG = [
     Case(7, "nothing more to read", aggregating(("while page := redis.xrange(stream, f\"({last}\", count=2)", "while page := redis.xread({stream: last}, count=2, block=0).get(stream)"))),
     Case(7, "counted twice", aggregating(storing("redis.hset(state, mapping=fields | {'last': redis.hget(state, 'last') or '0-0'})" + BOTH_MEANS))),
 ]  # fmt: skip
+
+RIGHT += written("06", "right")
+WRONG += written("06", "wrong")
 
 
 @pytest.mark.parametrize("case", RIGHT, ids=lambda case: f"{case.exercise}")

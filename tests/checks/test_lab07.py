@@ -10,7 +10,7 @@ import pytest
 
 from helpers.checks import open_lab
 from helpers.checks.lab07.exercises import CHOICES, RIGHT, WHY_NOT
-from tests.checks.answers import Case, answer, function
+from tests.checks.answers import Case, answer, function, written
 
 pytestmark = (
     pytest.mark.once
@@ -277,7 +277,7 @@ WRONG_CASES = [
     Case(1, "Who listened when", f"answer = {PREDICTIONS | {'reply to m0': 4}}"),
     Case(1, "counts deliveries", f"answer = {PREDICTIONS | {'reply to m1': 3}}"),
     Case(1, "as a key does", f"answer = {PREDICTIONS | {'messages for cem': 0}}"),
-    Case(1, "Each answer is a number", f"answer = {PREDICTIONS | {'EXISTS wiki': False}}"),
+    Case(1, "Each answer is a number", f"answer = {PREDICTIONS | {'EXISTS wiki': '0'}}"),
     Case(2, "confirmation of SUBSCRIBE", defined(HEAR, HEARING, ('if message["type"] == "message":', "if True:"))),
     Case(2, "PSUBSCRIBE takes a pattern", defined(HEAR, HEARING, ("pubsub.subscribe(channel)", "pubsub.psubscribe(channel)"), ('== "message"', '== "pmessage"'))),
     Case(2, "listen()` itself never ends", defined(HEAR, HEARING, ("break", "continue"))),
@@ -285,7 +285,7 @@ WRONG_CASES = [
     Case(2, "gap", defined(HEAR, RESUBSCRIBING)),
     Case(2, "however long you have slept", defined(HEAR, SLEEPING)),
     Case(2, "gives None when nothing", defined(HEAR, POLLING, ("if message is not None", "if True"))),
-    Case(2, "Nobody listens", defined(HEAR, "return redis.xread({channel: '$'}, count=n, block=0)")),
+    Case(2, "No client listens", defined(HEAR, "return redis.xread({channel: '$'}, count=n, block=0)")),
     Case(3, "the prefix that your function was given", defined(COUNT, COUNTING, ("{prefix}", "lab07:mine:"))),
     Case(3, "event time", defined(COUNT, COUNTING, ('change["at"] // 1000', "int(time.time())"))),
     Case(3, "a bucket is a second", defined(COUNT, COUNTING, (" // 1000 //", " //"))),
@@ -298,7 +298,7 @@ WRONG_CASES = [
     Case(4, "and the set too", defined(FORGET, FORGETTING, ('        step.expire(f"{prefix}known_domains", history_s)\n', ""))),
     Case(4, "stayed as it was", defined(FORGET, FORGETTING, ("history_s)\n", "history_s, nx=True)\n"))),
     Case(4, "as in a replay", defined(FORGET, FORGETTING, ("step.expire(key, history_s)", "step.expireat(key, bucket + history_s)"))),
-    Case(4, "stays for ever", defined(FORGET, FORGETTING, ("transaction=True", "transaction=False"))),
+    Case(4, "stays forever", defined(FORGET, FORGETTING, ("transaction=True", "transaction=False"))),
     Case(4, "it never expires, and it grows", defined(FORGET, FORGETTING, ("if old:", "if False:"))),
     Case(4, "came late", defined(FORGET, FORGETTING, ("< now -", '< change["at"] // 1000 -'))),
     Case(4, "do not grow old together", defined(FORGET, FORGETTING, ("step.execute()", "step.execute()\n    first = redis.hkeys(hashes[0])"), ("redis.hkeys(key)", "first"))),
@@ -319,7 +319,7 @@ WRONG_CASES = [
     Case(6, "also what comes while you work", defined(WORK, WORKING, *ONCE, ("count=100", "count=1000"))),
     Case(6, "Read under the `name`", defined(WORK, WORKING, ("group, name,", "group, 'me',"))),
     Case(6, "There is no group yet", defined(WORK, WORKING, ('redis.xgroup_create(stream, group, "0", mkstream=True)', "pass"))),
-    Case(6, "Nobody has made the group", defined(WORK, PLACE_OF_ITS_OWN)),
+    Case(6, "The group was not made", defined(WORK, PLACE_OF_ITS_OWN)),
     Case(6, "XGROUP DESTROY", defined(WORK, WORKING, ("    with suppress(ResponseError):", "    redis.xgroup_destroy(stream, group)\n    with suppress(ResponseError):"))),
     Case(6, "without `block`", defined(WORK, WORKING, ("count=100", "count=100, block=500"))),
     Case(6, "raises, and all is well", defined(WORK, WORKING, ("suppress(ResponseError)", "suppress(KeyError)"))),
@@ -332,6 +332,9 @@ WRONG_CASES = [
     Case(7, "may the stream keep", f"answer = {MEASURED | {'lost by a group, MAXLEN 200': 0}}, {RIGHT}"),
     Case(7, "from the table", f"answer = {MEASURED}, {RIGHT | {'screen': 'stream'}}"),
 ]  # fmt: skip
+
+RIGHT_CASES += written("07", "right")
+WRONG_CASES += written("07", "wrong")
 
 
 def checked(case: Case) -> Any:

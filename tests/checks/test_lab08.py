@@ -7,7 +7,7 @@ import pytest
 from helpers.checks import open_lab
 from helpers.checks.lab08.exercises import DEMANDS, WHY_TRIPS
 from helpers.course.blank import BLANK
-from tests.checks.answers import Case, answer, function
+from tests.checks.answers import Case, answer, function, written
 
 pytestmark = (
     pytest.mark.once
@@ -248,6 +248,9 @@ WRONG = [
     Case(7, "just behind a read", changed(FORMULA, ("if 2 *", "if"))),
     Case(7, "Look at that before you divide", changed(FORMULA, ("    if handle_ms >= gap:\n        return None\n", ""))),
 ]  # fmt: skip
+
+RIGHT += written("08", "right")
+WRONG += written("08", "wrong")
 
 
 @pytest.mark.parametrize("case", RIGHT, ids=lambda case: f"{case.exercise}")

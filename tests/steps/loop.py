@@ -18,7 +18,7 @@ from helpers.streams import Entry
 from helpers.streams.consumer import scripts
 from helpers.streams.consumer.loop import DeliveryLoop
 from helpers.streams.consumer.settings import ConsumerSettings
-from helpers.streams.consumer.steps import Failed, Read, Run, Wait
+from helpers.streams.consumer.steps import Failed, Handle, Read, Run, Send, Wait
 
 NAMES = {
     variant(source): name
@@ -75,8 +75,9 @@ class Driver:
         self.scripts = Scripts(client)
         self._place = (stream, group)
         self.now = 0.0
+        self.run = 1  # entries at most that a handler is given in one step
         self.fault: Fault | None = None
-        self._held: tuple[int, Run | Read] | None = None
+        self._held: tuple[int, Run | Send | Read] | None = None
 
     def begin(self, name: str, handler: Callable[[Entry], Any], **settings: Any) -> Life:
         """A new life of this name; its first step is not taken yet."""
@@ -90,18 +91,28 @@ class Driver:
     def take(self, life: Life) -> None:
         """Take the next step of a life."""
         step = life.step
-        if isinstance(step, Entry):
-            try:
-                life.answer = life.handler(step)
-            except Exception as error:
-                life.answer = Failed(error)
+        if isinstance(step, Handle):
+            life.answer = self._handle(life, step)
         elif isinstance(step, Wait):
             self.now += step.seconds
             life.answer = None
         else:
-            life.sent.append(NAMES[step.script] if isinstance(step, Run) else "XREADGROUP")
+            life.sent.append(name_of(step))
             life.answer = self._send(step, len(life.sent))
         self._proceed(life)
+
+    def _handle(self, life: Life, step: Handle) -> tuple[int, Any]:
+        """Give the handler some of the entries; the others come with a later step."""
+        count, answer = 0, None
+        for entry in itertools.islice(step.entries, self.run):
+            count += 1
+            try:
+                answer = life.handler(entry)
+            except Exception as error:
+                answer = Failed(error)
+            if answer is not None:
+                break
+        return count, answer
 
     def finish(self, life: Life) -> None:
         """Take all steps of a life that are left."""
@@ -124,7 +135,7 @@ class Driver:
         except Exception as error:
             life.over, life.error = True, error
 
-    def _send(self, step: Run | Read, place: int) -> Any:
+    def _send(self, step: Run | Send | Read, place: int) -> Any:
         if self._held and self._held[0] == place:
             self.deliver()
         fault = self.fault
@@ -137,13 +148,21 @@ class Driver:
             self._held = (fault.late, step)
         return redis_py.ConnectionError("the driver has lost the connection")
 
-    def _execute(self, step: Run | Read) -> Any:
+    def _execute(self, step: Run | Send | Read) -> Any:
         try:
             if isinstance(step, Run):
                 return self.scripts.run(step)
+            if isinstance(step, Send):
+                return [self.client.execute_command(*words) for words in step.commands]
             return self.client.xreadgroup(**step.arguments)
         except redis_py.RedisError as error:
             return error
+
+
+def name_of(step: Run | Send | Read) -> str:
+    if isinstance(step, Run):
+        return NAMES[step.script]
+    return str(step.commands[0][0]) if isinstance(step, Send) else "XREADGROUP"
 
 
 MORE = 8  # so many steps longer than usual may a run be that was told of a lost connection

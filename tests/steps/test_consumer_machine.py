@@ -21,7 +21,7 @@ from tests.steps.loop import LATE, UNANSWERED, UNSENT, Driver, Fault, Life
 from tests.steps.test_delivery_loop import DEAD, Handler, Scene, age, harm
 
 CONSUMERS = ("alice", "bob", "carol")
-FATES = ("fine", "fine", "stumbles", "poison", "refused", "half", "deleted")
+FATES = ("fine", "fine", "plain", "stumbles", "poison", "refused", "half", "deleted")
 MOST = 12  # deliveries
 
 
@@ -30,8 +30,10 @@ class Consumers(RuleBasedStateMachine):
 
     client: redis_py.Redis
 
-    @initialize(batch=st.sampled_from([1, 3, 10]), delete=st.booleans())
-    def begin(self, batch: int, delete: bool) -> None:
+    @initialize(
+        batch=st.sampled_from([1, 3, 10]), run=st.sampled_from([1, 2, 10]), delete=st.booleans()
+    )
+    def begin(self, batch: int, run: int, delete: bool) -> None:
         self.client.delete(STREAM, NAMES, FAILURES, DEAD, "effects")
         self.client.set("text", "no hash")
         self.client.xgroup_create(STREAM, GROUP, "0", mkstream=True)
@@ -39,6 +41,7 @@ class Consumers(RuleBasedStateMachine):
         self.scene: Scene = {}
         self.handler = Handler(self.scene)
         self.driver = Driver(self.client, STREAM, GROUP)
+        self.driver.run = run
         self.lives: dict[str, Life] = {}
 
     @rule(fates=st.lists(st.sampled_from(FATES), min_size=1, max_size=4))

@@ -12,7 +12,7 @@ import redis as redis_py
 
 from helpers import DeadLetters, Entry
 from helpers.streams.consumer import scripts
-from helpers.streams.consumer.steps import Run, Wait
+from helpers.streams.consumer.steps import Handle, Run, Wait
 from helpers.streams.errors import ConsumerError
 from tests.consumers import AGES, FAILURES, GROUP, NAMES, STREAM, give, pending
 from tests.steps.loop import LATE, MORE, UNANSWERED, Driver, Fault, Life, Scripts, pairs
@@ -33,7 +33,7 @@ def quiet(caplog):
 # bob's who has been silent for an hour, or nobody's.
 RECOVERY = {
     1: ("fine", "alice"), 2: ("deleted", "alice"), 3: ("fine", "bob"), 4: ("deleted", "bob"),
-    5: ("fine", "bob"), 6: ("fine", ""), 7: ("deleted", ""), 8: ("fine", ""),
+    5: ("plain", "bob"), 6: ("plain", ""), 7: ("deleted", ""), 8: ("fine", ""), 9: ("plain", ""),
 }  # fmt: skip
 FAILURES_OF_ALL_KINDS = {
     1: ("stumbles", "alice"), 2: ("refused", "bob"), 3: ("poison", ""), 4: ("fine", ""),
@@ -68,7 +68,7 @@ class Handler:
         if fate == "half":
             return [("HINCRBY", "effects", f"half {number}", 1), ("HINCRBY", "text", "count", 1)]
         self.well[number] += 1
-        return ("HINCRBY", "effects", number, 1)
+        return None if fate == "plain" else ("HINCRBY", "effects", number, 1)
 
 
 def set_out(client: redis_py.Redis, scene: Scene) -> None:
@@ -113,6 +113,10 @@ def harm(client: redis_py.Redis, scene: Scene, handlers: list[Handler], *, fair:
             wanted = {(0, 0)} if fair else {(0, 0), (1, 0)}  # it may be handled before that
         elif fate in DIE:
             wanted = {(0, 1)}
+        elif fate == "plain":
+            wanted = {(0, 0)} if fair else {(0, 0), (0, 1)}
+            if not letters[number] and not any(one.well[number] for one in handlers):
+                found.append(f"{number} was acknowledged, and no handler has seen it")
         elif fair and fate != "last chance":
             wanted = {(1, 0)}
         else:  # each lost reply is a delivery too, and so may use up the last one
@@ -120,7 +124,8 @@ def harm(client: redis_py.Redis, scene: Scene, handlers: list[Handler], *, fair:
         fact = (int(effects.get(str(number), 0)), letters[number])
         if fact not in wanted:
             found.append(f"{number} ({fate}): {fact[0]} effects, {fact[1]} dead letters")
-        if fair and any(one.well[number] > 0 for one in handlers) and fact != (1, 0):
+        done = (int(fate != "plain"), 0)
+        if fair and any(one.well[number] > 0 for one in handlers) and fact != done:
             found.append(f"{number} ({fate}) was handled, and its effect is not there")
         if fate == "half" and int(effects.get(f"half {number}", 0)) != 1:
             found.append(f"{number} is half done {effects.get(f'half {number}', 0)} times")
@@ -221,7 +226,7 @@ def test_a_take_whose_reply_is_lost_is_no_further_delivery(redis):
     driver = Driver(redis, STREAM, GROUP)
     set_out(redis, scene)
     life = driver.begin("alice", Handler(scene))
-    while not isinstance(life.step, Entry):
+    while not isinstance(life.step, Handle):
         if len(life.sent) == 3:
             driver.fault = Fault(UNANSWERED, 4)
         driver.take(life)
@@ -248,7 +253,7 @@ def test_who_was_replaced_while_a_retry_waited_takes_on_nothing_more(redis):
 
 # ------------------------------------------------------------------ two consumers, in any order
 
-FATES = ["fine"] * 5 + ["stumbles", "deleted", "poison", "half", "refused"]
+FATES = ["fine"] * 4 + ["plain"] * 2 + ["stumbles", "deleted", "poison", "half", "refused"]
 
 
 @pytest.mark.parametrize("half", range(2))
@@ -268,6 +273,7 @@ def interleave(driver: Driver, rng: random.Random) -> list[str]:
     set_out(client, scene)
     handlers = [Handler(scene), Handler(scene)]
     settings = {"batch": rng.choice([1, 3, 10]), "max_deliveries": most}
+    driver.run = rng.choice([1, 2, 10])
     settings["delete"] = rng.random() < 0.3
     names = ["alice", rng.choice(["bob", "bob", "alice"])]  # now and then two of one name
     lives = [

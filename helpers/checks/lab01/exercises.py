@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import secrets
+from functools import partial
 from typing import Any
 
 import redis
 
-from helpers.chaos import CLIENT
+from helpers.chaos import CLIENT, Failure, Fault
+from helpers.checks.adapt import plain
 from helpers.checks.lab import Lab
-from helpers.checks.scene import Scene, ids_of
+from helpers.checks.lab01.appending import Appends
+from helpers.checks.lives import Supervisor
+from helpers.checks.predictions import expect_predicted
+from helpers.checks.scene import LIMIT_S, Scene, ids_of, result
 from helpers.checks.verdict import Wrong
 from helpers.streams.entry import entries
 
-lab = Lab("01", "`solutions/01_append_and_range.ipynb`")
+OWN_KEY = "lab01:chennai"
+appends = Appends(OWN_KEY)
+lab = Lab("01", "`solutions/01_append_and_range.ipynb`", opened=appends.begin)
 
 READING = {"temperature": "26", "humidity": "10"}
 
@@ -25,7 +33,7 @@ READING = {"temperature": "26", "humidity": "10"}
 )
 def append_one(scene: Scene, first_id: Any) -> str:
     """The learner's own stream holds one entry with the fields asked for."""
-    key = "lab01:chennai"
+    key = OWN_KEY
     kind = str(scene.redis.type(key))
     if kind not in ("stream", "none"):
         raise Wrong(
@@ -56,13 +64,14 @@ def append_one(scene: Scene, first_id: Any) -> str:
             expected=READING,
             instead=found[0].fields,
         )
-    if found[0].id.ms < 10**12:
+    if found[0].id.ms < 10**12 or appends.chosen_by_client(found[0].id, scene.redis):
         raise Wrong(
-            "Let the server choose the ID: `*`, which is what `xadd` sends if you give none.",
-            expected="an ID that is a time",
-            found=str(found[0].id),
+            "Let the server choose the ID, by its own clock: `*`, which is what `xadd` sends if "
+            f"you give none. `redis.delete('{key}')`, then append again.",
+            expected="an ID that the server chose",
+            found=f"{found[0].id}, which was given to XADD",
         )
-    if str(first_id) != str(found[0].id):
+    if str(plain(first_id)) != str(found[0].id):
         raise Wrong(
             "`xadd` returns the ID that the server gave to the entry: keep it in `first_id`.",
             expected=str(found[0].id),
@@ -79,9 +88,6 @@ def append_one(scene: Scene, first_id: Any) -> str:
 )
 def which_ids(scene: Scene, accepted: Any) -> str:
     """Each prediction is compared with what the server does."""
-    offered = ("1000-5", "1000-6", "999-9", "1001", "1000-*", "10000-0")
-    if not isinstance(accepted, dict) or set(accepted) != set(offered):
-        raise Wrong("Keep the dict as the lab gives it: six IDs, each True or False.")
     why = {
         "1000-5": "an ID is never given twice, so the last ID itself is refused",
         "1000-6": "in the same millisecond the sequence number grows",
@@ -90,19 +96,15 @@ def which_ids(scene: Scene, accepted: Any) -> str:
         "1000-*": "with `*` the server chooses the next sequence number in that millisecond",
         "10000-0": "IDs are compared as numbers, not as text: 10000 is after 1000",
     }
-    for entry_id in offered:
+    actual = {}
+    for entry_id in why:
         stream = scene.stream(entry_id, [("1000-5", {"a": "1"})])
         try:
             scene.redis.xadd(stream, {"a": "2"}, id=entry_id)
-            taken = True
+            actual[entry_id] = True
         except redis.ResponseError:
-            taken = False
-        if accepted[entry_id] is not taken:
-            raise Wrong(
-                f"{why[entry_id].capitalize() if why[entry_id][0] != '`' else why[entry_id]}.",
-                expected=f"`{entry_id}`: {taken}",
-                instead=accepted[entry_id],
-            )
+            actual[entry_id] = False
+    expect_predicted(accepted, actual, why, "six IDs, each True or False")
     return "The server agrees with all six."
 
 
@@ -115,28 +117,51 @@ def which_ids(scene: Scene, accepted: Any) -> str:
     calls=("redis", "stream", "start_ms", "end_ms"),
 )
 def one_hour(scene: Scene, between: Any) -> str:
-    """A half-open range, with several entries in the milliseconds at its ends."""
-    ids = ["998-7", "999-0", "999-1", "1500-0", "1999-0", "1999-1234", "2000-0", "2000-1", "2001-0"]
-    stream = scene.stream("hour", [(one, {"n": str(n)}) for n, one in enumerate(ids)])
-    got = ids_of(scene.call(between, CLIENT, stream, 999, 2000))
-    wanted = ids[1:6]
+    """A half-open range, with several entries in the milliseconds at its ends; two of them."""
+    for start, end in ((999, 2000), _hour_of_now()):
+        _expect_hour(scene, between, start, end)
+    return "From the first moment of the hour to the last, and nothing of the next one."
+
+
+def _hour_of_now() -> tuple[int, int]:
+    """Another hour each time, so that no answer can know it."""
+    start = 1_700_000_000_000 + secrets.randbelow(10**10)
+    return start, start + 3_600_000
+
+
+def _expect_hour(scene: Scene, between: Any, start: int, end: int) -> None:
+    ids = [
+        *(f"{start - 1}-7", f"{start}-0", f"{start}-1", f"{start + 501}-0"),
+        *(f"{end - 1}-0", f"{end - 1}-1234", f"{end}-0", f"{end}-1", f"{end + 1}-0"),
+    ]
+    stream = scene.stream(f"hour:{start}", [(one, {"n": str(n)}) for n, one in enumerate(ids)])
+    got, wanted = ids_of(scene.call(between, CLIENT, stream, start, end)), ids[1:6]
     if got == wanted:
-        return "From the first moment of the hour to the last, and nothing of the next one."
+        return
     hint = "Compare the first and the last ID with the bounds."
-    if got[-1:] == ["2000-1"]:
+    if set(got) - set(ids):
+        hint = "These IDs are not on the stream that was given: read `stream`, by its name."
+    elif wanted[0] in got and got[-1] == f"{end}-1":
         hint = (
-            "As upper bound a bare `2000` means the last ID of that millisecond, and `(2000` "
-            "leaves out only that very ID. Write the sequence number: `(2000-0`."
+            f"As upper bound a bare `{end}` means the last ID of that millisecond, and `({end}` "
+            f"leaves out only that very ID. Write the sequence number: `({end}-0`."
         )
-    elif got[-1:] == ["2000-0"]:
+    elif got[-1:] == [f"{end}-0"]:
         hint = "The end belongs to the next hour, or it counts in both: leave it out with `(`."
     elif got and got == wanted[: len(got)]:
         hint = (
-            "The last millisecond of the hour may have any number of entries: a bound `1999-0` "
-            "ends at that one ID, so higher sequence numbers are left out."
+            f"The last millisecond of the hour may have any number of entries: a bound such as "
+            f"`{end - 1}-0` ends at that one ID, so higher sequence numbers are left out."
         )
     elif got and got == wanted[-len(got) :]:
-        hint = "The start is part of the hour, with every sequence number: `999` means `999-0`."
+        hint = (
+            f"The start is part of the hour, with every sequence number: `{start}` means "
+            f"`{start}-0`, and `(` would leave entries of that millisecond out."
+        )
+    elif sorted(got) == sorted(wanted):
+        hint = "These are the right entries; return them in the order of their IDs."
+    elif len(got) > len(wanted):
+        hint = "It returns entries of before or after the hour too: use both bounds."
     elif not got:
         hint = (
             "Nothing came back. Read the stream that you are given, and put the lower bound "
@@ -153,30 +178,38 @@ def one_hour(scene: Scene, between: Any) -> str:
     calls=("redis", "stream", "n"),
 )
 def newest(scene: Scene, latest: Any) -> str:
-    """The newest entries first, and no more of them read than asked for."""
-    stream = scene.stream("newest", [(f"{n}-0", {"n": str(n)}) for n in range(1, 2001)])
-    with scene.watching(stream) as commands:
-        got = ids_of(scene.call(latest, CLIENT, stream, 3))
-    wanted = ["2000-0", "1999-0", "1998-0"]
-    if got == wanted and any(_count(command) > 3 for command in commands):
-        raise Wrong(
-            "Let the server stop after n entries, with COUNT: it sent more than those here.",
-            expected="a reply with 3 entries",
-            found=" ".join(commands[-1]).replace(stream, "stream"),
-        )
-    if got == wanted:
-        return "Three entries asked for, three sent, newest first."
-    hints = {
-        tuple(wanted[::-1]): "These are the newest, but oldest first: turn them round.",
-        ("1-0", "2-0", "3-0"): "These are the oldest: XRANGE starts at the beginning.",
-    }
-    hint = hints.get(tuple(got), "XREVRANGE starts at the newest entry; COUNT says how many.")
+    """The newest entries first, and no more of them read than asked for; for two n."""
+    last = 2000 + secrets.randbelow(500)
+    stream = scene.stream("newest", [(f"{n}-0", {"n": str(n)}) for n in range(1, last + 1)])
+    for n in (3, 2):
+        with scene.watching(stream) as commands:
+            got = ids_of(scene.call(latest, CLIENT, stream, n))
+        wanted = [f"{last - place}-0" for place in range(n)]
+        if got != wanted:
+            raise Wrong(_newest_hint(got, wanted), expected=wanted, instead=got[:5])
+        too_much = [command for command in commands if _count(command) > n]
+        if too_much:
+            raise Wrong(
+                "Let the server stop after n entries, with COUNT: it sent more than those here.",
+                expected=f"a reply with {n} entries",
+                found=" ".join(too_much[0]).replace(stream, "stream"),
+            )
+    return "As many sent as were asked for, newest first."
+
+
+def _newest_hint(got: list[str], wanted: list[str]) -> str:
+    if got == wanted[::-1]:
+        return "These are the newest, but oldest first: turn them round."
+    if got and got == [f"{n}-0" for n in range(1, len(got) + 1)]:
+        return "These are the oldest: XRANGE starts at the beginning."
     if not got:
-        hint = (
+        return (
             "Nothing came back. XREVRANGE takes the higher bound first, from `+` down to `-`, and "
             "the stream is the one that you are given."
         )
-    raise Wrong(hint, expected=wanted, instead=got[:5])
+    if got[: len(wanted)] == wanted or got == wanted[: len(got)]:
+        return f"`n` says how many, here {len(wanted)}: pass it as COUNT."
+    return "XREVRANGE starts at the newest entry; COUNT says how many."
 
 
 @lab.exercise(
@@ -189,14 +222,15 @@ def newest(scene: Scene, latest: Any) -> str:
 )
 def page_by_page(scene: Scene, mean_temperature: Any) -> str:
     """The mean over a stream with many entries in one millisecond, read in small replies."""
-    temperatures = [15 + n // 40 + n % 7 for n in range(1050)]  # no two mistakes share a mean
+    cold = secrets.randbelow(20)
+    temperatures = [cold + n // 40 + n % 7 for n in range(1050)]  # no two mistakes share a mean
     ids = [f"{1000 + n // 30}-{n % 30}" for n in range(1050)]
     fields = [{"temperature": str(t)} for t in temperatures]
     stream = scene.stream("long", list(zip(ids, fields, strict=True)))
     slow = "It never ends: start each page after the last ID of the one before, and end at the end."
     with scene.watching(stream) as commands:
         got = scene.call(mean_temperature, CLIENT, stream, 100, slow=slow)
-    if not isinstance(got, int | float):
+    if not isinstance(got, int | float) or isinstance(got, bool):
         raise Wrong("Return the mean as a number.", expected="a number", instead=got)
     mean = sum(temperatures) / len(temperatures)
     if abs(got - mean) > 1e-9:
@@ -210,12 +244,26 @@ def page_by_page(scene: Scene, mean_temperature: Any) -> str:
             expected="replies of at most 100 entries",
             found=" ".join(too_large[0]).replace(stream, "stream"),
         )
-    empty = scene.call(mean_temperature, CLIENT, scene.key("missing"), 100)
+    _expect_none(scene, mean_temperature)
+    return f"{len(commands)} replies, none larger than a page, and no entry twice."
+
+
+def _expect_none(scene: Scene, mean_temperature: Any) -> None:
+    """A stream without entries."""
+    with scene.running(mean_temperature, CLIENT, scene.key("missing"), 100) as process:
+        outcome = process.outcome(LIMIT_S)
+    if isinstance(outcome, Failure):
+        raise Wrong(
+            "The stream was read right. Then it was called for a stream without entries, which has "
+            "no mean: return None.",
+            expected=None,
+            found=str(outcome),
+        )
+    empty = result(outcome, "", LIMIT_S)
     if empty is not None:
         raise Wrong(
             "A stream without entries has no mean: return None.", expected=None, instead=empty
         )
-    return f"{len(commands)} replies, none larger than a page, and no entry twice."
 
 
 def _paging_hint(got: float, temperatures: list[int]) -> str:
@@ -229,7 +277,13 @@ def _paging_hint(got: float, temperatures: list[int]) -> str:
         by_millisecond += temperatures[start : start + page]
         start += page
         start += -start % 30  # the rest of the last entry's millisecond is passed over
+    pages = [temperatures[start : start + page] for start in range(0, len(temperatures), page)]
     mistakes = (
+        (
+            [sum(one) / len(one) for one in pages],
+            "This is the mean of the pages' means. The last page is shorter, and would weigh as "
+            "much as the others: add up entries, and divide once at the end.",
+        ),
         (temperatures[:page], "This is the mean of the first page: go on after its last ID."),
         (
             temperatures[: -(len(temperatures) % page)],
@@ -251,7 +305,7 @@ def _paging_hint(got: float, temperatures: list[int]) -> str:
     for values, hint in mistakes:
         if abs(got - sum(values) / len(values)) < 1e-9:
             return hint
-    return "Add up every entry once, and divide by how many there were."
+    return "Add up `temperature` of every entry once, and divide by how many entries there were."
 
 
 @lab.exercise(
@@ -262,41 +316,73 @@ def _paging_hint(got: float, temperatures: list[int]) -> str:
     calls=("redis", "stream", "fields"),
 )
 def only_existing(scene: Scene, append_existing: Any) -> str:
-    """An entry on a stream that exists, None and no key where there is none."""
+    """On a stream, on none, and on one that goes, or comes, before a command of the function."""
     there = scene.stream("there", [("1-0", {"a": "1"})])
     missing = scene.key("missing")
     fields = {"temperature": "31", "station": missing[-8:]}
-    got = scene.call(append_existing, CLIENT, missing, fields)
-    if scene.redis.exists(missing):
-        raise Wrong(
-            "XADD made the stream. Its option NOMKSTREAM says not to.",
-            expected="no key",
-            found=f"a stream of {scene.redis.xlen(missing)}",
-        )
-    if got is not None:
-        raise Wrong("Return None where there is no stream.", expected=None, instead=got)
-    with scene.watching(there) as commands:
-        got = scene.call(append_existing, CLIENT, there, fields)
+    with Supervisor(scene) as supervisor, scene.proxied() as proxy:
+        begin = partial(supervisor.begin, append_existing, CLIENT, through=proxy)
+        got = result(begin(missing, fields).outcome(), "", LIMIT_S)
+        if scene.redis.exists(missing):
+            raise Wrong(
+                "XADD made the stream. Its option NOMKSTREAM says not to.",
+                expected="no key",
+                found=f"a stream of {scene.redis.xlen(missing)}",
+            )
+        if got is not None:
+            raise Wrong("Return None where there is no stream.", expected=None, instead=got)
+        proxy.reset()
+        got = result(begin(there, fields).outcome(), "", LIMIT_S)
+        _expect_added(scene, there, fields, got)
+        names = proxy.names
+        for place in range(2, min(len(names), MOST_PLACES) + 1):
+            gone = scene.stream(f"gone{place}", [("1-0", {"a": "1"})])
+            proxy.reset()
+            proxy.arm(Fault.FREEZE_BEFORE, place)
+            life = begin(gone, fields)
+            if life.stands(proxy):
+                scene.redis.delete(gone)
+                proxy.thaw()
+            outcome = life.outcome()
+            if scene.redis.exists(gone):
+                raise Wrong(
+                    "Another client deleted the stream after your question and before your XADD, "
+                    "and XADD made it again: let one command do both.",
+                    expected="no key",
+                    found=f"a stream again, deleted before your {proxy.names[place - 1]}",
+                )
+            if isinstance(outcome, Failure) and outcome.kind == "WatchError":
+                raise Wrong(
+                    "WATCH has noticed that the stream was changed. Then ask again, in a loop.",
+                    found=str(outcome),
+                )
+            result(outcome, "", LIMIT_S)
+    return (
+        "One command, so no other client can come in between."
+        if names[:1] == names[-1:]
+        else "It holds, even if the stream is deleted meanwhile. NOMKSTREAM does it in one command."
+    )
+
+
+MOST_PLACES = 6  # at which the stream is deleted
+
+
+def _expect_added(scene: Scene, there: str, fields: dict[str, str], got: Any) -> None:
+    """The fields are on the stream, as its newest entry.
+
+    Raises:
+        Wrong: they are not, or the function returned something else than the ID.
+    """
     found = entries(scene.redis.xrange(there))
     if len(found) != 2 or found[-1].fields != fields:
+        new = [one.fields for one in found[1:]]
         raise Wrong(
-            "On a stream that exists it has to append the fields that it is given.",
+            "On a stream that exists it has to append the fields that it is given, once.",
             expected=fields,
-            found=f"{len(found) - 1} new entries",
+            found=repr(new[-1]) if len(new) == 1 else f"{len(new)} new entries",
         )
     if str(got) != str(found[-1].id):
         raise Wrong("Return the new entry's ID.", expected=str(found[-1].id), instead=got)
-    if [command[0] for command in commands] != ["XADD"]:
-        asked = "NOMKSTREAM" in (word.upper() for command in commands for word in command)
-        raise Wrong(
-            "NOMKSTREAM asks already, so one command is enough."
-            if asked
-            else "Between your question and your XADD somebody else may make or delete the stream, "
-            "and then XADD does the wrong thing: let one command do both.",
-            expected="one command, XADD",
-            found=" and ".join(command[0] for command in commands) or "no command",
-        )
-    return "One command, so nobody can come in between."
 
 
 @lab.exercise(
@@ -308,40 +394,55 @@ def only_existing(scene: Scene, append_existing: Any) -> str:
     calls=("redis", "stream", "fields", "cap"),
 )
 def capped(scene: Scene, add_capped: Any) -> str:
-    """Exactly the newest `cap` entries remain after each of several calls."""
-    cap = 25
-    stream = scene.stream("capped", [(f"{n}-0", {"n": str(n)}) for n in range(1, 61)])
-    with scene.watching(stream) as commands:
-        for number in (61, 62):
-            scene.call(add_capped, CLIENT, stream, {"n": str(number)}, cap)
+    """Exactly the newest `cap` entries remain after each of several calls, and all of a few."""
+    for before, cap in ((60, 25), (3, 7), (30, 12)):
+        stream = scene.stream(
+            f"capped{cap}", [(f"{n}-0", {"n": str(n)}) for n in range(1, before + 1)]
+        )
+        added = [str(before + n) for n in (1, 2)]
+        with scene.watching(stream) as commands:
+            for number in added:
+                scene.call(add_capped, CLIENT, stream, {"n": number}, cap)
+        _expect_capped(scene, stream, commands, added[-1], cap)
+    return "Exactly the newest, as many as were asked for, whatever came before."
+
+
+def _expect_capped(
+    scene: Scene, stream: str, commands: list[list[str]], newest: str, cap: int
+) -> None:
     words = {word.upper() for command in commands for word in command}
-    found = [entry.fields["n"] for entry in entries(scene.redis.xrange(stream)) if entry.fields]
-    wanted = [str(n) for n in range(38, 63)]
-    if words & {"DEL", "UNLINK"}:
+    found = [(one.fields or {}).get("n", "") for one in entries(scene.redis.xrange(stream))]
+    total = int(newest)
+    wanted = [str(n) for n in range(max(1, total - cap + 1), total + 1)]
+    if words & {"DEL", "UNLINK", "RENAME"}:
         raise Wrong(
-            "It deletes the stream and builds it anew: meanwhile readers find none, and the "
+            "It deletes the stream and builds it again: meanwhile readers find none, and the "
             "entries get other IDs. Trim it instead.",
-            found="DEL",
+            found=", ".join(words & {"DEL", "UNLINK", "RENAME"}),
         )
     if found == wanted:
-        return f"Exactly the newest {cap}, whatever came before."
+        return
     hint = "Of the old entries drop just so many that `cap` remain, the new one included."
-    if len(found) == 62 and "MAXLEN" not in words:
+    if newest not in found:
+        hint = "The new entry has to be on the stream as well."
+    elif len(found) == total and "MAXLEN" not in words and "MINID" not in words:
         hint = "Nothing trims the stream yet: XADD can do it in the same step."
-    elif len(found) == 62:
+    elif len(found) == total:
         hint = (
             "Nothing was dropped. redis-py's `maxlen` means `MAXLEN ~`: about so many, and in "
             "whole blocks of 100. Say `approximate=False`."
         )
-    elif "62" not in found:
-        hint = "The new entry has to be on the stream as well."
-    elif len(found) == cap + 1:
+    elif len(found) == cap + 1 and total - cap > 1:
         hint = "It trims before it adds, so there is one too many: the new entry counts."
-    elif found and found[0] == "1":
+    elif len(set(found)) < len(found):
+        hint = "An entry is there twice: append once."
+    elif found and found[0] == "1" and total > cap:
         hint = "The oldest entries go, not the newest."
+    elif total <= cap:
+        hint = "There were fewer than `cap`, so none had to go."
     raise Wrong(
         hint,
-        expected=f"the {cap} entries {wanted[0]} to {wanted[-1]}",
+        expected=f"the {len(wanted)} entries {wanted[0]} to {wanted[-1]}, for `cap` {cap}",
         found=f"{len(found)}, from {found[0]} to {found[-1]}" if found else "no entry",
     )
 

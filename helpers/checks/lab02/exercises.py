@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from helpers.chaos import CLIENT, Returned, Running, Unfinished
+from helpers.chaos import CLIENT, Failure, Returned, Running, Unfinished
 from helpers.checks.lab import Lab
 from helpers.checks.predictions import expect_predicted
 from helpers.checks.scene import LIMIT_S, Scene, ids_of, result
@@ -50,14 +50,24 @@ def how_many(scene: Scene, brought: Any) -> str:
 )
 def what_is_new(scene: Scene, read_after: Any) -> str:
     """Entries after an ID as a list, empty if there are none, without waiting."""
-    ids = ["1000-0", "1000-1", "2000-0"]
+    ids = ["1000-0", "1000-1", "2000-0", "2000-1"]
     stream = scene.stream("news", [(one, {"n": str(n)}) for n, one in enumerate(ids)])
-    for last_id, wanted in (("1000-0", ids[1:]), ("0", ids), ("2000-0", [])):
+    for last_id, wanted in (("1000-1", ids[2:]), ("0", ids), ("2000-1", [])):
         slow = "It waits for news. Without BLOCK, XREAD replies at once."
-        with scene.watching(stream) as commands:
-            got = scene.call(read_after, CLIENT, stream, last_id, slow=slow)
+        with (
+            scene.watching(stream) as commands,
+            scene.running(read_after, CLIENT, stream, last_id) as process,
+        ):
+            outcome = process.outcome(LIMIT_S)
         if any("BLOCK" in map(str.upper, command) for command in commands):
             raise Wrong("Do not wait: leave out BLOCK.", found="XREAD with BLOCK")
+        if isinstance(outcome, Failure) and any(_has_bracket(command) for command in commands):
+            raise Wrong(
+                "XREAD takes the bare ID, and leaves out the entry with that ID by itself. `(` is "
+                "for XRANGE.",
+                found=str(outcome),
+            )
+        got = result(outcome, slow, LIMIT_S)
         if isinstance(got, dict):
             raise Wrong(
                 "That is the whole reply of `xread`: take this stream's entries out of it.",
@@ -76,20 +86,29 @@ def what_is_new(scene: Scene, read_after: Any) -> str:
         hint = "`XREAD` takes the last ID that was seen, and brings all that is after it."
         if found == [last_id, *wanted]:
             hint = "The entry with the last ID itself was seen already: XREAD leaves it out."
+        elif any("$" in command for command in commands):
+            hint = "`$` skips what is there already: read after the ID that you were given."
+        elif not commands:
+            hint = "Read the stream that you were given: none of your commands named it."
         elif not found:
-            hint = (
-                "`$` would skip what is there already: read the stream that you were given, "
-                "after the ID that you were given."
-            )
-        elif found == wanted[:1]:
+            hint = "Nothing came back. Read after the ID that you were given, up to the last one."
+        elif found in (wanted[:1], wanted[-1:]):
             hint = "There is more than one: leave out COUNT, or take the whole list."
+        elif found == wanted[::-1]:
+            hint = "Return them in the order of their IDs."
+        elif set(found) > set(wanted):
+            hint = "It returns entries of before too. Read after the ID that you were given."
         raise Wrong(hint, expected=wanted, instead=found)
     return "All that is new, nothing twice, and an empty list if there is nothing."
 
 
+def _has_bracket(command: list[str]) -> bool:
+    return command[0] == "XREAD" and any(word.startswith("(") for word in command)
+
+
 @lab.exercise(
     3,
-    "Wait, but not for ever",
+    "Wait, but not forever",
     "BLOCK is in milliseconds, as `timeout_ms` is.",
     "The last ID for “from now on” is `$`: for a single call that is just right.",
     calls=("redis", "stream", "timeout_ms"),
@@ -98,27 +117,59 @@ def wait_for_one(scene: Scene, wait: Any) -> str:
     """The next entry if one comes in time, None if not; nothing of what was there before."""
     stream = scene.stream("wait", [("1-0", {"n": "old"})])
     _expect_patience(scene, wait, stream)
-    with scene.running(wait, CLIENT, stream, 1500) as process:
+    with (
+        scene.watching(stream) as commands,
+        scene.running(wait, CLIENT, stream, 1500) as process,
+    ):
         process.begun()
         time.sleep(SETTLE_S)
-        added = str(scene.redis.xadd(stream, {"n": "new"}))
-        got = result(
-            process.outcome(LIMIT_S), "An entry came, and your function waits on.", LIMIT_S
-        )
-    found = ids_of([got] if isinstance(got, tuple) else got or [])
-    if found == [added] and isinstance(got, tuple):
+        with scene.redis.pipeline(transaction=True) as both:
+            for n in ("new", "one more"):
+                both.xadd(stream, {"n": n})
+            added = [str(one) for one in both.execute()]
+        outcome = process.outcome(LIMIT_S)
+    got = result(outcome, "An entry came, and your function waits on.", LIMIT_S)
+    pair = _as_pair(got)
+    if pair and pair[0] == added[0]:
         return "It waited as long as it was told, and no longer."
     hint = "Return the one entry, `(id, fields)`, as the reply holds it: `reply[stream][0]`."
-    if not found:
-        hint = "It missed an entry that came while it should have waited: BLOCK is in milliseconds."
-    raise Wrong(hint, expected=f"('{added}', {{'n': 'new'}})", instead=got)
+    if got is None and sum(map(_block, commands)) < 1200:
+        hint = "It does not wait for `timeout_ms`: BLOCK is in milliseconds, as `timeout_ms` is."
+    elif got is None:
+        hint = "An entry came while it waited, and your function returned None."
+    elif pair and pair[0] == added[1]:
+        hint = "Two came at once, and the next entry is the first of them: `reply[stream][0]`."
+    raise Wrong(hint, expected=f"('{added[0]}', {{'n': 'new'}})", instead=got)
+
+
+def _as_pair(got: Any) -> tuple[str, Any] | None:
+    """An ID and the fields, however they are held together; None if it is something else."""
+    try:
+        entry_id, fields = got
+    except (TypeError, ValueError):
+        return None
+    return (str(entry_id), fields) if isinstance(fields, dict) else None
+
+
+PATIENCE_MS = 400
 
 
 def _expect_patience(scene: Scene, wait: Any, stream: str) -> None:
     """Nothing comes: the function has to give None, and to wait for that in the server."""
-    with scene.watching(stream) as commands:
-        slow = "Nothing came, and it still waits: BLOCK takes milliseconds, BLOCK 0 is for ever."
-        got = scene.call(wait, CLIENT, stream, 400, slow=slow)
+    with (
+        scene.watching(stream) as commands,
+        scene.running(wait, CLIENT, stream, PATIENCE_MS) as process,
+    ):
+        outcome = process.outcome(LIMIT_S)
+    blocks = [_block(command) for command in commands if command[0] == "XREAD"]
+    slow = "Nothing came, and it still runs: return None after `timeout_ms` milliseconds."
+    if any(block == float("inf") for block in blocks):
+        slow = "Nothing came, and it still waits: BLOCK 0 waits forever."
+    elif any(block > 2 * PATIENCE_MS for block in blocks):
+        slow = f"{_TOO_LONG} BLOCK is in milliseconds, as `timeout_ms` is."
+    elif sum(command.count("$") for command in commands if command[0] == "XREAD") > 1:
+        slow = "It asks with `$` again and again, and never ends: nothing came within `timeout_ms`."
+    got = result(outcome, slow, LIMIT_S)
     if got is not None and "1-0" in str(got):
         raise Wrong(
             "That entry was there before: “from now on” is `$`, not `0`.",
@@ -128,20 +179,36 @@ def _expect_patience(scene: Scene, wait: Any, stream: str) -> None:
     if got is not None:
         raise Wrong("Return None if nothing came in time.", expected=None, instead=got)
     asked = [command for command in commands if command[0] in ("XREAD", "XRANGE", "XREVRANGE")]
-    blocks = [_block(command) for command in asked if command[0] == "XREAD"]
     if len([command for command in asked if not _block(command)]) > 2:
         raise Wrong(
             "It asks again and again. Let the server wait for you, with BLOCK.",
             expected="XREAD with BLOCK",
-            found=f"{len(asked)} commands in 400 ms",
+            found=f"{len(asked)} commands in {PATIENCE_MS} ms",
         )
-    if sum(blocks) < 300:
+    if sum("$" in command for command in commands if command[0] == "XREAD") > 1:
+        raise Wrong(
+            "Each `$` means “from now on”, so an entry that comes between two of your XREADs is "
+            "missed. Wait once, for the whole `timeout_ms`.",
+            expected="one XREAD with `$`",
+            found=f"{len(blocks)} of them",
+        )
+    waited = f"BLOCK {sum(blocks):g}" if any(blocks) else "no BLOCK"
+    if sum(blocks) < 0.5 * PATIENCE_MS:
         raise Wrong(
             "It does not wait long enough. BLOCK makes XREAD wait, in milliseconds: "
             "`block=timeout_ms`.",
-            expected="XREAD BLOCK 400",
-            found=f"BLOCK {sum(blocks):g}" if any(blocks) else "no BLOCK",
+            expected=f"XREAD BLOCK {PATIENCE_MS}",
+            found=waited,
         )
+    if 1.3 * PATIENCE_MS < sum(blocks) < float("inf"):
+        raise Wrong(
+            f"{_TOO_LONG} Wait for `timeout_ms`: `block=timeout_ms`.",
+            expected=f"XREAD BLOCK {PATIENCE_MS}, for `timeout_ms` {PATIENCE_MS}",
+            found=waited,
+        )
+
+
+_TOO_LONG = "It waits longer than it was asked to."
 
 
 def _block(command: list[str]) -> float:
@@ -216,8 +283,8 @@ def _follow_hint(found: list[str], wanted: list[str]) -> str:
         return "Nothing was handled: call `handle(fields)` for each entry."
     if found == wanted[1:] or (found and found[0] == "2"):
         return (
-            "A BLOCK ended in vain, and the entry that came just then is missing: `$` again means "
-            "“from now on”. Look it up once, before the loop."
+            "A BLOCK ended without news, and the entry that came just then is missing: `$` again "
+            "means “from now on”. Look it up once, before the loop."
         )
     return (
         "Entries are missing: those that came while `handle` was at work. `$` in every call asks "
@@ -247,6 +314,13 @@ def two_streams(scene: Scene, read_both: Any) -> str:
         scene.redis.xadd(second, {"n": "s2"}, id="7-0")
         outcome = process.outcome(LIMIT_S)
     reads = [command for command in commands if command[0] == "XREAD"]
+    if reads and "$" not in reads[0] and any("$" in command for command in reads[1:]):
+        raise Wrong(
+            "`$` means “from now on”, at each XREAD again: what comes between two of them is "
+            "missed. Keep the last ID of each stream instead.",
+            expected="the last ID that was read, of each stream",
+            found=f"`{' '.join(reads[1]).replace(first, 'fast').replace(second, 'slow')}`",
+        )
     if isinstance(outcome, Unfinished):
         raise Wrong(_waiting_hint(reads), expected="6 entries", found="it was still waiting")
     got = result(outcome, "", LIMIT_S)
@@ -302,6 +376,7 @@ def resume(scene: Scene, resume_reading: Any) -> str:
     stream = scene.stream("resume", [(f"{n}-0", {"n": n}) for n in wanted])
     place, handle = scene.key("place"), handler(scene)
     mistaken = not scene.redis.exists("place")
+    keys = set(scene.redis.scan_iter(count=1000))
     for begun in (3, 6):
         stuck = handler(scene, stuck=begun)
         with scene.running(resume_reading, CLIENT, stream, place, stuck) as process:
@@ -318,6 +393,15 @@ def resume(scene: Scene, resume_reading: Any) -> str:
         raise Wrong(
             "`place` is a variable that holds the name of a key: write it without quotes.",
             found="a key named 'place'",
+        )
+    if handled(scene) and not scene.redis.exists(place) and scene.redis.xlen(stream) == len(wanted):
+        own = sorted(set(scene.redis.scan_iter(count=1000)) - keys)
+        strange = [key for key in own if "lab02:check:" not in key]
+        raise Wrong(
+            "Note how far you came in the key whose name your function is given: "
+            "`redis.set(place, entry_id)`. There is nothing in it.",
+            expected="a last ID in `place`",
+            found=f"a key `{strange[0]}`" if strange else "no such key",
         )
     _expect_each_once(handled(scene), wanted, scene.redis.xlen(stream))
     slow = "Nothing is left, and it still waits: end when `xread` brings nothing more."

@@ -22,6 +22,7 @@ from helpers.checks.standing import GROUP, consumers_of, group_of, numbered, pen
 from helpers.checks.verdict import StillBlank, Wrong
 from helpers.checks.work import (
     Began,
+    Unbearable,
     handled,
     handler,
     have_met,
@@ -46,12 +47,12 @@ def who_gets_what(scene: Scene, delivered: Any) -> str:
     """Each prediction is compared with what the server delivers."""
     why = {
         "a": "the group begins before all entries, and COUNT 2 lets no more than two come",
-        "b": "the group goes on where it was: the three that nobody in it was given yet",
+        "b": "the group goes on where it was: the three that were not given out yet",
         "c": "bob is in the same group, and alice was given all there is",
         "d": "`3-0` is the ID after which the group begins, so the entry with this ID is left out",
         "e": "another group has a place of its own; but `$` is “from now on”, and nothing has come",
         "f": "this entry was added after the group was made, and that is when `$` was looked up",
-        "g": "the new entry is for every group, and in this one nobody was given it yet",
+        "g": "the new entry is for every group, and in this one it was not given out yet",
         "h": "bob, of the same group, was given the new entry, so it does not go to alice as well",
     }
     stream = numbered(scene, "five", 5)
@@ -77,7 +78,7 @@ def who_gets_what(scene: Scene, delivered: Any) -> str:
 
 @lab.exercise(
     2,
-    "See to it that the group exists",
+    "Make sure that the group exists",
     "Where must a group begin, so that it is given what is on the stream already?",
     "`redis.xgroup_create(stream, group, '0', mkstream=True)` makes the stream too if need be.",
     "It raises a `redis.ResponseError` if the group exists. What is in the text of this error, "
@@ -119,7 +120,7 @@ def _expect_made(scene: Scene, stream: str) -> None:
     given = unread_of(scene, stream)
     if given != ["1", "2", "3"]:
         raise Wrong(
-            "The group shall be given what is on the stream already: let it begin at `0`. `$`, "
+            "The group has to be given what is on the stream already: let it begin at `0`. `$`, "
             "which redis-py takes if you say nothing, is “from now on”.",
             expected="a group that is given the entries 1, 2, 3",
             found=f"it begins at {about['last-delivered-id']}, and is given {given or 'none'}",
@@ -159,7 +160,7 @@ def _expect_kept(scene: Scene, stream: str) -> None:
     if (pending, unread) != ({"1", "2"}, ["3"]):
         raise Wrong(
             "A group that exists must keep its place and its pending entries: leave it alone, "
-            "and neither make it anew nor move it.",
+            "and neither make it again nor move it.",
             expected="2 entries pending, and entry 3 to come",
             found=f"{len(pending)} pending, and {', '.join(unread) or 'none'} to come",
         )
@@ -174,16 +175,15 @@ def _expect_raised(scene: Scene, ensure: Any) -> None:
     kind = str(scene.redis.type(key))
     if kind != "string":
         raise Wrong(
-            "This key held something of somebody else, and it is gone. Leave it, and let the "
-            "error go on.",
+            "This key held something else, and it is gone. Leave it, and let the error go on.",
             expected="the text that was there",
             found=f"a {kind}" if kind != "none" else "no key",
         )
     if isinstance(outcome, Returned):
         result(outcome, "", LIMIT_S)
         raise Wrong(
-            "The key holds a text, so there is no group, and nobody is told. Let pass only the "
-            "error with `BUSYGROUP` in its text, and `raise` any other.",
+            "The key holds a string, so there is no group, and your caller is not told. Let pass "
+            "only the error with `BUSYGROUP` in its text, and `raise` any other.",
             expected="the error WRONGTYPE",
             found="no error",
         )
@@ -215,7 +215,7 @@ def _expect_no_race(scene: Scene, ensure: Any) -> None:
 
 @lab.exercise(
     3,
-    "What nobody was given yet",
+    "What is new to the group",
     "What stands in place of a last ID with XREADGROUP?",
     "`redis.xreadgroup(group, name, {stream: '>'}, count=count)` gives a dict.",
     "As with `xread`: a stream without news is missing in that dict.",
@@ -227,7 +227,7 @@ def not_given_yet(scene: Scene, next_entries: Any) -> str:
     scene.redis.xgroup_create(stream, GROUP, "0")
     wanted = {"alice": ["1-0", "2-0"], "bob": ["3-0", "4-0", "5-0"], "carol": []}
     asked = [(stream, GROUP, name, 2 if name == "alice" else 10) for name in wanted]
-    with scene.watching(stream) as commands:
+    with scene.watching(stream, in_scripts=True) as commands:
         slow = "Nothing is left, and it waits: leave out BLOCK."
         answers = scene.call(in_turn(next_entries, asked), CLIENT, slow=slow)
     holders = pending_of(scene, stream)
@@ -239,7 +239,7 @@ def not_given_yet(scene: Scene, next_entries: Any) -> str:
         held = [f"{number}-0" for number, holder in holders.items() if holder == name]
         if held != ids:
             raise Wrong(
-                _held_hint(commands),
+                _held_hint(commands, len(held) > len(ids)),
                 expected=f"{len(ids)} entries pending for {name}",
                 found=f"{len(held)}",
             )
@@ -277,18 +277,23 @@ def _next_hint(commands: list[list[str]], found: list[str], ids: list[str]) -> s
     if asked and asked[0][-1] != ">":
         return (
             f"With an ID, such as `{asked[0][-1]}`, a consumer asks for what *it* was given "
-            "before. What nobody in the group was given yet is `>`."
+            "before. What is new to the group is `>`."
         )
     if found[: len(ids)] == ids:
         return "`count` is the most that it may bring: COUNT."
     return "Return all that the reply holds for this stream, in its order."
 
 
-def _held_hint(commands: list[list[str]]) -> str:
+def _held_hint(commands: list[list[str]], too_many: bool) -> str:
+    if too_many:
+        return (
+            "More were delivered than were returned, and those are pending too. Let the server "
+            "stop: COUNT is the most that it may bring."
+        )
     if any("NOACK" in map(str.upper, command) for command in commands):
         return (
-            "With NOACK the group takes the entries for done at once, and whoever crashes has "
-            "lost them: leave it out."
+            "With NOACK the group takes the entries for done at once, and a consumer that crashes "
+            "has lost them: leave it out."
         )
     if any(command[0] == "XACK" for command in commands):
         return "Do not acknowledge them here: the caller has not begun to work on them."
@@ -330,7 +335,25 @@ def work_and_ack(scene: Scene, work: Any) -> str:
     slow = "Nothing is left, and it has not ended: end when `xreadgroup` brings nothing more."
     result(outcome, slow, LIMIT_S)
     _expect_all_acked(scene, stream, handled(scene)[before:], commands)
+    _expect_failed_pending(scene, stream, work)
     return "What was done is acknowledged, and what a crash interrupted is still pending."
+
+
+def _expect_failed_pending(scene: Scene, stream: str, work: Any) -> None:
+    """`handle` raises for an entry: it is pending after that, or was done at a second try."""
+    numbered(scene, "work", 2, first=8)
+    with scene.running(work, CLIENT, stream, GROUP, "alice", handler(scene, raises="8")) as process:
+        outcome = process.outcome(LIMIT_S)
+    if isinstance(outcome, Failure) and outcome.kind != Unbearable.__name__:
+        result(outcome, "", LIMIT_S)
+    if "8" not in handled(scene) and "8" not in pending_of(scene, stream):
+        raise Wrong(
+            "`handle` raised, so the work is not done, and still the entry was acknowledged. Let "
+            "XACK follow only where `handle` has returned: not in a `finally`, and not after an "
+            "`except` that goes on to it.",
+            expected="the entry for which `handle` raised is pending",
+            found="it is not",
+        )
 
 
 def _expect_fields(begun: list[str], call: str) -> None:
@@ -352,7 +375,7 @@ def _expect_nothing_lost(scene: Scene, stream: str) -> None:
     if lost:
         raise Wrong(
             "It was killed in the middle of its work, and the group took the entry for done: "
-            "nobody will ever finish it. First `handle`, then XACK, for each entry.",
+            "it will never be finished. First `handle`, then XACK, for each entry.",
             expected="what is not finished is still pending",
             found=f"{', '.join(lost)} neither finished nor pending",
         )
@@ -406,7 +429,7 @@ def _expect_all_acked(
     acks = [command for command in commands if command[0] == "XACK"]
     hint = "Acknowledge each: an XACK says nothing of the entries before, unlike a last ID."
     if not acks:
-        hint = "It is done, and nobody has told the group: XACK, after `handle`."
+        hint = "It is done, and the group was not told: XACK, after `handle`."
     elif any(command[2] != GROUP for command in acks):
         hint = (
             "XACK takes the stream, the group and the ID, in this order. In a group that does "
@@ -427,12 +450,6 @@ def _expect_all_acked(
 )
 def many_hands(scene: Scene, share: Any) -> str:
     """Three workers, whose handler waits until all three are at work at the same moment."""
-    if not inspect.iscoroutinefunction(share):
-        raise Wrong(
-            "Keep the `async def`: workers that wait share one thread, by asyncio.",
-            expected="a coroutine function",
-            found="a plain function",
-        )
     names, count = ["alice", "bob", "carol"], 7
     stream = numbered(scene, "share", count)
     scene.redis.xgroup_create(stream, GROUP, "0")
@@ -442,6 +459,12 @@ def many_hands(scene: Scene, share: Any) -> str:
         scene.running(share, CLIENT, stream, GROUP, names, handle) as process,
     ):
         outcome = until_still(scene, process, most=50)
+    if not inspect.iscoroutinefunction(share) and not handled(scene):
+        raise Wrong(
+            "Keep the `async def`: workers that wait share one thread, by asyncio.",
+            expected="a coroutine function",
+            found="a plain function, and nothing was handled",
+        )
     if not isinstance(outcome, Unfinished):
         result(outcome, "", LIMIT_S)
     _expect_each_once(scene, stream, [str(n) for n in range(1, count + 1)], outcome)
@@ -616,17 +639,14 @@ def _unread_hint(scene: Scene, name: str, got: Any, wanted: int) -> str:
     "Each city in its order",
     "All that the choice may depend on are the city and `n`. Try `hash('chennai')` in two "
     "processes: is it the same?",
-    "A checksum turns a text into the same number everywhere: `zlib.crc32(city.encode())`.",
+    "A checksum turns a string into the same number everywhere: `zlib.crc32(city.encode())`.",
     "What remains of a number after division by `n` is one of 0 to `n - 1`: `number % n`.",
     calls=("city", "n"),
 )
 def each_city(scene: Scene, stream_of: Any) -> str:
     """The same choice twice over and in two processes, one of the n, and well spread."""
-    asked = [(city, n) for n in (3, 2, 5, 1) for city in (*TOWNS, *STATIONS)]
-    with hash_seed(1):
-        here = scene.call(in_turn(stream_of, [*asked, *asked[::-1]]), fresh=True)
-    with hash_seed(2):
-        there = scene.call(in_turn(stream_of, asked[::-1]), fresh=True)
+    asked = [(city, n) for n in (3, 2, 5) for city in (*TOWNS, *STATIONS)]
+    here = scene.call(in_turn(stream_of, [*asked, *asked[::-1]]))
     if any(isinstance(one, Blank) for one in here):
         raise StillBlank
     chosen = dict(zip(asked, here, strict=False))
@@ -638,13 +658,17 @@ def each_city(scene: Scene, stream_of: Any) -> str:
         "Asked for the same city again, your function says something else. It may depend on the "
         "city and `n` alone: on no counter, and on no chance.",
     )
+    for cities in (TOWNS, STATIONS):
+        for n in (3, 2, 5):
+            expect_spread(cities, chosen, n)
+    alone = [(city, 1) for city in (*TOWNS, *STATIONS)]
+    with hash_seed(2):
+        there = scene.call(in_turn(stream_of, [*asked[::-1], *alone]), fresh=True)
     expect_same(
         chosen,
-        dict(zip(asked[::-1], there, strict=True)),
-        "Another process says something else. Python's `hash()` of a text differs from process to "
-        "process, and so does what a process remembers: take a checksum, such as `zlib.crc32`.",
+        dict(zip(asked[::-1], there, strict=False)),
+        "Another process says something else. Python's `hash()` of a string differs from process "
+        "to process, and so does what a process remembers: take a checksum, such as `zlib.crc32`.",
     )
-    for n in (3, 2, 5, 1):
-        expect_spread(TOWNS, chosen, n)
-        expect_spread(STATIONS, chosen, n)
+    expect_names(dict(zip(alone, there[len(asked) :], strict=True)))
     return "One city, one stream, in every process: its readings stay in order."

@@ -71,6 +71,13 @@ def expect_spread(cities: Sequence[str], chosen: Chosen, n: int) -> None:
     """No stream has next to nothing; a good hash of so many names passes all but surely."""
     counts = Counter(chosen[city, n] for city in cities)
     fewest = min(counts[f"{WEATHER}{k}"] for k in range(n))
+    if cities is TOWNS and len(counts) < n:
+        raise Wrong(
+            f"Of {n} streams only {len(counts)} get cities. `number % n` can be each of 0 to "
+            "`n - 1`.",
+            expected=f"cities on all {n} streams",
+            found=", ".join(sorted(counts)),
+        )
     if fewest < FEWEST * len(cities) / n:
         raise Wrong(
             "One worker would have next to nothing to do. Names may have the same length and "

@@ -15,7 +15,6 @@ from helpers.checks.crashes import (
     CAROL,
     GROUP,
     NOTHING,
-    Unbearable,
     add,
     give,
     grouped,
@@ -30,10 +29,11 @@ from helpers.checks.predictions import expect_predicted
 from helpers.checks.scene import LIMIT_S, Scene, result
 from helpers.checks.standing import consumers_of
 from helpers.checks.verdict import Wrong
-from helpers.checks.work import handled
+from helpers.checks.work import Unbearable, handled
 
 lab = Lab("04", "`solutions/04_pending_and_ack.ipynb`")
 
+IDLE_MS = 60_000
 MANY = 1100  # more than one page, also for those who read a thousand at once
 HANDLES = ("redis", "stream", "group", "name", "handle")
 
@@ -63,7 +63,7 @@ def predict(scene: Scene, predicted: Any) -> str:
         "deliveries of 2-0": "alice got it first with `>`, and once more with `0`: both count",
         "deliveries of 3-0": "bob got it with `>`, and carol by XCLAIM: a claim is a delivery",
         "pending for bob": "carol has 3-0 now; 4-0 was deleted, but is still in bob's list",
-        "entries for bob with >": "`>` is what nobody in the group was given yet: only 5-0",
+        "entries for bob with >": "`>` is what no consumer of the group was given yet: only 5-0",
         "XACK 3-0, sent by bob": "XACK does not ask whose entry it is: it strikes off carol's",
     }
     actual = dict(zip(why, _what_happens(scene), strict=True))
@@ -111,7 +111,8 @@ def what_is_stuck(scene: Scene, stuck: Any) -> str:
     _make_idle(scene, stream, BOB, old[MANY:], 70_000)
     _make_idle(scene, stream, BOB, young, 40_000)
     before = pending(scene, stream)
-    got = scene.call(stuck, CLIENT, stream, GROUP, 60_000)
+    with scene.watching(stream) as commands:
+        got = scene.call(stuck, CLIENT, stream, GROUP, IDLE_MS)
     if pending(scene, stream) != before:
         raise Wrong(
             "Only look: XPENDING changes nothing. Reading one's history counts as a delivery, "
@@ -121,9 +122,9 @@ def what_is_stuck(scene: Scene, stuck: Any) -> str:
         )
     found = _pairs(got)
     if sorted(found) == sorted(wanted):
-        return f"All {len(wanted):,} of them, and none that somebody may still be working on."
+        return f"All {len(wanted):,} of them, and none that may still be worked on."
     raise Wrong(
-        _stuck_hint(found, wanted, {(one, BOB) for one in young}),
+        _stuck_hint(found, wanted, {(one, BOB) for one in young}, commands),
         expected=f"{len(wanted):,} pairs such as ('1-0', 'alice')",
         found=f"{len(found):,} pairs" + (f" such as {found[0]}" if found else ""),
     )
@@ -148,9 +149,22 @@ def _pairs(answer: Any) -> list[tuple[str, str]]:
 
 
 def _stuck_hint(
-    found: list[tuple[str, str]], wanted: set[tuple[str, str]], young: set[tuple[str, str]]
+    found: list[tuple[str, str]],
+    wanted: set[tuple[str, str]],
+    young: set[tuple[str, str]],
+    commands: list[list[str]],
 ) -> str:
     seen = set(found)
+    sent = [words[n + 1] for words in commands for n, word in enumerate(words) if word == "IDLE"]
+    asked_consumers = any(words[:2] == ["XINFO", "CONSUMERS"] for words in commands)
+    if asked_consumers and (not found or seen & young):
+        return (
+            "`idle` of XINFO CONSUMERS says when the consumer last asked for something. Each "
+            "pending entry has an idle time of its own: XPENDING."
+        )
+    if sent and sent[0] != str(IDLE_MS):
+        return f"You sent IDLE {sent[0]}. Both it and `idle_ms`, which is {IDLE_MS} here, are in "
+        "milliseconds."
     if seen - wanted - young:
         return "A pair is the ID of the entry, then the name of the consumer that has it."
     if len(seen) < len(found):
@@ -164,7 +178,7 @@ def _stuck_hint(
             "milliseconds, as `idle_ms` is, and it is the entry's, not the consumer's."
         )
     if not found:
-        return "There is nothing idle for so long: `idle_ms` is in milliseconds, as XPENDING's is."
+        return "Nothing was returned. XPENDING lists entries by their idle time, in milliseconds."
     if {name for _, name in seen} != {ALICE, BOB}:
         return "Entries of all consumers: leave out the consumer, and read page after page."
     return "There are more: XPENDING lists as many as you ask for. Read page after page."
@@ -189,7 +203,12 @@ def after_the_work(scene: Scene, work: Any) -> str:
         start = partial(supervisor.begin, work, CLIENT, stream, GROUP, ALICE, through=proxy)
         slow = "Nothing new is left, and it still waits: end when `xreadgroup` brings nothing."
         added = add(scene, stream, (1, 2, 3))
-        result(start(handler(scene)).outcome(), slow, LIMIT_S)
+        proxy.arm(Fault.FREEZE_BEFORE, 3)
+        life = start(handler(scene))
+        if life.stands(proxy):  # in the middle of the first entries
+            added += add(scene, stream, (4,))
+            proxy.thaw()
+        result(life.outcome(), slow, LIMIT_S)
         _expect_worked(scene, stream, added, proxy.commands)
         for place in range(2, 8):
             added += add(scene, stream, range(10 * place, 10 * place + 3))
@@ -206,7 +225,7 @@ def after_the_work(scene: Scene, work: Any) -> str:
             "`handle` raised, so the work is not done, and still the entry was acknowledged. Let "
             "XACK follow only where `handle` has returned.",
             expected="the entry is pending",
-            found="it is not: nobody will try it again",
+            found="it is not, so it will not be tried again",
         )
     return "Killed before its commands, one after the other, and what it had is done or pending."
 
@@ -222,6 +241,13 @@ def _expect_worked(scene: Scene, stream: str, wanted: list[str], commands: list[
             found="XREADGROUP with NOACK",
         )
     missing = [n for n in wanted if n not in handled(scene)]
+    if missing and handled(scene) and missing[0] not in pending(scene, stream):
+        raise Wrong(
+            "It ended while there was something new: entries come while `handle` is at work. Read "
+            "again, until `xreadgroup` brings nothing.",
+            expected=f"the entries {listed(wanted)} handled",
+            found=f"{listed(missing)} never read",
+        )
     if missing:
         raise Wrong(
             "Read what is new with `>`, and call `handle(fields)` for each entry of the reply.",
@@ -232,7 +258,7 @@ def _expect_worked(scene: Scene, stream: str, wanted: list[str], commands: list[
     done = next(places, len(commands))
     if "XACK" in names and names.index("XACK") < done:
         raise Wrong(
-            "Acknowledged before the work: a crash in between, and nobody does it. First "
+            "Acknowledged before the work: a crash in between, and it is never done. First "
             "`handle`, then XACK.",
             expected="XACK after the work",
             found="XACK before the first entry was handled",
@@ -344,8 +370,8 @@ def _expect_death(scene: Scene, stream: str, outcome: Outcome) -> None:
             result(outcome, again, LIMIT_S)
         result(outcome, "It reads without end: what is an empty reply?", LIMIT_S)
         raise Wrong(
-            "What was pending for its name was not handled. `>` brings only what nobody was given "
-            "yet: first read the own history, with `0`, until it is empty.",
+            "What was pending for its name was not handled. `>` brings only what is new to "
+            "the group: first read the own history, with `0`, until it is empty.",
             expected="the entries 1, 2 and 3 handled first",
             found=f"handled: {listed(begun)}",
         )
@@ -361,8 +387,8 @@ def _expect_death(scene: Scene, stream: str, outcome: Outcome) -> None:
         )
     if left.get("3", ("", 1))[1] > 1:
         raise Wrong(
-            "Entry 2 killed it, and entry 3 was counted as delivered once more, though nobody "
-            "came to it. Read the own history one by one: `count=1`.",
+            "Entry 2 killed it, and entry 3 was counted as delivered once more, though it was not "
+            "come to. Read the own history one by one: `count=1`.",
             expected="entry 3: 1 delivery",
             found=f"entry 3: {left['3'][1]} deliveries",
         )
@@ -387,7 +413,7 @@ def _expect_restarted(scene: Scene, stream: str) -> None:
     if begun.index("6") < begun.index("3"):
         raise Wrong(
             "New entries came first. On a busy stream they never end, and what is left from before "
-            "the crash waits for ever: first `0`, then `>`.",
+            "the crash waits forever: first `0`, then `>`.",
             expected="1, 2, 3, then 6, 7, 8",
             found=listed(begun),
         )
@@ -429,11 +455,74 @@ def take_over(scene: Scene, take: Any) -> str:
     _make_idle(scene, stream, CAROL, [f"{n}-0" for n in young], 5_000)
     scene.redis.xdel(stream, *gone)
     slow = "It goes round and round: go on at the cursor of each reply, and end when that is `0-0`."
-    scene.call(take, CLIENT, stream, GROUP, ALICE, 60_000, handler(scene), slow=slow)
+    with scene.watching(stream) as commands:
+        scene.call(take, CLIENT, stream, GROUP, ALICE, IDLE_MS, handler(scene), slow=slow)
     _expect_fields(scene)
     _expect_carol_alone(scene, stream, young)
     _expect_taken(scene, stream, [*first, *last])
+    if not {words[0] for words in commands} & CLAIMS:
+        raise Wrong(
+            "You handled entries that were still pending for bob, so others could not see that you "
+            "are at work on them, and could do the same. Claim them first: XAUTOCLAIM.",
+            expected="entries claimed for your `name`",
+            found=", ".join(dict.fromkeys(words[0] for words in commands)),
+        )
+    _expect_claimed_late(scene, take)
+    _expect_killed_late(scene, take)
     return "All that bob left is done, and carol was not disturbed."
+
+
+CLAIMS = {"XCLAIM", "XAUTOCLAIM", "EVAL", "EVALSHA", "FCALL"}
+
+
+def _left_by_bob(scene: Scene, name: str) -> str:
+    """A stream of which bob has left three entries idle for long."""
+    stream = grouped(scene, name, range(9001, 9004))
+    give(scene, stream, BOB, 3)
+    _make_idle(scene, stream, BOB, [f"{n}-0" for n in range(9001, 9004)], 70_000)
+    return stream
+
+
+def _expect_claimed_late(scene: Scene, take: Any) -> None:
+    """Before its XCLAIM, if it sends one, carol claims the entry that it has seen idle."""
+    stream = _left_by_bob(scene, "late")
+    with Supervisor(scene) as supervisor, scene.proxied() as proxy:
+        proxy.arm(Fault.FREEZE_BEFORE, "XCLAIM")
+        life = supervisor.begin(
+            take, CLIENT, stream, GROUP, ALICE, IDLE_MS, handler(scene), through=proxy
+        )
+        if not life.stands(proxy):
+            return
+        ids = [word for word in proxy.commands[-1][5:] if word.startswith("900")]
+        scene.redis.xclaim(stream, GROUP, CAROL, 0, cast("Any", ids))
+        proxy.thaw()
+        result(life.outcome(), "", LIMIT_S)
+    robbed = [n for n in handled(scene, "begun") if f"{n}-0" in ids]
+    if robbed:
+        raise Wrong(
+            "Between your XPENDING and your XCLAIM carol claimed the entry and began, and now two "
+            "work on it. XCLAIM takes an idle time too: give it `idle_ms`, and it leaves alone "
+            "what has just been claimed.",
+            expected="carol keeps what she has just claimed",
+            found=f"entry {listed(robbed)} taken from her",
+        )
+
+
+def _expect_killed_late(scene: Scene, take: Any) -> None:
+    """It dies in the middle of an entry, which has to be pending then."""
+    stream = _left_by_bob(scene, "killed")
+    with Supervisor(scene) as supervisor:
+        mortal = handler(scene, n9002="kills")
+        outcome = supervisor.call(take, CLIENT, stream, GROUP, ALICE, IDLE_MS, mortal)
+    if not isinstance(outcome, Unfinished):
+        result(outcome, "", LIMIT_S)
+    if "9002" not in pending(scene, stream):
+        raise Wrong(
+            "It died in the middle of an entry, and that is lost: it was acknowledged already. "
+            "First `handle`, then XACK.",
+            expected="the entry in hand is still pending",
+            found="it is not",
+        )
 
 
 def _expect_carol_alone(scene: Scene, stream: str, young: list[str]) -> None:
@@ -522,6 +611,13 @@ def poison(scene: Scene, put_aside: Any) -> str:
     letters = _letters(scene, dead)
     _expect_buried(scene, stream, letters)
     _expect_letters(letters)
+    if (length := int(scene.redis.xlen(stream))) < 7:
+        raise Wrong(
+            "Leave the entries on the stream: other groups read them too. Acknowledged, they are "
+            "done for this group.",
+            expected="7 entries on the stream",
+            found=f"{length}",
+        )
     return "The poison is set aside, once and whole, and everything else is done."
 
 
@@ -577,7 +673,7 @@ def _expect_buried(scene: Scene, stream: str, letters: list[tuple[str, Any]]) ->
     missing = [n for n in "1357" if n not in handled(scene)]
     if missing:
         raise Wrong(
-            "The others shall be handled, also those behind the poison: own history, then `>`.",
+            "The others have to be handled, also those behind the poison: own history, then `>`.",
             expected="1, 3, 5 and 7 handled",
             found=f"{listed(missing)} not",
         )
@@ -595,7 +691,7 @@ def _expect_buried_once(number: str, letters: int, calls: int, is_pending: bool)
         )
     if is_pending and not letters:
         raise Wrong(
-            "After many deliveries it is still tried. Whoever counts in a variable starts at 0 "
+            "After many deliveries it is still tried. A count in a variable starts at 0 "
             "after every crash: ask Redis, `times_delivered` of XPENDING. And look before you "
             "call `handle`.",
             expected=f"entry {number}, which {what}, put aside after {MOST} deliveries",
@@ -647,7 +743,7 @@ def _expect_letters(letters: list[tuple[str, Any]]) -> None:
     7,
     "Count exactly",
     "What if the process dies between the two? And what if it is only paused, and goes on after "
-    "somebody else has done its work?",
+    "another one has done its work?",
     "MULTI does not ask whether the entry is still pending. XACK tells: 1 or 0. Who can look at "
     "that and act on it in one step?",
     "A script: `if redis.call('XACK', …) == 1 then redis.call('HINCRBY', …) end`, sent by "
@@ -676,7 +772,7 @@ def remove_safely(scene: Scene, remove: Any) -> str:
     _make_consumer(scene, stream, CAROL)
     with Supervisor(scene) as supervisor, scene.proxied() as proxy:
         start = partial(supervisor.begin, remove, CLIENT, stream, GROUP)
-        got = result(start(BOB).outcome(), "", LIMIT_S)
+        got = _removal(start(BOB).outcome())
         _expect_kept(scene, stream, "1", got)
         proxy.arm(Fault.FREEZE_BEFORE, "XGROUP DELCONSUMER")
         life = start(CAROL, through=proxy)
@@ -684,16 +780,51 @@ def remove_safely(scene: Scene, remove: Any) -> str:
         if overtaken:
             give(scene, stream, CAROL, 1)
             proxy.thaw()
-        got = result(life.outcome(), "", LIMIT_S)
-    if overtaken and "2" not in pending(scene, stream):
+        got = _removal(life.outcome())
+        if overtaken:
+            _expect_noticed(scene, stream, got)
+            _make_consumer(scene, stream, DAVE)
+            got = _removal(start(DAVE).outcome())
+    _expect_gone(scene, stream, DAVE if overtaken else CAROL, got)
+    return "A consumer that has nothing pending is removed; one that has something stays."
+
+
+DAVE = "dave"
+
+
+def _removal(outcome: Outcome) -> Any:
+    """What the function returned.
+
+    Raises:
+        Wrong: it raised.
+    """
+    if isinstance(outcome, Failure) and outcome.kind == "PendingError":
+        raise Wrong(
+            "`remove_consumer` raises this where entries are pending, and here you return False: "
+            "`except PendingError`, which is in `helpers.streams.errors`.",
+            expected=False,
+            found=str(outcome),
+        )
+    if isinstance(outcome, Failure) and outcome.kind == "WatchError":
+        raise Wrong(
+            "WATCH has noticed that something was read meanwhile. Then the consumer is alive: "
+            "look again, or return False.",
+            found=str(outcome),
+        )
+    return result(outcome, "", LIMIT_S)
+
+
+def _expect_noticed(scene: Scene, stream: str, got: Any) -> None:
+    """Carol read an entry just before she would have been removed."""
+    if "2" not in pending(scene, stream):
         raise Wrong(
             "After it had looked, and before it removed her, carol read an entry: that is lost. "
             "Look and remove in one step, by a script or by the class that has one.",
             expected="carol stays, with her entry",
-            found="carol removed, and her entry pending for nobody",
+            found="carol removed, and her entry pending for no consumer",
         )
-    _expect_gone(scene, stream, got)
-    return "Who has nothing pending may go; who has something stays."
+    if got != False:  # noqa: E712 - a script says 0
+        raise Wrong("Carol was not removed: say so.", expected=False, instead=got)
 
 
 def _make_consumer(scene: Scene, stream: str, name: str) -> None:
@@ -708,16 +839,16 @@ def _expect_kept(scene: Scene, stream: str, number: str, got: Any) -> None:
             expected="bob stays, with his entry",
             found="his entry is pending for him no more",
         )
-    if got is not False:
+    if got != False:  # noqa: E712 - a script says 0
         raise Wrong("Say that nothing was removed.", expected=False, instead=got)
 
 
-def _expect_gone(scene: Scene, stream: str, got: Any) -> None:
-    if CAROL in consumers_of(scene, stream, GROUP):
+def _expect_gone(scene: Scene, stream: str, name: str, got: Any) -> None:
+    if name in consumers_of(scene, stream, GROUP):
         raise Wrong(
-            "Carol has nothing pending, and may be removed: by XGROUP DELCONSUMER.",
-            expected="carol removed",
-            found="she is still in the group",
+            f"{name.capitalize()} has nothing pending, and may be removed: by XGROUP DELCONSUMER.",
+            expected=f"{name} removed",
+            found="the consumer is still in the group",
         )
-    if got is not True:
+    if got != True:  # noqa: E712 - a script says 1
         raise Wrong("Say that the consumer was removed.", expected=True, instead=got)

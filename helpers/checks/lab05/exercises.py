@@ -23,7 +23,7 @@ from helpers.checks.lab05.expiring import (
 )
 from helpers.checks.lab05.trimming import expect_trimmed
 from helpers.checks.lives import Supervisor
-from helpers.checks.predictions import expect_predicted
+from helpers.checks.predictions import choice_of, expect_predicted
 from helpers.checks.scene import LIMIT_S, Scene, result
 from helpers.checks.standing import group_of
 from helpers.checks.stepping import far_from_utc, steps
@@ -44,15 +44,15 @@ PAST_S = 1_735_862_400  # 3 January 2025
     "What is left?",
     "Trimming looks at the stream alone: neither at who has read an entry, nor at a list of "
     "pending ones. `~` removes whole nodes only, and a node holds 100 entries.",
-    "An expiry belongs to a key, and nobody who adds to it changes it. A key that is gone takes "
-    "its expiry along.",
+    "An expiry belongs to a key, and adding to the key does not change it. A key that is gone "
+    "takes its expiry along.",
 )
 def predict(scene: Scene, predicted: Any) -> str:
     """Each prediction is compared with what the server does."""
     why = {
         "XLEN after 5-0": "MAXLEN 3 keeps the newest three, whatever else has become of them",
         "entries for alice": "the group was to begin at the first entry, and two were trimmed "
-        "before anybody read them: nobody is told",
+        "before they were read: no reader is told",
         "XLEN after 6-0": "`~` removes whole nodes, of 100 entries each, and there is not one yet",
         "XLEN after XTRIM": "MINID keeps the entry with that ID, and all above it",
         "pending after XTRIM": "trimming takes entries from the stream, and not from the list of "
@@ -211,13 +211,13 @@ def keep_120(scene: Scene, publish: Any) -> str:
             _expect_always(scene, stream)
         result(life.outcome(), "", LIMIT_S)
     _expect_newest(scene, stream, hours[-HELD:], [])
-    return "The newest 120, and never one more or one less, whoever looks and when."
+    return "The newest 120, and never one more or one less, at any moment."
 
 
 def _expect_group(scene: Scene, stream: str) -> None:
     if not group_of(scene, stream, GROUP):
         raise Wrong(
-            "The stream was deleted and made anew, and its group is gone with it, and its IDs. "
+            "The stream was deleted and made again, and its group is gone with it, and its IDs. "
             "Leave it where it is, and let the server remove what is too much: MAXLEN.",
             expected="the stream with its group",
             found="the group is gone",
@@ -260,7 +260,7 @@ def _capped_hint(length: int, commands: list[list[str]], *, added: bool) -> str:
         return "It is trimmed first, and then comes one more: let XADD itself trim, by MAXLEN."
     if "XDEL" in names and length < HELD:
         return "An entry is removed whenever one is added, also while there are fewer than 120."
-    return "Exactly 120 shall stay: `maxlen` is how many entries there are after the XADD."
+    return "Exactly 120 have to stay: `maxlen` is how many entries there are after the XADD."
 
 
 def _expect_cut(scene: Scene, supervisor: Supervisor, publish: Any) -> None:
@@ -282,7 +282,7 @@ def _expect_always(scene: Scene, stream: str) -> None:
     length = int(scene.redis.xlen(stream))
     if length != HELD:
         raise Wrong(
-            "Whoever looks between your two commands, or finds what a crash left there, sees it. "
+            "A reader that looks between your two commands, or after a crash there, sees it. "
             "XADD takes MAXLEN itself: one command, one step.",
             expected=f"{HELD} entries at any moment",
             found=f"{length} entries between two commands",
@@ -327,7 +327,7 @@ def trim_handled(scene: Scene, trim: Any) -> str:
 def write_expiring(scene: Scene, write: Any) -> str:
     """In order, late, killed before each of its commands, and beside another producer."""
     expect_expiring(scene, write)
-    return "Killed and overtaken, and no partition goes too early, and none stays for ever."
+    return "Killed and overtaken, and no partition goes too early, and none stays forever."
 
 
 # ------------------------------------------------------------------ 6: refuse what would be gone
@@ -414,8 +414,8 @@ class Trial:
             )
         if not refused and before == after:
             raise Wrong(
-                "Nothing was written, and nobody was told. A reading that is lost in silence is "
-                "what you want to prevent: raise a ValueError.",
+                "Nothing was written, and your caller was not told. A reading that is lost in "
+                "silence is what you want to prevent: raise a ValueError.",
                 expected="a ValueError",
                 found="a function that returns as if all were well",
             )
@@ -436,7 +436,7 @@ class Trial:
 def _as_refusal(outcome: Any) -> Any:
     if isinstance(outcome, Failure) and outcome.kind in OTHER_ERRORS:
         raise Wrong(
-            "Raise a ValueError: whoever calls you can tell it from a lost connection.",
+            "Raise a ValueError: your caller can tell it from a lost connection.",
             expected="ValueError",
             found=str(outcome),
         )
@@ -486,6 +486,12 @@ def _expect_clock(trial: Trial) -> None:
         at("2100-02-04", "12:00:00.000").ms,
         "EXPIREAT with the present second deletes at once, too: refuse what expires now.",
     )
+    trial.refuses(
+        at("2100-02-06", "12:00:00.900"),
+        at("2100-02-08", "12:00:00.500").ms,
+        "The partition would expire at 12:00:00, for the expiry is in whole seconds, and that is "
+        "half a second ago. Compare the second that you give to EXPIREAT with `now_ms`.",
+    )
 
 
 def _expect_late(trial: Trial) -> None:
@@ -528,12 +534,12 @@ WHY_NOT = {
         "nothing. There would be nothing to trim by",
         "partitions": "One key holds the last 120. Over days of 24 they would be in five or six "
         "keys, and a whole day would go at once",
-        "nothing": "It would grow for ever, by averages that nobody looks at",
+        "nothing": "It would grow forever, by averages that are never looked at",
     },
     "visits": {
         "MAXLEN": "At noon a thousand a second come, at night one a minute: no number of entries "
         "is half an hour by day and by night",
-        "groups": "Whoever looks wants the last half hour, handled or not. It is a question of "
+        "groups": "Readers want the last half hour, handled or not. It is a question of "
         "time, not of who has read it",
         "partitions": "A key of a day keeps up to a day, and at noon that is some fifty times "
         "what is wanted: expiry takes a key whole",
@@ -544,16 +550,16 @@ WHY_NOT = {
         "orders lost in silence",
         "MINID": "However far back you set the moment, one night a group is down for longer, and "
         "orders are lost in silence",
-        "partitions": "An expiry does not wait for anybody: a group that is down for longer than "
+        "partitions": "An expiry does not wait: a group that is down for longer than "
         "that loses orders in silence",
-        "nothing": "Orders that everybody has handled would stay in memory for ever, and nobody "
-        "needs them there",
+        "nothing": "Orders that every group has handled would stay in memory forever, and are not "
+        "needed there",
     },
     "patients": {
         "MAXLEN": "Trimming by number says nothing of when an entry goes, and happens only when "
-        "somebody adds",
-        "MINID": "It is the right moment, but somebody has to send the XTRIM. If all programs are "
-        "stopped, the readings stay, since nobody is there to delete them",
+        "an entry is added",
+        "MINID": "It is the right moment, but a program has to send the XTRIM. If all programs are "
+        "stopped, the readings stay, since none is there to delete them",
         "groups": "They go when a group has handled them: too early for the doctors, or too late "
         "for the law if the group is down",
         "nothing": "The law says that they have to go",
@@ -568,7 +574,7 @@ WHY_NOT = {
     "black box": {
         "MINID": "In a bad night ten minutes are more than the memory holds. Time is no measure of "
         "memory; the number of entries is",
-        "groups": "Nobody reads it while the aeroplane flies, so no group would ever let it trim",
+        "groups": "It is not read while the aeroplane flies, so no group would ever let it trim",
         "partitions": "In a bad night one day is more than the memory holds, and an expiry comes "
         "only days later",
         "nothing": "The memory has an end, and the newest messages would find no room",
@@ -589,7 +595,7 @@ def choose(scene: Scene, choice: Any) -> str:
     if not isinstance(choice, dict) or set(choice) != set(RIGHT):
         raise Wrong("Keep the dict as the lab gives it: six situations, each with a choice.")
     for name, right in RIGHT.items():
-        said = choice[name]
+        said = choice_of(choice[name], CHOICES)
         if said == right:
             continue
         if said not in CHOICES:

@@ -111,8 +111,8 @@ def settle(outcome: Outcome) -> Any:
         )
     if isinstance(outcome, Failure) and outcome.kind == "WatchError":
         raise Wrong(
-            "WATCH has noticed that another producer wrote in between. Then begin anew, in a loop, "
-            "until it goes through.",
+            "WATCH has noticed that another producer wrote in between. Then begin again, in a "
+            "loop, until it goes through.",
             found=str(outcome),
         )
     if isinstance(outcome, Failure) and outcome.kind == "DataError":
@@ -319,7 +319,7 @@ def _expect_safe(scene: Scene, key: str, reading: Reading, what: str) -> None:
         return
     raise Wrong(
         f"A kill here leaves the reading in a partition that "
-        f"{'goes too early' if expires_ms > 0 else 'stays for ever'}. A pipeline alone is no "
+        f"{'goes too early' if expires_ms > 0 else 'stays forever'}. A pipeline alone is no "
         "transaction: send both in one MULTI, or in a script.",
         expected="the reading with its expiry, or neither",
         found=f"the reading alone, {what}",

@@ -54,8 +54,8 @@ CASES = (
         {"display": Standing(6)},
         IDS,
         "one group, given 1000-0 to 1000-5, all acknowledged",
-        "Entries that nobody was given yet are gone. `last-delivered-id` is the last one that was, "
-        "and the next may be in the same millisecond: the sequence number counts too.",
+        "Entries that were not delivered yet are gone. `last-delivered-id` is the last one that "
+        "was, and the next may be in the same millisecond: the sequence number counts too.",
         "One more may go. MINID keeps the entry with that very ID, and `last-delivered-id` is "
         "handled already: the first one needed is the next, with a sequence number one higher.",
     ),
@@ -199,15 +199,15 @@ def _expect_alone(scene: Scene, supervisor: Supervisor, trim: Any) -> None:
     outcome = supervisor.call(trim, CLIENT, stream)
     if isinstance(outcome, Failure):
         raise Wrong(
-            "A stream may have no group at all: then leave it as it is. The smallest of no IDs "
-            "does not exist.",
+            "A stream may have no group at all, and for such a one your function raised this: "
+            "leave it as it is.",
             expected="a stream without a group as it was",
             found=str(outcome),
         )
     result(outcome, SLOW, LIMIT_S)
     if _ids(scene, stream) != IDS:
         raise Wrong(
-            "Where there is no group, nobody has handled anything: leave the stream as it is.",
+            "Where there is no group, nothing was handled: leave the stream as it is.",
             expected=f"{len(IDS)} entries left",
             found=f"{len(_ids(scene, stream))} left",
         )
@@ -249,7 +249,7 @@ def _expect_safe(scene: Scene, stream: str) -> None:
     if lost:
         raise Wrong(
             "While it was at work, readings came, and were read. What it had looked at was no "
-            "longer so when it trimmed: MAXLEN counts the new ones too, and what nobody had read "
+            "longer so when it trimmed: MAXLEN counts the new ones too, and what was unread "
             "is pending by now. Ask for `last-delivered-id` first and for what is pending after "
             "that, then trim by MINID. Or do it all in one script.",
             expected="everything that is pending or unread still there",

@@ -161,6 +161,7 @@ def expect_one_step(scene: Scene, publish: Any) -> None:
         stage = Stage(scene, supervisor, proxy, publish)
         place = stage.place()
         result(stage.begin(*place, SECOND, MEAN).outcome(), SLOW, LIMIT_S)
+        _expect_sent(proxy)
         _expect_done(stage.found(place))
         if any(one[0] in ("DEL", "UNLINK") and place.state in one for one in proxy.commands):
             raise Wrong(
@@ -169,13 +170,26 @@ def expect_one_step(scene: Scene, publish: Any) -> None:
                 found="it deletes `state`",
             )
         commands = proxy.names
-        if not commands:
-            raise Wrong("Use the client that you were given: `redis`.", found="another client")
         for at in changes(commands):
             place = stage.place()
             life = partial(stage.struck, Fault.FREEZE_BEFORE, at, *place, SECOND, MEAN)
             if at > 1 and _killed(stage, life()):
                 _expect_whole(stage, place, commands)
+
+
+def _expect_sent(proxy: Proxy) -> None:
+    """Something came to the server that changes something.
+
+    Raises:
+        Wrong: nothing did.
+    """
+    if not changes(proxy.names):
+        raise Wrong(
+            "Your function sent nothing that changes anything, on the client that it was given. A "
+            "pipeline collects commands, and sends them only when you call `execute()`.",
+            expected="XADD and HSET",
+            found=", ".join(dict.fromkeys(proxy.names)) or "no command",
+        )
 
 
 def _killed(stage: Stage, life: Life) -> bool:
@@ -263,8 +277,6 @@ def expect_compared(scene: Scene, commit: Any) -> None:
     with Supervisor(scene) as supervisor, scene.proxied() as proxy:
         stage = Stage(scene, supervisor, proxy, commit)
         commands = _plain(stage)
-        if not commands:
-            raise Wrong("Use the client that you were given: `redis`.", found="another client")
         changing = changes(commands)
         watches = [at for at, name in enumerate(commands, 1) if name == "WATCH"]
         pauses = sorted({*changing, *watches})[-MOST:]
@@ -289,8 +301,13 @@ def _plain(stage: Stage) -> list[str]:
     outcome = stage.begin(*place, *FIRST_CALL).outcome()
     found = stage.found(place)
     if isinstance(outcome, Failure) and re.search("None|XADD", outcome.message):
-        raise Wrong(_NO_MEAN, found=str(outcome))
+        raise Wrong(
+            f"{_NO_MEAN} It is None in this call, in which the state is not there yet either.",
+            found=str(outcome),
+        )
     result(outcome, SLOW, LIMIT_S)
+    if not found.state and not found.published and set(stage.proxy.names) <= {"HSET"}:
+        _expect_sent(stage.proxy)
     if found.published:
         raise Wrong(
             _NO_MEAN,
@@ -299,7 +316,8 @@ def _plain(stage: Stage) -> list[str]:
         )
     if not found.state:
         raise Wrong(
-            "The very first call finds no state at all. A state that is not there counts as `0-0`.",
+            "The very first call finds no state at all. A state that is not there counts as `0-0`, "
+            "which is `before` here, so the fields are stored.",
             expected=FIRST,
             found="no state, after a call with `before='0-0'`",
         )
@@ -370,7 +388,7 @@ def _call_again(stage: Stage, struck: dict[Place, str]) -> None:
                 raise _locked("its successor could do nothing")
             raise Wrong(
                 "It was called again, and the change was never made. As long as `last_message_id` "
-                "is `before`, it can be made, whoever has tried before.",
+                "is `before`, it can be made, even if another one has tried before.",
                 expected="published once, and stored",
                 found=f"{len(found.published)} published, {stored(found, SECOND)} of the fields "
                 f"stored, {told}",
@@ -408,9 +426,9 @@ def _pause(stage: Stage, place: Place, at: int, commands: list[str]) -> None:
 
 def _locked(what: str) -> Wrong:
     return Wrong(
-        "Whoever holds a lock may be dead or paused, and then nobody else gets on. To compare and "
+        "The holder of a lock may be dead or paused, and then no other gets on. To compare and "
         "to set in one step takes no lock.",
-        expected="the change is made while somebody else is paused or dead",
+        expected="the change is made while another one is paused or dead",
         found=what,
     )
 

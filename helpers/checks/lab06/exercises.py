@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+import secrets
+from collections.abc import Iterable
 from datetime import UTC, date, datetime, timedelta, timezone
 from typing import Any, NamedTuple
 
 from helpers.chaos import CLIENT, Failure, Outcome
 from helpers.checks.lab import Lab
 from helpers.checks.lab06 import commits, resuming
-from helpers.checks.lab06.hourly import Average, Days, Hour, ms_at, named, same, truth
+from helpers.checks.lab06.hourly import FIRST_DAY, Average, Days, Hour, ms_at, named, same, truth
 from helpers.checks.lives import Supervisor
 from helpers.checks.scene import LIMIT_S, Scene, result
 from helpers.checks.stepping import far_from_utc
@@ -82,11 +83,11 @@ def _hour_hint(got: Any, came: int, own: int | None) -> str:
                 "The hour without its date says too little: 7 o'clock comes every day, and two "
                 "days side by side would look like one hour. Return both, the date first."
             )
-        return "Return a pair: the date as a text, and the hour as a number."
+        return "Return a pair: the date as a string, and the hour as a number."
     taken = came if own is None else own
     date, hour = got
     if not isinstance(date, str):
-        return "The date is a text, as the averages have it: `f'{moment:%Y/%m/%d}'`."
+        return "The date is a string, as the averages have it: `f'{moment:%Y/%m/%d}'`."
     if isinstance(hour, str):
         return "The hour is a number, from 0 to 23."
     if tuple(got) == named(came):
@@ -140,7 +141,7 @@ def hourly_means(scene: Scene, means: Any) -> str:
                     expected=_listed(right),
                     found=_listed(got),
                 )
-        if result(supervisor.call(means, [], over), "", LIMIT_S) != []:
+        if result(supervisor.call(means, [], over), "", LIMIT_S) not in ([], ()):
             raise Wrong("Without a reading there is no hour.", expected=[], found="something else")
     return "Each hour with its own readings, the last one too, and none that is still open."
 
@@ -234,16 +235,19 @@ def _means_hint(got: list[Average], right: list[Average], *, is_open: bool) -> s
 )
 def find_damage(scene: Scene, damage: Any) -> str:
     """Every kind of damage, on two days that share their hours, and hours that are in order."""
-    days = Days()
+    first = FIRST_DAY + timedelta(days=secrets.randbelow(300))
+    days = Days(first)
     days.add(1, "06:10:00 70", "06:20:00 71", "06:30:00 71", "07:10:00 60", "07:20:00 61")
     days.add(1, "08:10:00 50", "08:20:00 50", "08:30:00 50")
+    days.add(1, "11:10:00 60", "11:20:00 61", "12:00:03 65 at 11:59:58")
     days.add(2, "07:10:00 80", "07:20:00 81", "08:10:00 40", "08:20:00 41")
     days.add(2, "09:10:00 30", "09:20:00 30", "10:10:00 20", "10:20:00 21", "10:30:00 21")
-    one, two = "2100/01/01", "2100/01/02"
+    one, two = (f"{first + timedelta(days=n):%Y/%m/%d}" for n in (0, 1))
     averages = _published(
         scene,
-        (one, 6, "70.67", 3), (one, 7, "60.50", 2), (one, 7, "60.00", 1), (one, 8, "50.00", 2),
+        (one, 6, "70.67", 3), (one, 7, "60.50", 2), (one, 8, "50.00", 2), (one, 11, "62.00", 3),
         (two, 8, "40", 2), (two, 9, "30.00", 1), (two, 9, "30.00", 2), (two, 10, "20.67", 3),
+        (one, 7, "60.00", 1),
     )  # fmt: skip
     right = (
         {(two, 7)},
@@ -253,11 +257,13 @@ def find_damage(scene: Scene, damage: Any) -> str:
     partitions = days.write(scene)
     with far_from_utc():
         found = _three_sets(scene.call(damage, CLIENT, partitions, averages))
-    kinds = ("missing", "doubled", "wrong")
-    for kind, got, wanted in zip(kinds, found, right, strict=True):
+    hints = (_missing_hint, _doubled_hint, _wrong_hint)
+    for kind, got, wanted, hint in zip(
+        ("missing", "doubled", "wrong"), found, right, hints, strict=True
+    ):
         if got != wanted:
             raise Wrong(
-                _DAMAGE_HINTS[kind](got, wanted),
+                hint(got, wanted, one, two),
                 expected=f"{kind}: {sorted(wanted)}",
                 found=f"{kind}: {sorted(got)}",
             )
@@ -288,22 +294,32 @@ def _three_sets(answer: Any) -> list[set[Hour]]:
         ) from None
 
 
-def _missing_hint(got: set[Hour], wanted: set[Hour]) -> str:
+def _missing_hint(got: set[Hour], wanted: set[Hour], one: str, two: str) -> str:
+    if (one, 12) in got:
+        return (
+            "At 12 o'clock no reading was taken. The one that came at 12:00:03 is late: it was "
+            "taken at 11:59:58, as its field `at` says."
+        )
     if not got:
         return (
             "An hour that has readings has no average. There is one for 7 o'clock, but of the "
             "other day: compare date and hour."
         )
     return (
-        "Missing is an hour that has readings and no average: of the averages `hour` is a text, "
+        "Missing is an hour that has readings and no average: of the averages `hour` is a string, "
         "so compare numbers with numbers. And look at all partitions."
     )
 
 
-def _doubled_hint(got: set[Hour], wanted: set[Hour]) -> str:
+def _doubled_hint(got: set[Hour], wanted: set[Hour], one: str, two: str) -> str:
     if got - wanted:
         return (
             "Only what is there more than once on one date: 8 o'clock is on both days, once each."
+        )
+    if got == {(two, 9)}:
+        return (
+            "An hour may be published again much later, with others between: compare each average "
+            "with all of them, not only with the one before."
         )
     return (
         "An hour that was published twice is doubled, also if the same mean was published. In a "
@@ -311,33 +327,33 @@ def _doubled_hint(got: set[Hour], wanted: set[Hour]) -> str:
     )
 
 
-def _wrong_hint(got: set[Hour], wanted: set[Hour]) -> str:
+def _wrong_hint(got: set[Hour], wanted: set[Hour], one: str, two: str) -> str:
+    if (one, 11) in got:
+        return (
+            "11 o'clock is in order: the reading that came at 12:00:03 was taken at 11:59:58, as "
+            "its field `at` says."
+        )
     if got - wanted:
         return (
-            "Some of these are in order. An average is a text, rounded to hundredths: `70.67` is "
+            "Some of these are in order. An average is a string, rounded to hundredths: `70.67` is "
             "the mean of 70, 71 and 71. Compare numbers, and allow for the rounding."
         )
-    if ("2100/01/02", 8) not in got:
+    if not got:
+        return "Compare each average with the readings of its hour: the mean, and their number."
+    if (one, 8) not in got:
         return (
-            "40 is not the mean of 40 and 41. RU202's consumer divides with `//`, and so must "
-            "nobody who checks it; allow for the rounding to hundredths, and for no more."
+            f"At 8 o'clock on {one} the mean is right, and a reading is lost: compare "
+            "`num_observations` with the number of readings too."
         )
-    if not {("2100/01/01", 7), ("2100/01/02", 9)} <= got:
+    if (two, 8) not in got:
         return (
-            "Of a doubled hour each average has to be right. Of these two one is: look at every "
-            "average, and not only at the first or the last of each hour."
+            "40 is not the mean of 40 and 41. RU202's consumer divides with `//`, and a check of "
+            "it must not; allow for the rounding to hundredths, and for no more."
         )
     return (
-        "The mean is right, and a reading is lost: compare `num_observations` with the number of "
-        "readings too."
+        "Of a doubled hour each average has to be right. Of these two one is: look at every "
+        "average, and not only at the first or the last of each hour."
     )
-
-
-_DAMAGE_HINTS: Mapping[str, Callable[[set[Hour], set[Hour]], str]] = {
-    "missing": _missing_hint,
-    "doubled": _doubled_hint,
-    "wrong": _wrong_hint,
-}
 
 
 # ------------------------------------------------------------------ 4: midnight
@@ -420,8 +436,8 @@ def _midnights(days: Days) -> list[Midnight]:
         ),
         Midnight(
             "20991231", before, days.at(2, "01:00:00"), first,
-            stay + "a reading is still behind `last_id`. Whoever was away for some hours finds the "
-            "day over, and has yet to read it.",
+            stay + "a reading is still behind `last_id`. A consumer that was away for some hours "
+            "finds the day over, and has yet to read it.",
         ),
         Midnight(
             "20991231", last, days.at(2, "00:00:30"), first,
@@ -434,9 +450,13 @@ def _midnights(days: Days) -> list[Midnight]:
             "day is over. The end itself counts: `>=`.",
         ),
         Midnight(
+            "20991231", last, days.at(4, "09:00:00"), second,
+            "Go on, but to the next day: it has readings too, and today has to wait for them.",
+        ),
+        Midnight(
             "21000101", days.ids(2)[-1], days.at(4, "09:00:00"), (third, *fourth),
-            "Go on: the next day has no partition, and never will have one. Whoever waits for its "
-            "key waits for ever.",
+            "Go on: the next day has no partition, and never will have one. A consumer that waits "
+            "for its key waits forever.",
         ),
         Midnight(
             third, "0-0", days.at(4, "09:00:00"), fourth,
@@ -499,7 +519,7 @@ def one_step(scene: Scene, publish: Any) -> str:
     "Who may change the state between your look at it and your EXEC? And what does a command do "
     "that is sent a second time?",
     "Compare on the server, in the step in which you write: a script. Or WATCH the state before "
-    "you read it: then EXEC does nothing if anybody has changed it meanwhile.",
+    "you read it: then EXEC does nothing if it was changed meanwhile.",
     "In the script: `if (redis.call('HGET', KEYS[1], 'last_message_id') or '0-0') ~= ARGV[1] then "
     "return 0 end`, then HSET and, if there is a mean, XADD, with `unpack(ARGV, from, to)`.",
     calls=("redis", "averages", "state", "before", "fields", "mean"),

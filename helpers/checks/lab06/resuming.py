@@ -141,8 +141,8 @@ class Station:
         missing = [one.hour for one in truth(self.days, now) if one.hour not in there]
         if missing:
             raise self._wrong(
-                "It had stored how far it is, and was killed before that was true: now nobody will "
-                "count those readings, or publish that mean. Store the last ID, the hour, its "
+                "It had stored how far it is, and was killed before that was true: now no life "
+                "will count those readings, or publish that mean. Store the last ID, the hour, its "
                 "total and its count in one step with the mean, after the page.",
                 "every hour once",
                 f"{named(missing[0])} missing",
@@ -230,7 +230,7 @@ def _plain_hint(found: list[Average], right: list[Average], *, is_first: bool) -
         )
     if len(set(hours)) < len(hours):
         return (
-            "The second call began anew, and published again what the first had published. Read "
+            "The second call began again, and published again what the first had published. Read "
             "the state, and go on behind its last ID."
         )
     if any(one.hour[1] == 7 and one.readings > 3 for one in found) and len(hours) < len(wanted):

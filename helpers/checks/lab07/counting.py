@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
@@ -97,14 +98,18 @@ def settle(outcome: Outcome, slow: str = SLOW) -> Any:
             raise Wrong(
                 "HINCRBY and EXPIRE take whole numbers: divide with `//`.", found=str(outcome)
             )
-    if isinstance(outcome, Failure) and outcome.kind == "TypeError" and (
-        "string indices" in outcome.message or "str" in outcome.message
-    ):  # fmt: skip
-        raise Wrong(
-            "A message is a text: `json.loads(message)` makes a dict of it, in which `at` is a "
-            "number. What is on a stream is text too: `int(…)`.",
-            found=str(outcome),
-        )
+    if isinstance(outcome, Failure) and outcome.kind == "TypeError":
+        if "string indices" in outcome.message:
+            raise Wrong(
+                "A message is a string: `json.loads(message)` makes a dict of it.",
+                found=str(outcome),
+            )
+        if re.search("operand.*'str'|str.*operand", outcome.message):
+            raise Wrong(
+                "One of the two is a string, as every field on a stream is: `int(…)` makes a "
+                "number of it.",
+                found=str(outcome),
+            )
     return result(outcome, slow, LIMIT_S)
 
 
@@ -181,7 +186,7 @@ def expect_domains(scene: Scene, prefix: str, domains: set[str]) -> None:
     known = cast("Any", scene.redis.smembers(key)) if kind == "set" else set()
     if known != domains:
         raise Wrong(
-            "Whoever wants to know which wikis there are asks the set `known_domains`: SADD, with "
+            "Which wikis there are is in the set `known_domains`: SADD, with "
             "the domain as it is in the message.",
             expected=f"in `known_domains`: {', '.join(sorted(domains))}",
             found=", ".join(sorted(known))
@@ -324,7 +329,7 @@ def _expect_kept(scene: Scene, prefix: str, proxy: Proxy) -> None:
     if counted(scene, prefix) != right and {"EXPIREAT", "PEXPIREAT"} & set(proxy.names):
         raise Wrong(
             "EXPIREAT by the time of a change deletes the key at once when that is long ago, "
-            "as in a replay. A key lives for so long after somebody counted: EXPIRE.",
+            "as in a replay. A key lives for so long after the last count: EXPIRE.",
             expected="the change of 2001 counted",
             found="no key",
         )
@@ -339,15 +344,21 @@ def _expect_expiries(scene: Scene, prefix: str, proxy: Proxy) -> None:
         if HISTORY_S - ALLOWED_S <= left <= HISTORY_S + INTERVAL_S + 60:
             continue
         raise Wrong(
-            _expiry_hint(left, proxy.names),
+            _expiry_hint(left, proxy.commands),
             expected=f"`{name}` expires in {HISTORY_S} s",
             found=f"in {left:,} s" if left >= 0 else "it never expires: its TTL is -1",
         )
 
 
-def _expiry_hint(left: int, names: list[str]) -> str:
+def _expiry_hint(left: int, commands: list[list[str]]) -> str:
+    names = {words[0] for words in commands}
     if left < 0:
-        if names and {"EXPIRE", "PEXPIRE"} & set(names):
+        if any("GT" in map(str.upper, words[3:]) for words in commands if "EXPIRE" in words[0]):
+            return (
+                "`GT` sets no expiry on a key that has none: to Redis, never is later than any "
+                "time. EXPIRE without an option sets it in any case."
+            )
+        if {"EXPIRE", "PEXPIRE"} & names:
             return "Every key needs an expiry: both hashes, and the set too."
         return "Set an expiry on each key that you write to: EXPIRE, in seconds."
     if left > 1000 * HISTORY_S - 10_000:
@@ -429,7 +440,7 @@ def _expect_busy(scene: Scene, call: Callable[[str], None]) -> None:
         if left < HISTORY_S - ALLOWED_S:
             raise Wrong(
                 "The key had an expiry, and it stayed as it was: after that the whole hash is "
-                "gone, with what is young in it. Set it anew with each change: EXPIRE without NX.",
+                "gone, with what is young in it. Set it again with each change: EXPIRE without NX.",
                 expected=f"`{name}` expires in {HISTORY_S} s",
                 found=f"in {left} s",
             )
@@ -443,8 +454,8 @@ def _busy_hint(got: Mapping[str, int], right: Mapping[str, int], old: Mapping[st
         )
     if set(old) <= set(got):
         return (
-            "Old buckets are left. Somebody counts into this hash every second, so it never "
-            "expires, and it grows for ever: HDEL what begins before `now - history_s`, in both "
+            "Old buckets are left. This hash is counted into every second, so it never "
+            "expires, and it grows forever: HDEL what begins before `now - history_s`, in both "
             "hashes."
         )
     if set(got) & set(old):
@@ -466,7 +477,7 @@ def _expect_no_orphan(scene: Scene, prefix: str, command: str) -> None:
     for key in sorted(str(one) for one in scene.redis.scan_iter(match=f"{prefix}*")):
         if int(cast("Any", scene.redis.ttl(key))) < 0:
             raise Wrong(
-                "A kill here leaves a key that stays for ever, if its wiki never changes again. A "
+                "A kill here leaves a key that stays forever, if its wiki never changes again. A "
                 "pipeline alone is no transaction: send the count and its EXPIRE in one MULTI, or "
                 "in a script.",
                 expected="each key with an expiry at any moment",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from typing import Any, cast
@@ -11,6 +12,7 @@ from helpers.checks.lab import Lab
 from helpers.checks.lab07 import counting, surviving
 from helpers.checks.lab07.listening import BESIDE, ENOUGH_S, Heard, elsewhere, while_it_listens
 from helpers.checks.lab07.losing import LOST, TOTAL, WAIT_S, listen, what_is_lost
+from helpers.checks.predictions import choice_of
 from helpers.checks.scene import Scene, result
 from helpers.checks.verdict import Wrong
 from helpers.wiki import Change
@@ -27,7 +29,7 @@ THINK = {  # for each question what to think of, and not the answer
     "reply to m2": "`m2` goes to `wiki.de`. Does `SUBSCRIBE wiki` take what is published to a "
     "longer name? And which patterns fit it?",
     "messages for ann": "Go from `m0` to `m3`: does she listen at that moment? And if not, does "
-    "anybody keep the message for her?",
+    "the server keep the message for her?",
     "messages for bea": "She listens by a pattern alone. Which channels fit `wiki.*`, with its "
     "point, and what was published to them?",
     "messages for cem": "He is on database 1. Does a channel belong to a database, as a key does? "
@@ -41,8 +43,8 @@ THINK = {  # for each question what to think of, and not the answer
 @lab.exercise(
     1,
     "Who hears what?",
-    "A message goes to whoever listens at this moment, and PUBLISH replies with how many times it "
-    "was delivered.",
+    "A message goes to those that listen at this moment, and PUBLISH replies with how many times "
+    "it was delivered.",
     "A channel and a pattern are two subscriptions. `.` is a letter like any other, `*` is any "
     "number of letters. And channels know no databases.",
     "`PUBLISH wiki m1` reaches ann, cem and dora; and dora twice, once for her channel and once "
@@ -53,8 +55,8 @@ def predict(scene: Scene, predicted: Any) -> str:
     actual = dict(zip(THINK, _what_happens(scene), strict=True))
     _expect_numbers(predicted, actual, THINK, "eight questions")
     return (
-        "The server agrees with all eight. A message goes to whoever listens at this moment, once "
-        "for each subscription that fits, and is kept for nobody."
+        "The server agrees with all eight. A message goes to those that listen at this moment, "
+        "once for each subscription that fits, and is not kept."
     )
 
 
@@ -70,9 +72,9 @@ def _expect_numbers(
         raise Wrong(f"Keep the dict as the lab gives it: {keep}, each with a number.")
     for question, right in actual.items():
         number = said[question]
-        if isinstance(number, bool) or not isinstance(number, int | float):
+        if not isinstance(number, int | float):
             raise Wrong(
-                "Each answer is a number; EXISTS too replies with one, of keys.",
+                "Each answer is a number, without quotes; EXISTS too replies with one, of keys.",
                 expected=f"a number for `{question}`",
                 found=repr(number),
             )
@@ -117,7 +119,7 @@ def _heard(pubsub: Any, end: str) -> int:
 # ------------------------------------------------------------------ 2: a subscriber
 
 WANTED = 4
-FIRST, THEN, LATE = "first", ["", "1"], ["fourth", "fifth", "sixth"]
+THEN, LATE = ["", "1"], ["fourth", "fifth", "sixth"]
 
 
 @lab.exercise(
@@ -132,8 +134,9 @@ FIRST, THEN, LATE = "first", ["", "1"], ["fourth", "fifth", "sixth"]
 )
 def hear(scene: Scene, collect: Any) -> str:
     """One message alone, then some at once, some late, some beside; from another database too."""
-    heard = while_it_listens(scene, collect, WANTED, first=FIRST, then=THEN, late=LATE)
-    outcome, all_of_them = heard.outcome, [FIRST, *THEN, *LATE]
+    first = f"first of {secrets.token_hex(3)}"
+    heard = while_it_listens(scene, collect, WANTED, first=first, then=THEN, late=LATE)
+    outcome, all_of_them = heard.outcome, [first, *THEN, *LATE]
     _expect_no_gap(heard, all_of_them[:WANTED])
     if isinstance(outcome, Failure) and "NoneType" in outcome.message:
         raise Wrong(
@@ -145,11 +148,16 @@ def hear(scene: Scene, collect: Any) -> str:
         f"There were {len(all_of_them)} messages while it listened; it was asked for {WANTED}. "
         "Return once you have them: `listen()` itself never ends. And an empty text is a message."
     )
-    got = result(outcome, slow, ENOUGH_S)
+    got = _listed(result(outcome, slow, ENOUGH_S))
     wanted = all_of_them[:WANTED]
     if got != wanted:
         raise Wrong(_heard_hint(got), expected=wanted, instead=got)
     return "The next messages, no more and no less, whichever database they came from."
+
+
+def _listed(got: Any) -> Any:
+    """A tuple as a list: either will do."""
+    return list(got) if isinstance(got, tuple) else got
 
 
 def _expect_no_gap(heard: Heard, wanted: list[str]) -> None:
@@ -169,7 +177,7 @@ def _expect_no_gap(heard: Heard, wanted: list[str]) -> None:
 
 def _heard_hint(got: Any) -> str:
     if not isinstance(got, list):
-        return "Return a list of the texts that were published."
+        return "Return a list of what was published."
     if any(isinstance(one, dict) for one in got):
         return "Return what was published, and not what redis-py wraps it in: `message['data']`."
     if any(isinstance(one, int) for one in got):
@@ -202,8 +210,8 @@ COUNTING = ("redis", "prefix", "message", "interval_s")
 @lab.exercise(
     3,
     "Count in the interval in which it was made",
-    "A message is a text: `json.loads(message)` makes a dict of it. When the change was made is in "
-    "it, in milliseconds.",
+    "A message is a string: `json.loads(message)` makes a dict of it. When the change was made is "
+    "in it, in milliseconds.",
     "`at // 1000 // interval_s * interval_s` is the second with which the interval begins; `//` "
     "rounds down.",
     "HINCRBY for the hash of all, HINCRBY for the hash of the domain, SADD for the set.",
@@ -219,9 +227,9 @@ def event_time(scene: Scene, count: Any) -> str:
     4,
     "Forget what is old",
     "What is left if your process is killed between HINCRBY and EXPIRE? And what becomes of a hash "
-    "that somebody counts into every second: does it ever expire?",
+    "that is counted into every second: does it ever expire?",
     "`redis.pipeline(transaction=True)` sends MULTI and EXEC: each key with its EXPIRE in one step "
-    "with its count. EXPIRE without an option sets the time anew.",
+    "with its count. EXPIRE without an option sets the time again.",
     "`redis.hkeys(key)` are the buckets, as text; `redis.hdel(key, *old)` deletes those for which "
     "`int(bucket) < now - history_s`, if there are any.",
     calls=(*COUNTING, "history_s", "now"),
@@ -229,7 +237,7 @@ def event_time(scene: Scene, count: Any) -> str:
 def expiry(scene: Scene, count: Any) -> str:
     """New keys and busy ones, by a clock of 2001; and killed between its commands."""
     counting.expect_forgotten(scene, count)
-    return "No key stays for ever, no hash grows for ever, and what is young is all there."
+    return "No key stays forever, no hash grows forever, and what is young is all there."
 
 
 # ------------------------------------------------------------------ 5: a domain filter
@@ -264,32 +272,42 @@ def _change(domain: str, title: str, *, bot: bool = False) -> str:
 def follow(scene: Scene, followed: Any) -> str:
     """Changes of these wikis and of others, of people and bots, and things that are no changes."""
     german, english = DOMAINS
+    faust, hamlet = (f"{title} {secrets.token_hex(3)}" for title in ("Faust", "Hamlet"))
     messages = [
         *NO_CHANGES,
         _change("fr.wikipedia.org", "Lyon"),
         _change("de.wikipedia.org.example", "a wiki that is another"),
         _change(german, "by a bot", bot=True),
-        _change(english, "Hamlet"),
+        _change(english, hamlet),
         _change(german, 'Das "Käthchen"'),
         _change(german, "too many"),
     ]
-    wanted = ["Faust", "Hamlet", 'Das "Käthchen"']
+    wanted = [faust, hamlet, 'Das "Käthchen"']
     given = (list(DOMAINS), len(wanted))
-    heard = while_it_listens(scene, followed, *given, first=_change(german, "Faust"), then=messages)
-    _expect_alive(heard.outcome)
+    heard = while_it_listens(scene, followed, *given, first=_change(german, faust), then=messages)
+    if isinstance(heard.outcome, Failure):
+        proper = [_change(english, hamlet), *messages[-2:]]
+        plain = while_it_listens(
+            scene, followed, *given, first=_change(german, faust), then=proper
+        ).outcome
+        _expect_alive(plain if isinstance(plain, Failure) else heard.outcome, plain)
     _expect_no_gap(heard, wanted)
     slow = (
         "All that you wait for was published: by people, to these wikis. In a message `bot` is a "
         "number, 0 or 1; and only what is no change is passed over."
     )
-    got = result(heard.outcome, slow, ENOUGH_S)
+    got = _listed(result(heard.outcome, slow, ENOUGH_S))
     if got != wanted:
         raise Wrong(_follow_hint(got, wanted), expected=wanted, instead=got)
     return "Only what you follow, and no message can end it."
 
 
-def _expect_alive(outcome: Outcome) -> None:
+def _expect_alive(outcome: Outcome, without: Outcome) -> None:
     """It has borne all messages.
+
+    Args:
+        outcome: what has become of it.
+        without: what becomes of it where all messages are proper changes.
 
     Raises:
         Wrong: one of them ended it.
@@ -301,6 +319,8 @@ def _expect_alive(outcome: Outcome) -> None:
             "`ignore_subscribe_messages=True`.",
             found=str(outcome),
         )
+    if isinstance(without, Failure):
+        result(outcome, "", ENOUGH_S)
     if isinstance(outcome, Failure) and outcome.kind in ("JSONDecodeError", "ValueError"):
         what = "A message that is no JSON has ended your subscriber"
     elif isinstance(outcome, Failure) and outcome.kind in ("TypeError", "AttributeError"):
@@ -310,8 +330,8 @@ def _expect_alive(outcome: Outcome) -> None:
     else:
         return
     raise Wrong(
-        f"{what}, and with it all that would have come. Whoever can publish can send anything: "
-        "pass over what is no change, and go on.",
+        f"{what}, and with it all that would have come. Any client that can publish can send "
+        "anything: pass over what is no change, and go on.",
         found=str(outcome),
     )
 
@@ -370,9 +390,9 @@ RIGHT = {
 WHY_NOT = {
     "screen": {
         "group": "Each screen would get a part of the changes. And after a pause a group brings "
-        "all that was missed, one by one, when nobody wants to see it any more",
-        "readers": "It would work. But it keeps what nobody asks for: who looks wants to see now, "
-        "and the 300 that are lost while a screen is off are lost to nobody",
+        "all that was missed, one by one, when it is of no use any more",
+        "readers": "It would work. But it keeps what is never asked for: a screen shows now, "
+        "and the 300 that are lost while a screen is off are not missed",
     },
     "billing": {
         "Pub/Sub": "You have measured it: 300 of 1,000 lost in one absence, and each is money",
@@ -386,7 +406,7 @@ WHY_NOT = {
     },
     "caches": {
         "Pub/Sub": "You have measured it: what changes while a server is cut off is lost to it, "
-        "and it would show the old page for ever, or has to empty its cache for an hour",
+        "and it would show the old page forever, or has to empty its cache for an hour",
         "group": "A group hands each change to one of its consumers: the other servers would go on "
         "showing the old page. Every server has to hear of every change",
     },
@@ -407,9 +427,9 @@ WHY_NOT = {
 @lab.exercise(
     7,
     "Measure, and choose",
-    "What is lost does not depend on luck: count how many came while nobody listened, and who "
+    "What is lost does not depend on luck: count how many came while it did not listen, and who "
     "remembers a place. Try it with ten messages in a cell of your own.",
-    "Four questions. Does somebody need what is past? Shall several share the work? Is the choice "
+    "Four questions. Is what is past needed? Do several share the work? Is the choice "
     "finer than a topic? And what may be lost?",
 )
 def choose(scene: Scene, lost: Any, choice: Any) -> str:
@@ -419,7 +439,7 @@ def choose(scene: Scene, lost: Any, choice: Any) -> str:
     if not isinstance(choice, dict) or set(choice) != set(RIGHT):
         raise Wrong("Keep the dict as the lab gives it: six situations, each with a choice.")
     for name, right in RIGHT.items():
-        said = choice[name]
+        said = choice_of(choice[name], CHOICES)
         if said not in CHOICES:
             raise Wrong(
                 "Choose from the table, by the word in its first column.",

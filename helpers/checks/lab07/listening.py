@@ -72,7 +72,7 @@ def while_it_listens(
         listens = _until_it_listens(process, lambda: _listeners(scene, channel, patterns))
         if not listens and process.alive:
             raise Wrong(
-                "Nobody listens to the channel, so what was published is lost. With "
+                "No client listens to the channel, so what was published is lost. With "
                 "`pubsub = redis.pubsub()`, `pubsub.subscribe(channel)` sends SUBSCRIBE. A channel "
                 "is no key: XREAD and GET find nothing there.",
                 expected="a subscriber of the channel",

@@ -21,7 +21,7 @@ AWAY = (3.0, 14.0)  # and while it is dead
 FIRST, MANY = 50, 20  # how often it does so before there is a group, and before each kill
 SLOW = (
     "It still runs. Return when nothing is left: a BLOCK waits for more, and what is not "
-    "acknowledged comes again with `0`, for ever."
+    "acknowledged comes again with `0`, forever."
 )
 PART = (
     "Count all that is there, also what comes while you work: one XREADGROUP brings a part, so "
@@ -167,7 +167,7 @@ def _expect_group(course: Course) -> None:
     """
     if group_of(course.scene, course.stream, GROUP) is None:
         raise Wrong(
-            "Nobody has made the group. XREAD knows none, so you would have to keep your place "
+            "The group was not made. XREAD knows none, so you would have to keep your place "
             "yourself: XGROUP CREATE, and then XREADGROUP.",
             expected="the group that your function was given, on the stream",
             found="no such group",
@@ -192,7 +192,7 @@ def _settle(course: Course, outcome: Outcome) -> None:
     groups = course.scene.redis.xinfo_groups(course.stream)
     if isinstance(outcome, Failure) and "NOGROUP" in outcome.message and not groups:
         raise Wrong(
-            "There is no group yet, for nobody has made it: your function makes the group, with "
+            "There is no group yet: your function makes the group, with "
             "XGROUP CREATE, before it reads.",
             found=str(outcome),
         )
@@ -288,10 +288,10 @@ def _killed_hint(course: Course, too_many: int) -> str:
         )
     if pending(course.scene, course.stream):
         return (
-            "What it held when it was killed is still pending, and nobody counts it: `>` brings "
+            "What it held when it was killed is still pending, and is never counted: `>` brings "
             "only what is new. Read your own history first, with `0`, until it is empty."
         )
     return (
         "It died after a change was acknowledged, or taken with NOACK, and before it was counted: "
-        "now nobody will. Count and acknowledge in one step: a MULTI, or a script."
+        "now it never will be. Count and acknowledge in one step: a MULTI, or a script."
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -93,13 +94,6 @@ def _expect_counted(
     Raises:
         Wrong: it does not, and which of the two it is.
     """
-    for case, said in predicted.items() if isinstance(predicted, dict) else ():
-        if isinstance(said, str):
-            raise Wrong(
-                "A number is written without quotes: with them it is a text, and equal to none.",
-                expected=f"`{name}`: a number for `{case}`",
-                instead=said,
-            )
     try:
         expect_predicted(predicted, actual, why, "six functions, each with a number")
     except Wrong as wrong:
@@ -131,7 +125,7 @@ def one_trip(scene: Scene, append_all: Any) -> str:
     calls: list[tuple[str, list[dict[str, str]]]] = [(stream, readings), (stream, [])]
     seen, nothing = measure(scene, append_all, *calls, overtake=True)
     _expect_one_trip(scene, seen, stream, readings)
-    if nothing.value != [] or nothing.trips > 1:
+    if nothing.value not in ([], ()) or nothing.trips > 1:
         raise Wrong("Of no readings there are no IDs: return `[]`.", instead=nothing.value)
     stream, readings = scene.key("many"), _readings(MANY)
     [seen] = measure(scene, append_all, (stream, readings), slow=_ONE_BY_ONE)
@@ -164,7 +158,7 @@ def _expect_one_trip(
             found=f"{_some(seen.trips, 'round trip')}, and {_some(seen.commands, 'command')}",
         )
     ids = _expect_appended(scene, stream, readings)
-    if seen.value != ids:
+    if not isinstance(seen.value, list | tuple) or list(seen.value) != ids:
         of_a_pipeline = isinstance(seen.value, list) and PIPELINE in seen.value
         raise Wrong(
             "A pipeline's `xadd` returns the pipeline, for there is no ID yet. The IDs are what "
@@ -238,7 +232,7 @@ def _expect_appended(scene: Scene, stream: str, readings: Sequence[dict[str, str
     "Take 1,000 readings, send them, and take the next 1,000: after `execute()` a pipeline is "
     "empty, and can be used again.",
     "`while batch := list(islice(readings, 1000)):` takes 1,000, or at the end what is left; "
-    "`islice` is in `itertools`, and `readings` has to be one generator, not begun anew.",
+    "`islice` is in `itertools`, and `readings` has to be one generator, not begun again.",
     calls=("redis", "stream", "readings"),
 )
 def bounded(scene: Scene, append_stream: Any) -> str:
@@ -286,7 +280,7 @@ def _expect_bounded(seen: Seen, taken: int, count: int) -> None:
     beside = max(0, -(-(seen.commands - count) // batches))  # MULTI and EXEC, for each
     if taken > BATCH + 1:
         raise Wrong(
-            "A generator may never end, and you would take from it for ever, with nothing sent "
+            "A generator may never end, and you would take from it forever, with nothing sent "
             f"and all of it in memory. Send what you have as soon as it is {BATCH:,}.",
             expected=f"at most {BATCH:,} readings taken and not yet sent",
             found=f"{taken:,}",
@@ -323,7 +317,8 @@ ENTRIES, PAGES = 9500, 12
 )
 def paged(scene: Scene, mean_temp: Any) -> str:
     """Several entries share a millisecond, the last page is short, and every entry counts."""
-    temps = [70 + (n * n) % 23 for n in range(ENTRIES - 300)] + [200] * 300
+    warm = 60 + secrets.randbelow(20)
+    temps = [warm + (n * n) % 23 for n in range(ENTRIES - 300)] + [200] * 300
     entries = [(f"{n // 7}-{n % 7 + 1}", {"temp_f": str(t)}) for n, t in enumerate(temps, 1)]
     stream = scene.stream("day", entries)
     with scene.watching(stream) as commands:
@@ -357,7 +352,7 @@ def paged(scene: Scene, mean_temp: Any) -> str:
 
 _TEXTS = {
     r"^TypeError: (unsupported operand|can only concatenate|can't convert).*str": "Fields are "
-    "texts, also those that look like numbers: `int(fields['temp_f'])` makes a number of one.",
+    "strings, also those that look like numbers: `int(fields['temp_f'])` makes a number of one.",
 }
 
 _NO_END = (
@@ -447,7 +442,7 @@ _ONE_AFTER_ANOTHER = (
 )
 _TASKS = {
     r"never awaited": "An `await` is missing, so a command was never sent. In a thread, as of "
-    "`to_thread`, nobody can await it: this client belongs to the event loop, and takes tasks.",
+    "`to_thread`, it cannot be awaited: this client belongs to the event loop, and takes tasks.",
     r"can't be (used in 'await'|awaited)": "Write `async def`: then your function gets a client "
     "whose commands can be awaited.",
 }
@@ -475,7 +470,7 @@ def _expect_arrived(arrived: Arrived, readings: Mapping[str, Sequence[Mapping[st
     if got < wanted:
         raise Wrong(
             "When your function returned, some readings were not there. One station may have more "
-            "of them than another, and `zip` ends with the shortest. And a task that nobody "
+            "of them than another, and `zip` ends with the shortest. And a task that is not "
             "awaits ends with your function, or comes late, however long you sleep.",
             expected=f"{wanted} entries on {len(STATIONS)} streams",
             found=f"{got}",
@@ -595,7 +590,7 @@ def _expect_batches(scene: Scene, stream: str, commands: list[list[str]], seen: 
     if reads and all(words[-1] != ">" for words in reads):
         raise Wrong(
             "It never gets to `>`. `0` gives a consumer's own history, what it was given and has "
-            "not acknowledged, and that is empty the first time. What nobody got yet comes with "
+            "not acknowledged, and that is empty the first time. What is new comes with "
             "`>`, after it.",
             expected="XREADGROUP … `0`, and then XREADGROUP … `>`",
             found=f"only `XREADGROUP … {reads[0][-1]}`",
@@ -683,8 +678,8 @@ def _expect_nothing_lost(scene: Scene, work: Any) -> None:
         )
     if lost := set(range(KILLED_AT, given + 1)) - set(held):
         raise Wrong(
-            "Killed in the middle of a batch, it had acknowledged entries that nobody has handled, "
-            "and nobody ever will. First handle the whole batch, then acknowledge it.",
+            "Killed in the middle of a batch, it had acknowledged entries that were not handled, "
+            "and never will be. First handle the whole batch, then acknowledge it.",
             expected=f"entry {KILLED_AT} and those behind it pending",
             found=f"{len(lost)} entries lost",
         )
@@ -785,7 +780,7 @@ def budget(scene: Scene, count_for: Any) -> str:
                 f"trip_ms={demand.trip_ms}, budget_ms={demand.budget_ms}",
                 found=f"{got!r}",  # None is an answer here
             )
-    return f"Right for all {len(DEMANDS)} demands, also those that nobody can meet."
+    return f"Right for all {len(DEMANDS)} demands, also those that no COUNT can meet."
 
 
 _SEARCH = (
@@ -804,7 +799,7 @@ def _budget_hint(demand: Demand, got: Any) -> str:
         return (
             f"With COUNT {got} a batch takes {demand.busy_ms(got):g} ms, its round trips too, and "
             f"meanwhile {comes:g} entries come: more than are in it, and so it falls behind "
-            "for ever. Round up; and if no COUNT keeps up, there is none."
+            "forever. Round up; and if no COUNT keeps up, there is none."
         )
     if not demand.in_time(got):
         return (

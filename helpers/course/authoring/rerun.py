@@ -1,7 +1,8 @@
 """Run notebooks from top to bottom and save them: python -m helpers.course.authoring.rerun [FILE …]
 
 An output that says the same as the committed one, but for IDs, times and ports, keeps the
-committed text, so that a run changes only what really changed.
+committed text, so that a run changes only what really changed. A picture that its own run
+contradicts (`show_figure(…, holds=False)`) is not kept.
 """
 
 from __future__ import annotations
@@ -21,10 +22,15 @@ from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernel
 from nbval.plugin import coalesce_streams, get_sanitize_patterns
 
 from helpers.course.home import CHECKOUT
+from helpers.course.pace import patient
 from helpers.course.server import OwnServer
 
 SANITIZE = CHECKOUT / "tests" / "sanitize.cfg"
-CELL_TIMEOUT_S = 60
+CELL_TIMEOUT_S = 60  # on a quiet machine
+CONTRADICTED = (
+    "not saved, because a picture does not show what its caption says. Measure longer or in more "
+    "rounds, or say what is so:"
+)
 VARYING = {"execution_count", "application/vnd.jupyter.widget-view+json"}
 
 
@@ -49,12 +55,17 @@ def main() -> int:
 
 
 def rerun(file: Path) -> bool:
-    """Run one notebook and save it; False, and the file as it was, if a cell failed."""
+    """Run one notebook and save it.
+
+    Returns:
+        False if a cell failed or a picture contradicts its caption; then the file is as it was.
+    """
     before = nbformat.read(file, as_version=4)
     notebook = nbformat.read(file, as_version=4)
     client = NotebookClient(
         notebook,
-        timeout=CELL_TIMEOUT_S,
+        timeout=int(patient(CELL_TIMEOUT_S)),
+        startup_timeout=int(patient(CELL_TIMEOUT_S)),
         coalesce_streams=True,
         resources={"metadata": {"path": str(file.parent)}},
     )
@@ -62,6 +73,9 @@ def rerun(file: Path) -> bool:
         client.execute()
     except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
         print(f"✗ {file.name}: {error}", file=sys.stderr)
+        return False
+    if claims := contradicted(notebook):
+        print(f"✗ {file.name}: {CONTRADICTED}", *claims, sep="\n  ", file=sys.stderr)
         return False
     known = {cell.id: cell for cell in before.cells if cell.cell_type == "code"}
     for cell in notebook.cells:
@@ -74,6 +88,16 @@ def rerun(file: Path) -> bool:
     nbformat.write(notebook, file)
     print(f"✓ {file.name}")
     return True
+
+
+def contradicted(notebook: Any) -> list[str]:
+    """The captions of the pictures that their own run's numbers contradict."""
+    return [
+        output.data["text/plain"]
+        for cell in notebook.cells
+        for output in cell.get("outputs", ())
+        if output.get("metadata", {}).get("holds") is False
+    ]
 
 
 def same(old: list[Any], new: list[Any]) -> bool:

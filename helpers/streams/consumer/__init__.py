@@ -2,6 +2,8 @@
 
     consumer.py      Consumer, AsyncConsumer: the promise, and two thin drivers that send
     loop.py          DeliveryLoop: what to do next, decided step by step; it never sends
+    in_hand.py       from the handler to XACK, to a retry, or to the dead letters
+    asking.py        how the loop gets an answer, or its patience ends
     steps.py         the steps that it asks its driver to take
     scripts.py       all that runs on the server, in the order in which it comes to run
     effects.py       what a handler may return, to happen exactly once
@@ -9,7 +11,7 @@
     dead_letters.py  what the group gave up on, and how to give it back
 
 From `Consumer.run` to XACK: `run` asks the loop for a step and takes it, over and over. A step
-is a script to run, an XREADGROUP, a wait, or an entry for the handler. What came of it goes
+is a script to run, an XREADGROUP, a wait, or entries for the handler. What came of it goes
 back into the loop.
 
     SEEN    who has the name in the group now, and
@@ -24,6 +26,8 @@ back into the loop.
     FAIL    it raised: note why. The entry comes again later, or
     BURY    it was delivered often enough, and moves to the dead letters
     SETTLE  it returned: run its effects and XACK, entry by entry, in one step
+            (what was delivered once, and has no effect, needs XACK alone, in a pipeline with a
+            look at who has the name)
     LEAVE   at the end, for a name that nothing will use again
 
 REPLAY, which `DeadLetters.replay` runs, moves an entry back; CREATE makes a lost group again.

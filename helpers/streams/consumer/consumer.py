@@ -7,16 +7,18 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import math
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import closing, suppress
+from functools import cache
 from typing import Any
 
 import redis
 import redis.asyncio
 
 from ..connection import expect_one_server
-from ..entry import Entry, EntryId
+from ..entry import Entry
 from ..errors import ArgumentError
 from ..patience import expect_patience
 from ..signals import stopping
@@ -24,7 +26,7 @@ from ..states import reconnect, reconnect_async
 from .effects import Command
 from .loop import DeliveryLoop
 from .settings import ConsumerSettings, Counts
-from .steps import Collect, Failed, Read, Run, Step, Underway, Wait
+from .steps import Collect, Failed, Handle, Read, Run, Send, Step, Underway, Wait
 
 Effect = Command | list[Command] | None
 Handler = Callable[[Entry], Effect]
@@ -145,6 +147,7 @@ class Consumer(_Base):
             raise ArgumentError("A Consumer has one entry in hand: concurrency is AsyncConsumer's.")
         super().__init__(client, stream, group, handler, name, ConsumerSettings(**settings))
         self._client, self._handler = client, handler
+        self._script = cache(client.register_script)
 
     def run(self, *, drain: bool = False, limit: int | None = None, signals: bool = True) -> Counts:
         """Work until `stop()`.
@@ -162,26 +165,23 @@ class Consumer(_Base):
             redis.ConnectionError, redis.TimeoutError: it was out of reach or silent for too long.
             StreamsError: an entry is no text.
         """
-        steps = self._loop.run(drain=drain, limit=limit)
-        handler, answer = self._handler, None
+        steps, answer = self._loop.run(drain=drain, limit=limit), None
         with stopping(self.stop, wanted=signals), closing(steps), suppress(StopIteration):
             while True:
-                step = steps.send(answer)
-                if type(step) is not Entry:
-                    answer = self._take(step)
-                    continue
-                try:
-                    answer = handler(step)
-                except Exception as error:
-                    answer = Failed(error)
+                answer = self._take(steps.send(answer))
         return self.counts
 
     def _take(self, step: Step) -> Any:
-        """Take a step of the delivery loop that is no entry."""
+        """Take one step of the delivery loop."""
         try:
             match step:
+                case Handle(entries, until):
+                    return self._handle(entries, until)
                 case Run(script, keys, args):
-                    return self._client.register_script(script)(keys=keys, args=args)
+                    return self._script(script)(keys=keys, args=args)
+                case Send(commands):
+                    pipeline = _pipeline(self._client, commands)
+                    return _replies(pipeline.execute(raise_on_error=False))
                 case Read(arguments):
                     return self._client.xreadgroup(**arguments)
                 case Wait(seconds):
@@ -189,6 +189,20 @@ class Consumer(_Base):
         except (redis.RedisError, UnicodeDecodeError) as error:
             reconnect(self._client, error)
             return error
+
+    def _handle(self, entries: Iterator[Entry], until: float) -> tuple[int, Effect | Failed]:
+        handler, loop, clock = self._handler, self._loop, self._loop.clock
+        count = 0
+        answer: Any = None
+        try:
+            for entry in entries:
+                count += 1
+                answer = handler(entry)
+                if answer is not None or loop.stopped or clock() >= until:
+                    break
+        except Exception as error:
+            answer = Failed(error)
+        return count, answer
 
 
 class AsyncConsumer(_Base):
@@ -215,7 +229,8 @@ class AsyncConsumer(_Base):
         """Prepare to work: see `Consumer`."""
         super().__init__(client, stream, group, handler, name, ConsumerSettings(**settings))
         self._client, self._handler = client, handler
-        self._tasks: dict[asyncio.Task[Effect | Failed], EntryId] = {}
+        self._script = cache(client.register_script)
+        self._tasks: dict[asyncio.Task[tuple[int, Effect | Failed]], str] = {}
 
     async def run(
         self, *, drain: bool = False, limit: int | None = None, signals: bool = False
@@ -236,49 +251,79 @@ class AsyncConsumer(_Base):
 
     async def _take(self, step: Step) -> Any:
         """Take one step of the delivery loop."""
-        if isinstance(step, Entry):
-            if self._settings.concurrency == 1:
-                return await self._handle(step)
-            self._tasks[asyncio.create_task(self._handle(step))] = step.id
-            return Underway()
         try:
             match step:
+                case Handle(entries, until):
+                    if self._settings.concurrency == 1:
+                        return await self._handle(entries, until)
+                    return self._begin(next(entries))
+                case Collect(seconds):
+                    return await self._collect(seconds)
                 case Run(script, keys, args):
-                    return await self._client.register_script(script)(keys=keys, args=args)
+                    return await self._script(script)(keys=keys, args=args)
+                case Send(commands):
+                    pipeline = _pipeline(self._client, commands)
+                    return _replies(await pipeline.execute(raise_on_error=False))
                 case Read(arguments):
                     return await self._client.xreadgroup(**arguments)
                 case Wait(seconds):
                     await asyncio.sleep(seconds)
-                case Collect(seconds):
-                    return await self._collect(seconds)
         except (redis.RedisError, UnicodeDecodeError) as error:
             await reconnect_async(self._client, error)
             return error
 
-    async def _collect(self, seconds: float) -> list[tuple[EntryId, Effect | Failed]]:
+    def _begin(self, entry: Entry) -> tuple[int, Underway]:
+        task = asyncio.create_task(self._handle(iter((entry,)), math.inf))
+        self._tasks[task] = str(entry.id)
+        return 1, Underway()
+
+    async def _collect(self, seconds: float) -> list[tuple[str, Effect | Failed]]:
         """What came of the handlers that have returned; waits for one, for a while."""
         done, _ = await asyncio.wait(
             self._tasks, timeout=seconds, return_when=asyncio.FIRST_COMPLETED
         )
-        return [(self._tasks.pop(task), task.result()) for task in done]
+        return [(self._tasks.pop(task), task.result()[1]) for task in done]
 
-    async def _handle(self, entry: Entry) -> Effect | Failed:
-        limit: asyncio.Timeout | None = None
+    async def _handle(self, entries: Iterator[Entry], until: float) -> tuple[int, Effect | Failed]:
+        handler, loop, clock = self._handler, self._loop, self._loop.clock
+        count = 0
+        answer: Any = None
+        limit_s = self._settings.min_idle_ms / 1000
+        until = min(until, clock() + limit_s / 1000)  # for so short a time, one timer serves all
+        limit = asyncio.timeout(limit_s)
         try:
-            answer = self._handler(entry)
-            if not inspect.isawaitable(answer):
-                return answer
-            async with asyncio.timeout(self._settings.min_idle_ms / 1000) as limit:
-                return await answer
+            async with limit:
+                for entry in entries:
+                    count += 1
+                    answer = handler(entry)
+                    if answer is not None and inspect.isawaitable(answer):
+                        answer = await answer
+                    if answer is not None or loop.stopped or clock() >= until:
+                        break
         except asyncio.CancelledError as error:
             task = asyncio.current_task()
             if task and task.cancelling():  # we are cancelled, and not the handler by itself
                 raise
-            return Failed(error)
+            answer = Failed(error)
         except Exception as error:
-            if limit and limit.expired():
-                return Failed(TimeoutError(f"it took longer than {self._settings.min_idle_ms} ms"))
-            return Failed(error)
+            late = TimeoutError(f"it took longer than {self._settings.min_idle_ms} ms")
+            answer = Failed(late if limit.expired() else error)
+        return count, answer
+
+
+def _pipeline(client: Any, commands: list[tuple[Any, ...]]) -> Any:
+    pipeline = client.pipeline(transaction=False)
+    for words in commands:
+        pipeline.execute_command(*words)
+    return pipeline
+
+
+def _replies(replies: list[Any]) -> list[Any]:
+    """The replies of a pipeline; raises the first error, which redis-py itself would reword."""
+    for reply in replies:
+        if isinstance(reply, Exception):
+            raise reply
+    return replies
 
 
 def expect_handler(handler: Any) -> None:

@@ -22,7 +22,6 @@ import inspect
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from ..entry import EntryId
 from ..errors import HandlerError
 
 Value = str | int | float
@@ -32,7 +31,7 @@ Command = tuple[Value, ...]  # such as ("HINCRBY", "totals", "chennai", 1)
 class Done(NamedTuple):
     """A handled entry, the number of its delivery, and its effect, yet to be applied."""
 
-    id: EntryId
+    id: str
     number: int
     effect: tuple[Command, ...]
 
@@ -64,12 +63,12 @@ def effect_of(answer: Any) -> tuple[Command, ...]:
     return tuple(commands)
 
 
-def encode(done: Sequence[EntryId], effects: Sequence[Done]) -> tuple[list[Value], list[Value]]:
+def encode(done: Sequence[str], effects: Sequence[Done]) -> tuple[list[Value], list[Value]]:
     """SETTLE's further keys and arguments for entries without an effect, and for those with one."""
     keys: dict[Value, None] = {}
-    arguments: list[Value] = [len(done), *[f"{ms}-{seq}" for ms, seq in done]]
+    arguments: list[Value] = [len(done), *done]
     for entry_id, _, effect in effects:
-        arguments += (str(entry_id), len(effect))
+        arguments += (entry_id, len(effect))
         for command in effect:
             keys[command[1]] = None
             arguments += (len(command), *command)

@@ -161,7 +161,8 @@ return {1, delivered, claimed, gone, '', rest}
 TIDY = """
 -- Forget consumers that are gone: nothing is pending for them, and they have been silent for long.
 -- A paused one that comes back finds its name free, and goes on. ARGV[5]: silent for so many ms.
--- Replies with their names.
+-- And failures of entries that are no longer pending, such as those of a group that was lost.
+-- Replies with the consumers' names.
 local here, forgotten = {}, {}
 for _, found in ipairs(redis.call('XINFO', 'CONSUMERS', KEYS[1], ARGV[1])) do
   local about = {}
@@ -177,6 +178,11 @@ for _, name in ipairs(forgotten) do
 end
 for _, name in ipairs(redis.call('HKEYS', KEYS[2])) do
   if not here[name] then redis.call('HDEL', KEYS[2], name) end
+end
+for _, id in ipairs(redis.call('HRANDFIELD', KEYS[4], 1000)) do
+  if #redis.call('XPENDING', KEYS[1], ARGV[1], id, id, 1) == 0 then
+    redis.call('HDEL', KEYS[4], id)
+  end
 end
 return forgotten
 """
@@ -270,7 +276,9 @@ local after, acknowledged, refused = ARGV[5], 0, {}
 local at = 8 + ARGV[7]
 if after == 'keep' and at > 8 then
   acknowledged = redis.call('XACK', KEYS[1], ARGV[1], unpack(ARGV, 8, at - 1))
-  redis.call('HDEL', KEYS[4], unpack(ARGV, 8, at - 1))
+  if redis.call('EXISTS', KEYS[4]) == 1 then
+    redis.call('HDEL', KEYS[4], unpack(ARGV, 8, at - 1))
+  end
 else
   for plain = 8, at - 1 do acknowledged = acknowledged + acknowledge(ARGV[plain], after) end
 end

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from typing import Any, NamedTuple
 
 from ..entry import Entry
@@ -16,10 +16,27 @@ class Run(NamedTuple):
     args: list[Any]
 
 
+class Send(NamedTuple):
+    """Send these commands in one pipeline, without MULTI, and send back their replies."""
+
+    commands: list[tuple[Any, ...]]
+
+
 class Read(NamedTuple):
     """XREADGROUP with these arguments, and send back its reply."""
 
     arguments: dict[str, Any]
+
+
+class Handle(NamedTuple):
+    """Give the entries to the handler, one after the other, until it is time to stop.
+
+    That is after one for which it does not return None, once it is `until` by the loop's clock, or
+    when the loop was stopped. A driver may stop earlier, but not before the first.
+    """
+
+    entries: Iterator[Entry]  # those that are not given to it now come with a later step
+    until: float
 
 
 class Wait(NamedTuple):
@@ -49,5 +66,5 @@ class Underway(NamedTuple):
     """The handler is at work on the entry; what comes of it is the answer to a Collect."""
 
 
-Step = Run | Read | Wait | Entry | Collect
+Step = Run | Send | Read | Handle | Wait | Collect
 Steps = Generator[Step, Any, Any]
