@@ -208,19 +208,20 @@ def test_a_server_whose_files_were_deleted_is_ended_before_another_starts(own, l
     assert has_ended(first)
 
 
-def test_each_machine_has_a_folder_of_its_own(own, monkeypatch):
+def test_each_machine_has_a_folder_of_its_own(own):
     own.ensure()
-    monkeypatch.setattr(platform, "node", lambda: "pc 12/ä")
-    machine.machine_name.cache_clear()
     try:
-        other = OwnServer(own.home)
-        assert other.folder.parent == own.folder.parent
-        assert other.folder.name.startswith("pc-12-")
-        assert other.running() is None
-        assert other.others() == [own.folder.name]
-        report = examine()
-        assert f"keeps its own data in {own.folder}" in " ".join(report["warnings"])
-        other.stop()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(platform, "node", lambda: "pc 12/ä")
+            machine.machine_name.cache_clear()
+            other = OwnServer(own.home)
+            assert other.folder.parent == own.folder.parent
+            assert other.folder.name.startswith("pc-12-")
+            assert other.running() is None
+            assert other.others() == [own.folder.name]
+            report = examine()
+            assert f"keeps its own data in {own.folder}" in " ".join(report["warnings"])
+            other.stop()
     finally:
         machine.machine_name.cache_clear()
 
