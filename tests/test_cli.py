@@ -12,6 +12,7 @@ import json
 import os
 import platform
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -272,6 +273,17 @@ def test_the_server_is_started_shown_and_stopped(home):
     assert told("server", "stop") == f"Stopped the server (process {running.pid}).\n"
     assert own.running() is None
     assert told("server", "stop") == "No server was running.\n"
+
+
+def test_the_servers_address_is_for_other_tools(redis):
+    redis.set("course:n", "1")
+    url = told("server", "url").strip()
+    assert url == find_server().url
+    assert url.startswith("redis://default:")  # redis-cli 7.0 wants a user before the password
+    if tool := shutil.which("redis-cli"):
+        words = [tool, "-u", url, "GET", "course:n"]
+        done = subprocess.run(words, capture_output=True, text=True, check=True)
+        assert done.stdout == "1\n"
 
 
 def test_the_server_listens_on_the_port_asked_for_or_says_why_not(home):
