@@ -1,6 +1,6 @@
 # `make` alone explains what there is.
 .DEFAULT_GOAL := help
-.PHONY: help lab test env lint bench labs lessons soak test-all clean
+.PHONY: help lab test env lint bench labs drawings lessons times sheet soak test-all clean
 
 PYTHONS := python3 python3.14 python3.13 python3.12 python3.11
 NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
@@ -33,12 +33,21 @@ lint: $(VENV)/.test  ## check style, types, and who imports whom
 bench: $(VENV)/.lab  ## measure how fast everything goes on this machine; ARGS=--quick is shorter
 	@$(BIN)/course bench $(ARGS)
 
-labs: $(VENV)/.test  ## for authors: write labs/ anew from solutions/
+labs: $(VENV)/.test  ## for authors: write labs/ again, from solutions/
 	@$(BIN)/python -m helpers.course.authoring.labs
+
+drawings: $(VENV)/.lab  ## for authors: write notebooks/drawings/, and print their lines for lessons
+	@$(BIN)/python -m helpers.views.drawings
 
 lessons: $(VENV)/.test labs  ## for authors: format and run lessons and solutions, keep their outputs
 	@$(BIN)/ruff check --quiet --fix notebooks solutions && $(BIN)/ruff format --quiet notebooks solutions
 	@$(BIN)/python -m helpers.course.authoring.rerun $(ARGS)
+
+times: $(VENV)/.test  ## for authors: state how long everything takes; ARGS=--check lists what is lacking
+	@$(BIN)/python -m helpers.course.authoring.times $(ARGS)
+
+sheet: $(VENV)/.test  ## write the cheat sheet as cheatsheet.html, to print on two sides
+	@$(BIN)/python -m helpers.course.authoring.sheet
 
 # ARGS may name soaks and say more: ARGS="groups --seed 7 --faults 50 --server redis8", ARGS=--help.
 soak: $(VENV)/.test  ## for authors: kill and pause workers and a server, some 770 times in minutes

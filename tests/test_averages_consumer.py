@@ -257,7 +257,7 @@ def test_a_corrupt_place_is_told_and_left_as_it_was(redis, bad):
         show_all(redis)
     assert str(raised.value) == (
         f"The state '{AVERAGES_STATE}' has {bad!r} in its field last_message_id. Nothing was "
-        "changed: mend it, or start from a partition, which makes it anew."
+        "changed: repair it, or start from a partition, which makes a new one."
     )
     assert redis.hgetall(AVERAGES_STATE) == before
 

@@ -473,12 +473,12 @@ def test_a_revived_one_starts_with_what_it_was_started_with(redis):
 @pytest.mark.once
 def test_nobody_is_revived_or_asked_who_never_was():
     crew = Crew()
-    assert repr(crew) == "a crew of nobody"
-    with pytest.raises(CourseError, match="Nobody named 'carol'"):
+    assert repr(crew) == "an empty crew"
+    with pytest.raises(CourseError, match="No process named 'carol'"):
         crew["carol"]
     with pytest.raises(CourseError) as caught:
         crew.revive("carol")
-    assert str(caught.value) == "Nobody named 'carol' was started; there is nobody so far."
+    assert str(caught.value) == "No process named 'carol' was started; there is no process yet."
 
 
 @pytest.mark.once

@@ -171,7 +171,7 @@ def test_one_consumer_alone_works_until_nothing_is_left(redis, run):
     hours(redis, 0, 1, 2, 3)
     assert run("aggregate", KEY, "--drain") == (
         0,
-        f"Beginning anew with {KEY}: the averages of before are deleted.\n"
+        f"Starting over from {KEY}: the old averages are deleted.\n"
         "agg: The readings are dated ahead of the calendar: the clock goes on from the newest "
         "one.\n"
         "agg: Starting aggregating consumer in stream temps:21000101 at message 0.\n",
@@ -327,7 +327,7 @@ def test_consume_runs_both_in_colours_and_starts_a_killed_one_again(redis):
         assert both.ended() == (0, "")
     assert gone(children)
     assert published(redis) == [0, 1, 2, 3, 4]
-    assert both.lines[0].startswith("Beginning anew with temps:21000101")
+    assert both.lines[0].startswith("Starting over from temps:21000101")
     for line in both.lines[1:]:
         assert COLOURED.fullmatch(line)
 

@@ -19,7 +19,8 @@ from helpers.course.pace import patient
 
 pytestmark = pytest.mark.once
 
-LESSONS = sorted((CHECKOUT / "notebooks").glob("*.ipynb"))
+LESSONS = sorted((CHECKOUT / "notebooks").glob("[0-9]*.ipynb"))
+SHEET = CHECKOUT / "notebooks" / "cheatsheet.ipynb"
 SOLUTIONS = sorted((CHECKOUT / "solutions").glob("*.ipynb"))
 LABS = sorted((CHECKOUT / "labs").glob("*.ipynb"))
 LONGEST = {"notebooks": 12, "solutions": 24}  # lines of a code cell
@@ -58,13 +59,13 @@ def has_picture(cell: Any) -> bool:
     return any("image/png" in output.get("data", ()) for output in cell.outputs)
 
 
-@notebooks(*LESSONS, *SOLUTIONS)
+@notebooks(*LESSONS, SHEET, *SOLUTIONS)
 def test_it_was_run_from_top_to_bottom(file):
     counts = [cell.execution_count for cell in code(file)]
     assert counts == list(range(1, len(counts) + 1))
 
 
-@notebooks(*LESSONS, *SOLUTIONS)
+@notebooks(*LESSONS, SHEET, *SOLUTIONS)
 def test_errors_are_where_they_are_expected_and_only_there(file):
     for cell in code(file):
         assert ("error" in kinds(cell)) == ("raises-exception" in tags(cell)), cell.source
@@ -74,7 +75,7 @@ def on_stderr(cell: Any) -> list[Any]:
     return [output for output in cell.outputs if output.get("name") == "stderr"]
 
 
-@notebooks(*LESSONS, *SOLUTIONS)
+@notebooks(*LESSONS, SHEET, *SOLUTIONS)
 def test_nothing_was_printed_to_stderr(file):
     assert [cell.source for cell in code(file) if on_stderr(cell)] == []
 
@@ -108,7 +109,7 @@ def test_a_cell_that_prints_to_stderr_fails_the_run(tmp_path):
     assert "\nby a child\n" in done.stdout
 
 
-@notebooks(*LESSONS, *SOLUTIONS, *LABS)
+@notebooks(*LESSONS, SHEET, *SOLUTIONS, *LABS)
 def test_it_is_a_python_notebook_without_empty_cells_or_widget_state(file):
     notebook = read(file)
     assert notebook.metadata.kernelspec.name == "python3"
@@ -165,14 +166,14 @@ def test_a_lab_was_never_run(file):
     )
 
 
-@notebooks(*LESSONS, *SOLUTIONS)
+@notebooks(*LESSONS, SHEET, *SOLUTIONS)
 def test_code_cells_are_short(file):
     lengths = [len(cell.source.splitlines()) for cell in code(file)]
     assert max(lengths) <= LONGEST[file.parent.name]
     assert median(lengths) <= USUAL
 
 
-@notebooks(*LESSONS, *SOLUTIONS, *LABS)
+@notebooks(*LESSONS, SHEET, *SOLUTIONS, *LABS)
 def test_links_lead_to_files_that_exist(file):
     prose = "\n".join(cell.source for cell in read(file).cells if cell.cell_type == "markdown")
     links = re.findall(r"\]\((?!\w+:|#)([^)#]+)", prose)

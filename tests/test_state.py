@@ -197,7 +197,7 @@ def test_what_is_no_state_is_told_in_a_sentence_and_left_as_it_was(redis, found,
         told = str(raised.value)
         assert told.startswith("The state '{s}:state' ")
         assert why in told
-        assert told.endswith("mend it, or start from a partition, which makes it anew.")
+        assert told.endswith("repair it, or start from a partition, which makes a new one.")
     assert redis.execute_command("HGETALL", STATE, NEVER_DECODE=True) == before
 
 

@@ -278,6 +278,6 @@ class State:
 def unusable(key: str, what: str) -> StateError:
     """Why a state cannot be used, and what to do."""
     return StateError(
-        f"The state {key!r} {what}. Nothing was changed: mend it, or start from a partition, "
-        "which makes it anew."
+        f"The state {key!r} {what}. Nothing was changed: repair it, or start from a partition, "
+        "which makes a new one."
     )

@@ -139,8 +139,8 @@ FORMS: dict[str, Form] = {
     "one field": _form(same_fields(1)),
     "four fields": _form(same_fields(4)),
     "eight fields": _form(same_fields(8)),
-    "a text of 10 bytes": _form(one_text(10)),
-    "a text of 100 bytes": _form(one_text(100)),
+    "a string of 10 bytes": _form(one_text(10)),
+    "a string of 100 bytes": _form(one_text(100)),
     "list of texts": Form(as_list),
     "sorted set, scored by time": Form(as_sorted_set),
     "hash an entry": Form(as_hashes, part=True),
@@ -240,7 +240,7 @@ def settled(client: redis.Redis) -> int:
         before = info["used_memory"]
         time.sleep(0.005)
     raise CourseError(
-        "The memory of the server does not come to rest: measure when nobody else works with it."
+        "The memory of the server does not come to rest: measure when no other client is at work."
     )
 
 

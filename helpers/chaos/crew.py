@@ -153,8 +153,8 @@ class Crew(Mapping[str, Process]):
 
     def __getitem__(self, name: str) -> Process:
         if name not in self._members:
-            known = ", ".join(self._members) or "nobody so far"
-            raise NoSuchProcessError(f"Nobody named {name!r} was started; there is {known}.")
+            known = ", ".join(self._members) or "no process yet"
+            raise NoSuchProcessError(f"No process named {name!r} was started; there is {known}.")
         return self._members[name]
 
     def __iter__(self) -> Iterator[str]:
@@ -164,7 +164,7 @@ class Crew(Mapping[str, Process]):
         return len(self._members)
 
     def __repr__(self) -> str:
-        return "\n".join(map(repr, self.values())) or "a crew of nobody"
+        return "\n".join(map(repr, self.values())) or "an empty crew"
 
     def _refuse_living(self, name: str) -> None:
         if name in self._members and self._members[name].alive:

@@ -91,8 +91,11 @@ class Front(ABC):
         return asyncio.new_event_loop()
 
     def _run(self, listener: socket.socket) -> None:
-        with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
-            runner.run(self._listen(listener))
+        # Not by asyncio.Runner: at its end it may start a thread, which an ending Python refuses.
+        try:
+            self._loop.run_until_complete(self._listen(listener))
+        finally:
+            self._loop.close()
 
     def _call(self, work: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
         """Do something in the thread, and wait for it; nothing if all is closed."""

@@ -86,7 +86,7 @@ def replay_dead_letters(
             done = letters.replay(letter_id)
             said = {
                 "pending": f"{done.id} is pending again, for the next consumer that looks.",
-                "added": f"It was no longer on the stream, so it was added anew, as {done.id}.",
+                "added": f"It was no longer on the stream, so it was added again, as {done.id}.",
                 "gone": "There is no such dead letter.",
             }
             out.print(f"[cyan]{escape(letter_id)}[/] {said[done.how]}")

@@ -49,7 +49,7 @@ AGGREGATING, SHOWING = "cyan", "yellow"  # the colours of the two consumers
 LOOK_S = 0.1
 _A_DAY = timedelta(days=1)
 
-Start = Annotated[str | None, typer.Argument(help="The partition to begin anew with.")]
+Start = Annotated[str | None, typer.Argument(help="The partition to start over from.")]
 Grace = Annotated[
     float, typer.Option(help="Seconds an hour waits for late readings.", min=0, max=3599)
 ]
@@ -163,7 +163,7 @@ def _begin_anew(client: redis.Redis, partition: str) -> None:
         known = f"; there is {there[0]} to {there[-1]}" if there else ": fill some first"
         raise PartitionError(f"There is no partition {partition}{known}.")
     begin_anew(client, partition)
-    out.print(f"Beginning anew with {partition}: the averages of before are deleted.")
+    out.print(f"Starting over from {partition}: the old averages are deleted.")
 
 
 def _clock(client: redis.Redis, say: Callable[[str], None]) -> Clock:

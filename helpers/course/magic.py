@@ -17,7 +17,7 @@ _STATUS = {b"OK", b"QUEUED", b"PONG"}
 _REFUSED = {
     "FLUSHALL": "it would delete what is not the course's; `course reset` deletes what is",
     "FLUSHDB": "it would delete the course's mark; `course reset` deletes the rest",
-    "SELECT": "the course has one database, and the other ones may be somebody else's",
+    "SELECT": "the course has one database, and the others may belong to other programs",
     "SHUTDOWN": "`course server stop` ends the course's own server",
     "MONITOR": "its reply never ends, so it needs a terminal and redis-cli",
     "SUBSCRIBE": "its reply never ends, so it needs a terminal and redis-cli",

@@ -116,6 +116,6 @@ def _what(error: BaseException) -> str:
     if isinstance(error, redis.ConnectionError):
         return (
             f"{type(error).__name__}: the connection to the server was lost ({error}). "
-            "Run the cell again: the course starts its own server anew if it died."
+            "Run the cell again: the course starts its own server again if it died."
         )
     return f"{type(error).__name__}: {error}"

@@ -20,7 +20,7 @@ class Ask(Enum):
     """What a client should do about a reply."""
 
     WAIT = "wait and try again"
-    RECONNECT = "connect anew, perhaps to another server, and try again"
+    RECONNECT = "connect again, perhaps to another server, and try again"
 
 
 STATES: dict[str, tuple[Ask, str]] = {

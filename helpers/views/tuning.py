@@ -284,7 +284,7 @@ def _settings(one: Trial) -> str:
 
 
 def _block_label(value: int | None) -> str:
-    return "none" if value is None else "0: for ever" if value == 0 else f"{value:,} ms"
+    return "none" if value is None else "0: forever" if value == 0 else f"{value:,} ms"
 
 
 def _slider(name: str, places: Sequence[Any], value: Any, label: Any = "{:,}".format) -> Any:

@@ -238,7 +238,7 @@ def explain(error: Exception, url: str) -> str:
     if isinstance(error, httpx.ReadTimeout):
         return "The feed fell silent"
     if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
-        return f"Nobody answers at {url}"
+        return f"No server answers at {url}"
     if isinstance(error, httpx.RemoteProtocolError | httpx.ReadError | httpx.WriteError):
         return "The feed broke off"
     return f"The feed failed ({error or type(error).__name__})"

@@ -32,7 +32,7 @@ TEMPLATES = 2000  # different events; after so many they come again, with other 
 LATEST_S = 90  # a late one tells of a change that is up to so many seconds old
 
 TOPIC = "synthetic.mediawiki.recentchange"
-NOTE = "Synthetic: made up by a replay server, nobody changed anything"
+NOTE = "Synthetic: made up by a replay server, no page was changed"
 
 
 def synthetic_event(seed: int, number: int, at_ms: int) -> dict[str, Any]:

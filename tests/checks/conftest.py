@@ -24,7 +24,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             together.setdefault(item.nodeid.partition("[")[0], []).append(item)
     for those in together.values():
         cases = [cast(Case, item.callspec.params["case"]) for item in those]
-        left = {id(case) for case in like_others(cases, AT_LEAST[those[0].originalname])}
+        lab = those[0].path.stem[-2:]
+        left = {id(case) for case in like_others(cases, AT_LEAST[those[0].originalname], lab)}
         for item, case in zip(those, cases, strict=True):
             if id(case) in left:
                 item.add_marker(LEFT)

@@ -33,7 +33,10 @@ def main() -> None:
     parser.add_argument("files", nargs="*", type=Path)
     parser.add_argument("--cut", metavar="HEADING", help="where the deeper part begins")
     options = parser.parse_args()
-    files = options.files or [*sorted(LESSONS.glob("0*.ipynb")), *sorted(SOLUTIONS.glob("*.ipynb"))]
+    files = options.files or [
+        *sorted(LESSONS.glob("[0-9]*.ipynb")),
+        *sorted(SOLUTIONS.glob("*.ipynb")),
+    ]
     if options.cut and len(files) != 1:
         parser.error("--cut needs one FILE")
     for file in files:
