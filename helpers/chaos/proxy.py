@@ -237,6 +237,8 @@ def _is_handshake(words: list[str]) -> bool:
     match words:
         case ["HELLO" | "AUTH" | "SELECT", *_] | ["INFO", "server"]:
             return True
+        case ["ACL", what, *_]:
+            return what.upper() in ("WHOAMI", "GETUSER")
         case ["CLIENT", what, *_]:
             return what.upper() in ("SETINFO", "SETNAME", "MAINT_NOTIFICATIONS")
         case ["EVAL", _, _, key, *_]:
