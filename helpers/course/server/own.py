@@ -162,7 +162,7 @@ class OwnServer:
                     self._expect_no_life_elsewhere(state)
             self._token_file.unlink(missing_ok=True)
             ended = self._end_all()
-            self._pid_file.unlink(missing_ok=True)  # so much for all places
+            self._pid_file.unlink(missing_ok=True)  # other places learn from it that none runs
             return state if state and (reached or state.pid in ended) else None
 
     def lacks(self) -> str | None:
@@ -189,12 +189,13 @@ class OwnServer:
         """Make sure that the server was not stopped on purpose.
 
         Raises:
-            ServerError: it was.
+            ServerError: it was, or its folder was deleted.
         """
         if not self._token_file.exists():
+            what = "was stopped" if self.folder.is_dir() else f"is gone with its {self.folder}"
             raise ServerError(
-                "The course's server was stopped: run `connect()` again, or "
-                "`course server start`, to start it."
+                f"The course's server {what}: run `connect()` again, or `course server start`, to "
+                "start it."
             )
 
     @contextlib.contextmanager
