@@ -18,6 +18,7 @@ import redis as redis_py
 from helpers import connect, connect_async
 from helpers.course.connect import connect_raw
 from helpers.course.errors import ServerError
+from helpers.course.pace import patient
 from helpers.course.server import OwnServer, find_server, identity
 from helpers.streams.connection import REPLY_TIMEOUT_S
 from tests.test_server import crash, saved, serving, taken_port
@@ -223,8 +224,7 @@ def test_a_paused_server_is_told_to_those_who_connect(home, monkeypatch):
         with pytest.raises(redis_py.TimeoutError, match="does not answer: `course server stop`"):
             client.ping()
         OwnServer(home).stop()
-        monkeypatch.undo()
-        os.environ["COURSE_HOME"] = str(home)
+        monkeypatch.setattr(identity, "ANSWER_TIMEOUT_S", patient(5.0))
         connect().close()
         assert client.ping()
 

@@ -12,6 +12,7 @@ import resource
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -206,6 +207,16 @@ def test_a_server_whose_files_were_deleted_is_ended_before_another_starts(own, l
     with connect() as client:
         assert client.get("course:kept") == "1"
     assert has_ended(first)
+
+
+def test_a_server_of_an_earlier_version_is_ended(own):
+    (own.home / "data").mkdir()
+    words = [os.environ["COURSE_SERVER"], "--port", "0", "--save", ""]
+    with subprocess.Popen(words, cwd=own.home / "data", stdout=subprocess.DEVNULL) as earlier:
+        while psutil.Process(earlier.pid).name() not in ("redis-server", "valkey-server"):
+            time.sleep(0.01)
+        own.ensure()
+        assert has_ended(earlier.pid)
 
 
 def test_each_machine_has_a_folder_of_its_own(own):

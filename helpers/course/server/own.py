@@ -290,6 +290,7 @@ class OwnServer:
         with contextlib.suppress(OSError, ValueError):
             pids.add(int(self._pid_file.read_text()))
         alive = {pid for pid in pids if self._alive(pid)} | process.servers_in(self.data)
+        alive |= process.servers_in(self.home / "data")  # where earlier versions started theirs
         for pid in alive:
             process.end(pid, START_TIMEOUT_S)
         return alive
