@@ -11,20 +11,10 @@ from helpers.course.home import CHECKOUT
 
 pytestmark = pytest.mark.once
 
-# What still has some. This list only shrinks: a file without any must leave it.
-NOT_YET = {
-    *(f"notebooks/{lesson}" for lesson in (
-        "00_start_here.ipynb", "01_append_and_range.ipynb", "02_blocking_reads.ipynb",
-        "03_consumer_groups.ipynb", "04_pending_and_ack.ipynb", "05_partitions_and_expiry.ipynb",
-        "06_crash_recovery.ipynb", "07_event_pipeline.ipynb", "08_speed.ipynb",
-    )),
-}  # fmt: skip
-
 
 def test_they_are_gone():
     found = {str(file.relative_to(CHECKOUT)): list(hits(file)) for file in everything()}
-    assert {name: places for name, places in found.items() if places and name not in NOT_YET} == {}
-    assert {name for name in NOT_YET if not found[name]} == set()
+    assert {name: places for name, places in found.items() if places} == {}
 
 
 PYTHON = '''
