@@ -31,8 +31,13 @@ def say(texts):
 def test_messages_are_looked_at_and_documents_are_not(tmp_path):
     file = tmp_path / "it.py"
     file.write_text(PYTHON)
-    found = [place for place in hits(file)]
-    assert found == ["It shall be: … for ever", "It shall be: … for ever", "a `…` … in vain", "a text"]
+    found = list(hits(file))
+    assert found == [
+        "It shall be: … for ever",
+        "It shall be: … for ever",
+        "a `…` … in vain",
+        "a text",
+    ]
 
 
 def test_prose_is_looked_at_and_code_is_not(tmp_path):
