@@ -162,7 +162,10 @@ def test_a_server_claims_as_drawn(redis):
 
 
 def test_a_server_lets_a_zombie_do_as_drawn(redis):
-    script = "if redis.call('XACK', 's', 'g', ARGV[1]) == 1 then redis.call('INCR', 'once') end"
+    script = """
+        if #redis.call('XPENDING', 's', 'g', ARGV[1], ARGV[1], 1) == 0 then return 0 end
+        redis.call('INCR', 'once')
+        return redis.call('XACK', 's', 'g', ARGV[1])"""
     redis.xgroup_create("s", "g", "0", mkstream=True)
     add(redis, "1001-0", "1002-0")
     for by_script in (False, True):
@@ -170,7 +173,7 @@ def test_a_server_lets_a_zombie_do_as_drawn(redis):
         redis.xautoclaim("s", "g", "bob", 0, "0")
         for acknowledged in (1, 0):  # bob, then alice
             if by_script:
-                redis.eval(script, 0, entry)
+                assert redis.eval(script, 0, entry) == acknowledged
             else:
                 redis.incr("twice")
                 assert redis.xack("s", "g", entry) == acknowledged
