@@ -215,6 +215,33 @@ def test_a_partition_expires_as_drawn(redis):
     assert expiry - newest == timedelta(days=streams.DAYS_KEPT)
 
 
+def subscribed(redis):
+    pubsub = redis.pubsub()
+    pubsub.subscribe("c")
+    assert next(pubsub.listen())["type"] == "subscribe"
+    return pubsub
+
+
+def send(redis, *numbers):
+    for number in numbers:
+        redis.xadd("s", {"n": number}, id=f"{number}-0")
+        redis.publish("c", number)
+
+
+def test_a_server_keeps_for_a_receiver_that_is_away_as_drawn(redis):
+    with subscribed(redis) as before:
+        send(redis, 1)
+        heard = [next(before.listen())["data"]]
+    got = [entry_id for entry_id, _ in redis.xread({"s": "0"})["s"]]
+    send(redis, 2, 3)
+    with subscribed(redis) as after:
+        send(redis, 4)
+        heard.append(next(after.listen())["data"])
+    assert heard == ["1", "4"]
+    assert got == ["1-0"]
+    assert [entry_id for entry_id, _ in redis.xread({"s": got[-1]})["s"]] == ["2-0", "3-0", "4-0"]
+
+
 def test_a_pipeline_makes_one_trip_as_drawn(redis):
     client, trips = counted(redis)
     for _ in range(3):

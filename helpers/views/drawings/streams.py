@@ -147,7 +147,7 @@ def _lane(drawing: Drawing, y: float, parts: tuple[tuple[str, float], ...]) -> N
 
 
 def whole_nodes() -> Drawing:
-    """Lesson 05: what `~` cuts, and what an exact limit cuts."""
+    """Lesson 01: what `~` cuts, and what an exact limit cuts."""
     drawing = Drawing(
         "“~” cuts whole nodes only",
         "A stream of 400 entries in four nodes of 100. MAXLEN ~ 250 removes the oldest node and "
