@@ -11,10 +11,14 @@ from helpers.course.home import CHECKOUT
 
 pytestmark = pytest.mark.once
 
+# What still has some. This list only shrinks: a file without any must leave it.
+NOT_YET = {"helpers/bench/memory.py"}  # lesson 08 uses its name `list of texts`
+
 
 def test_they_are_gone():
     found = {str(file.relative_to(CHECKOUT)): list(hits(file)) for file in everything()}
-    assert {name: places for name, places in found.items() if places} == {}
+    assert {name: places for name, places in found.items() if places and name not in NOT_YET} == {}
+    assert {name for name in NOT_YET if not found[name]} == set()
 
 
 PYTHON = '''
@@ -41,8 +45,7 @@ def test_messages_are_looked_at_and_documents_are_not(tmp_path):
 
 
 def test_prose_is_looked_at_and_code_is_not(tmp_path):
-    words = "Nobody mends `nobody`, somebody\nmended it in\nearnest. Textsize, context."
-    words += "\n```\nshall\n```"
+    words = "Nobody mends `nobody`, somebody\nmended it in\nearnest. Contexts.\n```\nshall\n```"
     cells = [new_markdown_cell(words), new_code_cell("# nobody")]
     nbformat.write(new_notebook(cells=cells), tmp_path / "it.ipynb")
     (tmp_path / "it.md").write_text(words)
