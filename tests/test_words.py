@@ -11,14 +11,10 @@ from helpers.course.home import CHECKOUT
 
 pytestmark = pytest.mark.once
 
-# What still has some. This list only shrinks: a file without any must leave it.
-NOT_YET = {"helpers/bench/memory.py"}  # lesson 08 uses its name `list of texts`
-
 
 def test_they_are_gone():
     found = {str(file.relative_to(CHECKOUT)): list(hits(file)) for file in everything()}
-    assert {name: places for name, places in found.items() if places and name not in NOT_YET} == {}
-    assert {name for name in NOT_YET if not found[name]} == set()
+    assert {name: places for name, places in found.items() if places} == {}
 
 
 PYTHON = '''
