@@ -860,6 +860,15 @@ def test_a_task_that_is_cancelled_leaves_what_was_in_hand_pending(redis, concurr
 # ------------------------------------------------------------------ what is left behind
 
 
+def test_failures_of_entries_that_are_not_pending_are_forgotten(redis):
+    """A group that was lost and made again, say, or one whose cursor went back."""
+    fill(redis, 1)
+    give(redis, "bob", 1)
+    redis.hset(FAILURES, mapping={"1-0": "1 bob KeyError\n", "9-0": "1 bob KeyError\n"})
+    work(ignore)
+    assert redis.hkeys(FAILURES) == ["1-0"]
+
+
 def test_consumers_that_are_gone_are_forgotten_and_a_paused_one_comes_back(redis):
     fill(redis, 3)
     give(redis, "left one", 1)

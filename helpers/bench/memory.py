@@ -141,7 +141,7 @@ FORMS: dict[str, Form] = {
     "eight fields": _form(same_fields(8)),
     "a string of 10 bytes": _form(one_text(10)),
     "a string of 100 bytes": _form(one_text(100)),
-    "list of texts": Form(as_list),
+    "list of strings": Form(as_list),
     "sorted set, scored by time": Form(as_sorted_set),
     "hash an entry": Form(as_hashes, part=True),
 }

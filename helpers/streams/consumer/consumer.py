@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import itertools
 import math
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from contextlib import closing, suppress
 from functools import cache
 from typing import Any
@@ -26,7 +27,7 @@ from ..states import reconnect, reconnect_async
 from .effects import Command
 from .loop import DeliveryLoop
 from .settings import ConsumerSettings, Counts
-from .steps import Collect, Failed, Handle, Read, Run, Send, Step, Underway, Wait
+from .steps import Collect, Entries, Failed, Handle, Read, Run, Send, Step, Underway, Wait
 
 Effect = Command | list[Command] | None
 Handler = Callable[[Entry], Effect]
@@ -190,12 +191,12 @@ class Consumer(_Base):
             reconnect(self._client, error)
             return error
 
-    def _handle(self, entries: Iterator[Entry], until: float) -> tuple[int, Effect | Failed]:
+    def _handle(self, entries: Entries, until: float) -> tuple[int, Effect | Failed]:
         handler, loop, clock = self._handler, self._loop, self._loop.clock
         count = 0
         answer: Any = None
         try:
-            for entry in entries:
+            for _, entry in entries:
                 count += 1
                 answer = handler(entry)
                 if answer is not None or loop.stopped or clock() >= until:
@@ -256,7 +257,7 @@ class AsyncConsumer(_Base):
                 case Handle(entries, until):
                     if self._settings.concurrency == 1:
                         return await self._handle(entries, until)
-                    return self._begin(next(entries))
+                    return self._begin(entries)
                 case Collect(seconds):
                     return await self._collect(seconds)
                 case Run(script, keys, args):
@@ -272,10 +273,12 @@ class AsyncConsumer(_Base):
             await reconnect_async(self._client, error)
             return error
 
-    def _begin(self, entry: Entry) -> tuple[int, Underway]:
-        task = asyncio.create_task(self._handle(iter((entry,)), math.inf))
-        self._tasks[task] = str(entry.id)
-        return 1, Underway()
+    def _begin(self, entries: Entries) -> tuple[int, Underway]:
+        """Set handlers to work on as many entries as may be in hand."""
+        before = len(self._tasks)
+        for one in itertools.islice(entries, self._settings.concurrency - before):
+            self._tasks[asyncio.create_task(self._handle(iter((one,)), math.inf))] = one[0]
+        return len(self._tasks) - before, Underway()
 
     async def _collect(self, seconds: float) -> list[tuple[str, Effect | Failed]]:
         """What came of the handlers that have returned; waits for one, for a while."""
@@ -284,7 +287,7 @@ class AsyncConsumer(_Base):
         )
         return [(self._tasks.pop(task), task.result()[1]) for task in done]
 
-    async def _handle(self, entries: Iterator[Entry], until: float) -> tuple[int, Effect | Failed]:
+    async def _handle(self, entries: Entries, until: float) -> tuple[int, Effect | Failed]:
         handler, loop, clock = self._handler, self._loop, self._loop.clock
         count = 0
         answer: Any = None
@@ -293,7 +296,7 @@ class AsyncConsumer(_Base):
         limit = asyncio.timeout(limit_s)
         try:
             async with limit:
-                for entry in entries:
+                for _, entry in entries:
                     count += 1
                     answer = handler(entry)
                     if answer is not None and inspect.isawaitable(answer):

@@ -50,8 +50,9 @@ class DeliveryLoop(InHand):
         Read   XREADGROUP's reply
         Wait   None, so many seconds later
         Handle how many of its entries the handler was given, at least one, and what it returned
-               for the last of them, or Failed with what it raised; for those before, None. Or
-               1 and Underway: the answer to a later Collect is a list of pairs, its ID and this
+               for the last of them, or Failed with what it raised; for those before, None. Or,
+               with Underway, how many handlers were set to work. Then
+        Collect is answered by a list of pairs: an entry's ID, and what came of it
 
     To Run, Send and Read an error of redis-py is an answer too. ConnectionError says that the fate
     of the step is unknown: it was not executed, or it was, or it still will be, at any later time.
