@@ -176,7 +176,7 @@ WRONG = [
     Case(2, "It sends nothing before", function(ALL, changed(PIPELINE, ("return pipeline.execute()", "return pipeline")))),
     Case(2, "Return the IDs", function(ALL, changed(PIPELINE, ("return ", "")))),
     Case(2, "each reading as it is", function(ALL, changed(PIPELINE, ("(stream, reading)", "(stream, {'reading': str(reading)})")))),
-    Case(3, "may never end", function(ALL, changed(PIPELINE, ("    for", "    readings = list(readings)\n    for"), ("return pipeline.execute()", "return len(pipeline.execute())")))),
+    Case(3, "were taken and not yet sent", function(ALL, changed(PIPELINE, ("    for", "    readings = list(readings)\n    for"), ("return pipeline.execute()", "return len(pipeline.execute())")))),
     Case(3, "The last readings are missing", function(ALL, changed(COLLECTED, (" + send()", "")))),
     Case(3, ONE_BY_ONE, function(ALL, f"return len({LOOP.removeprefix('return ')})")),
     Case(3, "One too many", function(ALL, changed(COLLECTED, ("== 1000", "> 1000")))),
