@@ -244,7 +244,7 @@ def bounded(scene: Scene, append_stream: Any) -> str:
         [taken] = seen.noted
         _expect_appended(scene, stream, readings)
         _expect_bounded(seen, taken, count)
-        allowed = -(-count // BATCH) + 4  # a few more, as `BulkProducer` makes them
+        allowed = -(-count // BATCH) + 8  # a few more, as `BulkProducer` makes them
         if seen.trips > allowed:
             raise Wrong(
                 f"{_ONE_BY_ONE} Send many at once, up to {BATCH:,}."
