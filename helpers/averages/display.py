@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -15,6 +16,7 @@ from helpers.streams.consumer.consumer import expect_client
 from helpers.streams.entry import FIRST, Entry, EntryId, entries, pairs
 from helpers.streams.errors import EntryIdError, explain
 from helpers.streams.signals import stopping
+from helpers.streams.single import Single
 from helpers.streams.states import passes
 
 PAGE = 100
@@ -23,7 +25,7 @@ FIELDS = ("last_message_id",)
 Show = Callable[[Entry], object]
 
 
-class AveragesConsumer:
+class AveragesConsumer(Single):
     """Hands each average to a function, in their order, and goes on from there after a crash.
 
         AveragesConsumer(redis, show=print).run()
@@ -45,6 +47,11 @@ class AveragesConsumer:
         self._client, self._show, self._say = client, show, say
         self._state = State(client, AVERAGES_STATE, FIELDS, _position)
         self._last = str(FIRST)
+        self._stopped = False
+        super().__init__()
+
+    def _reset(self) -> None:
+        self._state = copy.copy(self._state)
         self._stopped = False
 
     def stop(self) -> None:

@@ -20,6 +20,7 @@ import redis
 from helpers.course.errors import CourseError
 from helpers.streams.errors import CheckpointError, StreamsError, given_up
 from helpers.streams.patience import Patience
+from helpers.streams.single import Single
 from helpers.streams.states import passes
 
 VERSION = "1"
@@ -106,7 +107,7 @@ class Behind(Exception):
     """The server has lost changes that it had confirmed: take the state as it is, and go on."""
 
 
-class State:
+class State(Single):
     """The hash of one consumer, from `take_over()` until another consumer takes it over."""
 
     def __init__(
@@ -129,7 +130,11 @@ class State:
         self._client = client
         self._fields = fields
         self._check = check
-        self._token = ""
+        self._reset()
+        super().__init__()
+
+    def _reset(self) -> None:
+        self._token = ""  # nobody's: to be taken over
         self._epoch = self._commits = 0
         self._patience = Patience()
 

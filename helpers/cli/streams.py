@@ -68,7 +68,10 @@ def tail(
 ) -> None:
     """Print the entries of streams as they come, until Ctrl-C."""
     first = "0" if start == "-" else start
-    with connect() as client, Reader(client, streams, start=first, name=name) as reader:
+    with (
+        connect() as client,
+        Reader(client, streams, start=first, name=name, errors="backslashreplace") as reader,
+    ):
         if err.is_terminal:
             err.print(f"[dim]Waiting for entries on {escape(', '.join(streams))}; Ctrl-C ends.[/]")
         try:
@@ -78,11 +81,6 @@ def tail(
                     reader.stop()
         except KeyboardInterrupt:
             pass  # the usual way to end it, so no failure
-        except UnicodeDecodeError as error:
-            raise CourseError(
-                f"An entry on {', '.join(streams)} holds bytes that are no text in UTF-8, so it "
-                "cannot be shown: start after it with --from, or read it with redis-py."
-            ) from error
 
 
 def consume(

@@ -17,6 +17,7 @@ from .entry import EntryId
 from .errors import CheckpointError
 from .fencing import TAKE_OVER
 from .keys import CHECKPOINT, KNOWN, sibling_key
+from .text import text_of
 
 EPOCH, MOVES = ":epoch", ":moves"  # no stream of the course has these names
 
@@ -75,7 +76,7 @@ class Checkpoint:
 
     def opened(self, reply: list[Any]) -> dict[str, EntryId] | None:
         """The positions in OPEN's reply; None if the checkpoint was another's: ask again."""
-        owner, lost, *stored = reply
+        owner, lost, *stored = text_of(reply)
         if owner != self._epoch:
             self._seen = owner
             self._epoch = self._next()

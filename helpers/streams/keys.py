@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
+
+from .errors import ArgumentError, half_character
 
 CHECKPOINT = "reader:"  # a reader's checkpoint is this and the reader's name
 
@@ -18,6 +21,21 @@ DEAD = "dead"  # the dead letters
 
 BESIDE = (PRODUCERS, KNOWN)
 BESIDE_FOR_A_GROUP = (NAMES, FAILURES, SWEEP, DEAD)
+
+
+def expect_name(what: str, name: Any) -> str:
+    """A name that can be sent, as plain text.
+
+    Raises:
+        ArgumentError: it is none.
+    """
+    if not isinstance(name, str) or not name:
+        raise ArgumentError(f"A {what} needs a name, such as 'chennai', not {name!r}.")
+    try:
+        name.encode()
+    except UnicodeEncodeError as error:
+        raise half_character(f"The name of a {what}", error) from None
+    return str.__str__(name)
 
 
 def sibling_key(key: str, name: str) -> str:

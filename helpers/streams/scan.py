@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
 from datetime import datetime
+from typing import Any
 
 import redis
 import redis.asyncio
 
-from .entry import LAST, Entry, EntryId, entries
+from .entry import LAST, Entry, EntryId
 from .errors import ArgumentError, explain
+from .text import Errors, asking, decoded, text_of, undecoded
 
 Bound = str | EntryId | datetime
 Range = tuple[str, str]
@@ -23,6 +25,7 @@ def scan(
     *,
     page: int = 1000,
     reverse: bool = False,
+    errors: Errors = "strict",
 ) -> Iterator[Entry]:
     """The entries from `start` to `end`, both included, by XRANGE with COUNT.
 
@@ -35,23 +38,29 @@ def scan(
         start, end: an ID, `-` or `+`, `(ID` to leave out the ID itself, or a moment.
         page: entries a reply; 1,000 weather readings are some 100 kB.
         reverse: newest first, by XREVRANGE. `start` is still the lower bound.
+        errors: what to do with bytes that are no UTF-8: see `text`.
 
     Raises:
+        NotTextError: an entry is no text; those before it came first.
         WrongTypeError: the key holds no stream.
         ArgumentError: a bound is no ID, or a page is empty.
     """
     left: Range | None = bounds(start, end, page)
+    ask = asking(client, errors)
     while left:
         low, high = left
         try:
             if reverse:
-                found = entries(client.xrevrange(stream, high, low, count=page))
+                found = ask.xrevrange(stream, high, low, count=page)
             else:
-                found = entries(client.xrange(stream, low, high, count=page))
+                found = ask.xrange(stream, low, high, count=page)
+        except UnicodeDecodeError:
+            ask = undecoded(client)
         except redis.ResponseError as error:
             raise explain(error, stream) from error
-        yield from found
-        left = rest(left, found, page, reverse=reverse)
+        else:
+            yield from decoded(found, stream, errors)
+            left = rest(left, found, page, reverse=reverse)
 
 
 async def scan_async(
@@ -62,21 +71,26 @@ async def scan_async(
     *,
     page: int = 1000,
     reverse: bool = False,
+    errors: Errors = "strict",
 ) -> AsyncIterator[Entry]:
     """The same for asyncio: `async for entry in scan_async(…)`."""
     left: Range | None = bounds(start, end, page)
+    ask = asking(client, errors)
     while left:
         low, high = left
         try:
             if reverse:
-                found = entries(await client.xrevrange(stream, high, low, count=page))
+                found = await ask.xrevrange(stream, high, low, count=page)
             else:
-                found = entries(await client.xrange(stream, low, high, count=page))
+                found = await ask.xrange(stream, low, high, count=page)
+        except UnicodeDecodeError:
+            ask = undecoded(client)
         except redis.ResponseError as error:
             raise explain(error, stream) from error
-        for entry in found:
-            yield entry
-        left = rest(left, found, page, reverse=reverse)
+        else:
+            for entry in decoded(found, stream, errors):
+                yield entry
+            left = rest(left, found, page, reverse=reverse)
 
 
 def bounds(start: Bound, end: Bound, page: int) -> Range:
@@ -95,12 +109,14 @@ def bounds(start: Bound, end: Bound, page: int) -> Range:
     return low, high
 
 
-def rest(left: Range, found: list[Entry], page: int, *, reverse: bool) -> Range | None:
-    """What is left of a range after a page of it; None if that was all."""
+def rest(left: Range, found: Any, page: int, *, reverse: bool) -> Range | None:
+    """What is left of a range after a page of it, a reply of XRANGE; None if that was all."""
     if len(found) < page:
         return None
     low, high = left
-    last = found[-1].id
+    last = text_of(found[-1][0])
     if reverse:
         return low, f"({last}"
-    return None if last == LAST else (f"({last}", high)  # Redis refuses `(` with the largest ID
+    return (
+        None if last == str(LAST) else (f"({last}", high)
+    )  # Redis refuses `(` with the largest ID

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import inspect
 import itertools
 import math
@@ -23,6 +24,7 @@ from ..entry import Entry
 from ..errors import ArgumentError
 from ..patience import expect_patience
 from ..signals import stopping
+from ..single import Single
 from ..states import reconnect, reconnect_async
 from .effects import Command
 from .loop import DeliveryLoop
@@ -34,7 +36,7 @@ Handler = Callable[[Entry], Effect]
 AsyncHandler = Callable[[Entry], Awaitable[Effect] | Effect]
 
 
-class _Base:
+class _Base(Single):
     """What the two consumers share: everything but the waiting."""
 
     def __init__(
@@ -51,6 +53,13 @@ class _Base:
         self._settings = settings
         expect_one_server(client, stream)
         expect_client(client, settings.block_ms)
+        super().__init__()
+
+    def _reset(self) -> None:
+        self._loop = copy.copy(self._loop)
+
+    def _forked(self) -> None:
+        """The loop, which may be at work, takes care of itself."""
 
     @property
     def name(self) -> str:
@@ -88,7 +97,11 @@ class Consumer(_Base):
     A handler that raises leaves its entry pending, to be delivered again after a while. An
     entry that was delivered `max_deliveries` times moves to the dead letters, with the reason:
     see `DeadLetters`. Entries that were deleted or trimmed while they were pending are
-    acknowledged and counted, and never handed over.
+    acknowledged and counted, and never handed over. One that another program wrote in bytes that
+    are no UTF-8 is a dead letter at once, as it is.
+
+    A forked child and a copy are other consumers: with a name of their own, if none was given, and
+    else as one that began later. In a child of a handler's that comes back from it, `run()` ends.
 
     Order: a group does not keep it. Entries that are retried come after those behind them.
     """
@@ -164,7 +177,6 @@ class Consumer(_Base):
             HandlerError: the handler returned something that is no effect.
             ServerStateError: the server answered, but was in a state for too long.
             redis.ConnectionError, redis.TimeoutError: it was out of reach or silent for too long.
-            StreamsError: an entry is no text.
         """
         steps, answer = self._loop.run(drain=drain, limit=limit), None
         with stopping(self.stop, wanted=signals), closing(steps), suppress(StopIteration):
@@ -232,6 +244,10 @@ class AsyncConsumer(_Base):
         self._client, self._handler = client, handler
         self._script = cache(client.register_script)
         self._tasks: dict[asyncio.Task[tuple[int, Effect | Failed]], str] = {}
+
+    def _reset(self) -> None:
+        super()._reset()
+        self._tasks = {}
 
     async def run(
         self, *, drain: bool = False, limit: int | None = None, signals: bool = False

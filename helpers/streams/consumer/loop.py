@@ -13,6 +13,7 @@ import redis
 from ..entry import EntryId, entries, entry_of, pairs
 from ..errors import WrongTypeError
 from ..states import passes, unreachable
+from .asking import no_text
 from .in_hand import InHand
 from .scripts import JOIN, LEAVE, OWN, SEEN, SWEEP, TAKE, TIDY
 from .settings import ConsumerSettings, expect_positive
@@ -32,7 +33,7 @@ EVICTS = (
 
 def unreadable(error: Exception) -> bool:
     """The reply did not come, or could not be decoded: perhaps it was too large, or no text."""
-    return isinstance(error, UnicodeDecodeError) or unreachable(error)
+    return no_text(error) or unreachable(error)
 
 
 class DeliveryLoop(InHand):
@@ -79,12 +80,14 @@ class DeliveryLoop(InHand):
             expect_positive("limit", limit)
         self._begin()
         self._limit = limit
+        self._at_work = True
         try:
             yield from self._join()
             yield from self.steps(drain=drain)
             yield from self._leave()
         finally:
-            self.stopped = False  # here, so that a stop() just before a run is not overheard
+            # Here, so that a stop() just before a run is not overheard.
+            self.stopped = self._at_work = False
 
     def _begin(self) -> None:
         super()._begin()
@@ -189,8 +192,8 @@ class DeliveryLoop(InHand):
     def _tidy(self) -> Steps:
         """Forget consumers of the group that have long been gone."""
         silent_ms = 10 * self._settings.min_idle_ms
-        forgotten = yield from self._ask(self._run(TIDY, silent_ms))
-        if forgotten:
+        forgotten = yield from self._ask(self._run(TIDY, silent_ms), but=no_text)
+        if forgotten and not isinstance(forgotten, UnicodeDecodeError):
             log.debug("%s forgets consumers that are gone: %s", self.name, ", ".join(forgotten))
         self._tidy_at = self.clock() + silent_ms / 1000
 
@@ -209,7 +212,11 @@ class DeliveryLoop(InHand):
             if self._over:
                 return
             take = self._run(TAKE, entry_id, number, self._settings.max_deliveries)
-            ours, what, *more = yield from self._ask(take)
+            reply = yield from self._ask(take, but=no_text)
+            if isinstance(reply, UnicodeDecodeError):
+                yield from self._put_aside(entry_id, number + 1, "It is no text in UTF-8")
+                continue
+            ours, what, *more = reply
             self._expect(ours)
             retry = self._retries.pop(entry_id, None)
             if what == "entry":
