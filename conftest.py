@@ -18,7 +18,7 @@ import redis as redis_py
 
 from helpers import connect
 from helpers.checks import progress
-from helpers.course.database import MARK
+from helpers.course.keys import MARK
 from helpers.course.server import OwnServer
 from helpers.streams.consumer import in_hand
 from tests import leftovers, parts, report

@@ -53,6 +53,6 @@ def sweep(folder: Path) -> None:
     while folder.exists():
         for pid_file in folder.rglob("server.pid"):
             with contextlib.suppress(ServerError, OSError):
-                OwnServer(pid_file.parent).stop()
+                OwnServer(pid_file.parents[2]).stop()
         shutil.rmtree(folder, ignore_errors=time.monotonic() < deadline)
         time.sleep(0.02)

@@ -84,6 +84,7 @@ IN_CONTRACT: Choice = {
     ),
     "tests/test_entry.py": (),
     "tests/test_group.py": (),
+    "tests/test_other_servers.py": (),
     "tests/test_partition_producer.py": (
         "test_a_reading_is_an_entry",
         "test_a_late_reading_gets",
@@ -117,6 +118,7 @@ IN_CONTRACT: Choice = {
         "test_a_reader_can_be_forgotten",
     ),
     "tests/test_scan.py": (),
+    "tests/test_single.py": ("test_copies_add", "test_of_a_named", "test_a_copy_of_a_reader"),
     "tests/test_server.py": (
         "test_a_wrong_password",
         "test_a_database_that_the_server_does_not_have",
@@ -132,10 +134,22 @@ IN_CONTRACT: Choice = {
     "tests/test_server_states.py": (),
     "tests/test_state.py": (),
     "tests/test_suite.py": ("test_a_server_says",),
+    "tests/test_text.py": (
+        "test_scan_and_readers",
+        "test_a_strict",
+        "test_the_end_of_a_stream",
+    ),
     "tests/test_theatre.py": (
         "test_what_is_done_pending",
         "test_a_deleted_entry_that_is_pending",
         "test_what_a_claim_does",
+    ),
+    "tests/test_values.py": (
+        "test_an_entry_larger",
+        "test_of_own_ids",
+        "test_a_stream_at_its_last_id",
+        "test_a_millisecond_without_ids",
+        "test_a_foreign_key",
     ),
     "tests/test_wiki_counters.py": (),
     "tests/test_wiki_publisher.py": (

@@ -13,8 +13,8 @@ from helpers.bench.rounds import Figure, Part, Rounds
 from helpers.bench.scale import Scale
 from helpers.chaos import Distance
 from helpers.cli import bench as command
-from helpers.course.database import MARK
 from helpers.course.errors import CourseError
+from helpers.course.keys import MARK
 from helpers.streams.scan import scan
 from helpers.views.climb import Climb
 

@@ -10,8 +10,8 @@ import pytest
 from helpers import Group, scan
 from helpers.bench import memory, reading, setget, waking
 from helpers.bench.scale import Scale
-from helpers.course.database import MARK
 from helpers.course.errors import CourseError
+from helpers.course.keys import MARK
 from helpers.course.server import find_server
 from helpers.course.weather import readings
 from helpers.streams.entry import EntryId

@@ -17,7 +17,7 @@ import psutil
 import pytest
 
 from helpers.chaos import CLIENT, Failure, Outcome, Returned, Running, warm
-from helpers.course.server.own import has_ended
+from helpers.course.server.process import has_ended
 from tests.test_chaos_process import add, doze, fail, parent
 from tests.waiting import LIMIT_S, until
 

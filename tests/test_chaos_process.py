@@ -29,7 +29,7 @@ from helpers.chaos import (
     start,
 )
 from helpers.course.errors import CourseError
-from helpers.course.server.own import has_ended
+from helpers.course.server.process import has_ended
 from tests.waiting import LIMIT_S, until
 
 SLEEP = ["sleep", "600"]

@@ -22,7 +22,7 @@ from helpers import cli
 from helpers.averages import AGGREGATING_STATE, AVERAGES, AVERAGES_STATE, SET_ASIDE
 from helpers.chaos import Fault, Proxy
 from helpers.course.pace import patient
-from helpers.course.server.own import has_ended
+from helpers.course.server.process import has_ended
 from helpers.partitions import (
     PartitionProducer,
     Reading,

@@ -26,8 +26,9 @@ from helpers.averages import (
     begin_anew,
 )
 from helpers.chaos import Proxy, SpareServer
-from helpers.course.database import MARK, claim, clean
+from helpers.course.database import claim, clean
 from helpers.course.errors import ServerError
+from helpers.course.keys import MARK
 from helpers.partitions import (
     PartitionProducer,
     Reading,

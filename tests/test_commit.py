@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from enum import IntEnum
+
+import numpy
 import pytest
 
 from helpers.chaos import CLIENT, Crew, Proxy, Returned, Running
@@ -28,6 +31,11 @@ from tests.consumers import (
     work,
     work_when_told,
 )
+
+
+class Priority(IntEnum):
+    HIGH = 2
+
 
 pytestmark = pytest.mark.usefixtures("soon")
 
@@ -163,6 +171,7 @@ def test_commands_that_no_server_takes_are_refused_like_others(redis, command):
     ("effect", "reason"),
     [
         (("SET", "key", "a lone \ud800 surrogate"), "UnicodeEncodeError"),
+        (("SET", "key", float("nan")), "ArgumentError: The value is nan"),
         (("RPUSH", "key", *range(9000)), "ValueError: a command of 9,002 words is too long"),
     ],
 )
@@ -172,6 +181,12 @@ def test_data_that_cannot_be_sent_fails_its_entry_alone(redis, work, effect, rea
     counts = work(lambda entry: effect if number(entry) == 2 else None, max_deliveries=2)
     assert (counts.acked, counts.dead) == (2, 1)
     assert letters(redis)[2].reason.startswith(reason)
+
+
+def test_the_values_of_an_effect_are_those_of_every_producer(redis):
+    fill(redis, 1)
+    work(lambda entry: ("RPUSH", "key", numpy.float64(26.5), Priority.HIGH, 2.5, "é", -1))
+    assert redis.lrange("key", 0, -1) == ["26.5", "2", "2.5", "é", "-1"]
 
 
 def test_every_effect_of_a_large_batch_may_be_refused(redis):

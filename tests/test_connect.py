@@ -18,6 +18,7 @@ import redis as redis_py
 from helpers import connect, connect_async
 from helpers.course.connect import connect_raw
 from helpers.course.errors import ServerError
+from helpers.course.pace import patient
 from helpers.course.server import OwnServer, find_server, identity
 from helpers.streams.connection import REPLY_TIMEOUT_S
 from tests.test_server import crash, saved, serving, taken_port
@@ -164,10 +165,10 @@ def test_an_asyncio_client_goes_on_after_the_server_was_killed(home):
     assert asyncio.run(live_through_a_crash()) == "1"
 
 
-def test_a_raw_client_goes_on_after_the_server_was_stopped(home):
+def test_a_raw_client_goes_on_after_the_server_was_killed(home):
     with connect_raw() as client:
         client.execute_command("SET", "course:kept", "1")
-        OwnServer(home).stop()
+        crash(saved(home).pid)
         assert client.execute_command("GET", "course:kept") == b"1"
 
 
@@ -223,6 +224,8 @@ def test_a_paused_server_is_told_to_those_who_connect(home, monkeypatch):
         with pytest.raises(redis_py.TimeoutError, match="does not answer: `course server stop`"):
             client.ping()
         OwnServer(home).stop()
+        monkeypatch.setattr(identity, "ANSWER_TIMEOUT_S", patient(5.0))
+        connect().close()
         assert client.ping()
 
 

@@ -12,7 +12,15 @@ from typing import Any
 import pytest
 import redis as redis_py
 
-from helpers import AsyncConsumer, Consumer, connect, connect_async
+from helpers import (
+    AsyncConsumer,
+    Consumer,
+    DeadLetters,
+    EntryId,
+    Group,
+    connect,
+    connect_async,
+)
 from helpers.chaos import Fault, Proxy
 from helpers.course.pace import patient
 from helpers.course.server import find_server
@@ -369,18 +377,41 @@ def test_a_coroutine_handler_that_hangs_is_cancelled_and_counts_as_failed(redis)
 
 
 @both
-def test_an_entry_that_is_no_text_ends_it_with_one_sentence(redis, work):
+@pytest.mark.parametrize("owner", ["nobody", "alice", "bob"])
+def test_an_entry_that_is_no_text_is_put_aside_at_once_and_the_others_are_handled(
+    redis, work, owner
+):
+    """Finding B8: it ended four lives in a row."""
     fill(redis, 2)
-    redis.xadd(STREAM, {"n": b"\xff\xfe"}, id="3-0")
+    redis.xadd(STREAM, {"n": b"\xff\xfe", b"\xfd": "1"}, id="3-0")
     fill(redis, 1, start=4)
+    if owner != "nobody":
+        redis.xgroup_setid(STREAM, GROUP, "4-0")
+        ids, terms = [f"{n}-0" for n in range(1, 5)], {"idle": AGES, "retrycount": 1}
+        redis.xclaim(STREAM, GROUP, owner, 0, ids, force=True, justid=True, **terms)
     seen = []
-    with pytest.raises(StreamsError, match=r"The entry 3-0 of 's' holds bytes .* XDEL s 3-0"):
-        work(lambda entry: seen.append(number(entry)))
-    assert list(pending(redis)) == [3, 4]
-    redis.xdel(STREAM, "3-0")
     counts = work(lambda entry: seen.append(number(entry)))
     assert seen == [1, 2, 4]
-    assert (counts.acked, counts.gone) == (1, 1)
+    assert (counts.acked, counts.dead, counts.failed) == (3, 1, 0)
+    assert not pending(redis)
+    [one] = DeadLetters(redis, STREAM, GROUP)
+    assert one.entry == (EntryId(3), {"n": b"\xff\xfe", b"\xfd": "1"})
+    assert one.reason == "It is no text in UTF-8"
+
+
+@both
+def test_consumers_whose_names_are_no_text_are_listed_and_disturb_nobody(redis, work):
+    fill(redis, 2)
+    redis.xgroup_createconsumer(STREAM, GROUP, b"\xff")
+    redis.xreadgroup(GROUP, b"\xfe", {STREAM: ">"}, count=1)
+    group = Group(redis, STREAM, GROUP)
+    assert {one.name: one.pending for one in group.consumers()} == {r"\xff": 0, r"\xfe": 1}
+    assert [one.consumer for one in group.pending()] == [r"\xfe"]
+    assert group.pending_summary().by_consumer == {r"\xfe": 1}
+    assert group.info().consumers == 2
+    time.sleep(0.02)  # longer than ten times min_idle_ms
+    assert work(ignore, min_idle_ms=1).acked == 2
+    assert not {r"\xff"} & {one.name for one in group.consumers()}
 
 
 # ------------------------------------------------------------------ when it ends
@@ -858,6 +889,15 @@ def test_a_task_that_is_cancelled_leaves_what_was_in_hand_pending(redis, concurr
 
 
 # ------------------------------------------------------------------ what is left behind
+
+
+def test_failures_of_entries_that_are_not_pending_are_forgotten(redis):
+    """A group that was lost and made again, say, or one whose cursor went back."""
+    fill(redis, 1)
+    give(redis, "bob", 1)
+    redis.hset(FAILURES, mapping={"1-0": "1 bob KeyError\n", "9-0": "1 bob KeyError\n"})
+    work(ignore)
+    assert redis.hkeys(FAILURES) == ["1-0"]
 
 
 def test_consumers_that_are_gone_are_forgotten_and_a_paused_one_comes_back(redis):

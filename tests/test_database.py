@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -14,12 +15,20 @@ from hypothesis import strategies as st
 from redis.crc import key_slot
 
 import helpers
-from helpers import Producer, clean, connect
-from helpers.course.database import MARK, claim, reset
+from helpers import Consumer, DeadLetters, Entry, Group, Producer, Reader, clean, connect
+from helpers.averages.names import AGGREGATING_STATE, AVERAGES, AVERAGES_STATE, SET_ASIDE
+from helpers.course import keys as course_keys
+from helpers.course.database import claim, reset
 from helpers.course.errors import ForeignDatabaseError, ServerError
+from helpers.course.keys import MARK
 from helpers.course.server import find_server
 from helpers.course.server.identity import probe
+from helpers.partitions.producer import PartitionProducer
+from helpers.streams import keys as stream_keys
 from helpers.streams.keys import sibling_key
+from helpers.wiki.counters import Counters
+from helpers.wiki.names import WIKI, place_key
+from tests.test_cli import told
 from tests.test_connect import strange_server
 from tests.test_server import taken_port
 
@@ -109,7 +118,7 @@ def test_a_database_that_cannot_be_written_is_told(redis, elsewhere, monkeypatch
     try:
         port = redis.connection_pool.connection_kwargs["port"]
         monkeypatch.setenv("REDIS_URL", f"redis://reader:secret@127.0.0.1:{port}/3")
-        with pytest.raises(ServerError, match=r"cannot write to .*set REDIS_URL to one") as caught:
+        with pytest.raises(ServerError, match=r"'reader' .* may not do what every") as caught:
             connect()
         assert "secret" not in str(caught.value)
     finally:
@@ -187,6 +196,61 @@ def test_reset_elsewhere_deletes_the_courses_keys(elsewhere):
         fill(client, "coimbatore", "course:a", "lesson01:a", "lab01:a", "reader:a")
         assert reset(client, find_server()) == 7
         assert client.keys() == [MARK]
+
+
+def test_reset_elsewhere_knows_all_that_the_course_makes(elsewhere, monkeypatch):
+    """Producers, groups, dead letters, checkpoints, partitions, averages, counters, commands."""
+
+    def handle(entry: Entry) -> None:
+        if entry.fields["temperature"] == "26":
+            raise ValueError("too warm")
+
+    with connect() as client:
+        for stream in ("chennai", "lab01:{a}", "temps:{b}"):
+            producer = Producer(client, stream)
+            producer.add_many([{"temperature": 26}, {"temperature": 27}])
+            for group in ("mygroup", "a:b", "{c}:d"):
+                Group(client, stream, group).create("0")
+                one = Consumer(client, stream, group, handle, name="alice", max_deliveries=2)
+                one.run(drain=True)
+                assert len(DeadLetters(client, stream, group)) == 1
+            client.set(sibling_key(stream, "mygroup:sweep"), "1")
+        with Reader(client, "chennai", start="0", name="display") as reader:
+            next(iter(reader))
+        told("produce", "my own", "--count", "3")
+        told("consume", "alice", "--drain", "--stream", "my own")
+        with PartitionProducer(client, clock=lambda: datetime(2100, 1, 1, tzinfo=UTC)) as days:
+            days.add(73)
+        counters = Counters()
+        client.hset(counters.of("en.wikipedia.org"), "1", "1")
+        for key in (counters.all_domains, counters.counted, AGGREGATING_STATE, AVERAGES_STATE):
+            client.hset(key, "1", "1")
+        for key in (AVERAGES, SET_ASIDE, place_key(WIKI), counters.known_domains):
+            client.set(key, "1")
+        assert len(keys(client)) > 40
+        assert client.smembers("course:streams") == {"my own"}
+        client.set("{theirs}:producers", "1")  # beside a key that is not the course's
+        with pytest.raises(ForeignDatabaseError, match=r"1 keys at .*\({theirs}:producers\)"):
+            reset(client, find_server())
+        client.delete("{theirs}:producers")
+        told("reset", "--yes")
+        assert client.keys() == [MARK]
+
+
+@pytest.mark.once
+def test_who_makes_a_key_beside_another_takes_its_name_from_the_list():
+    """A name that is written where the key is made would be missing in the list."""
+    calls = [
+        (file.name, ast.unparse(call.args[-1]))
+        for file in Path(helpers.__file__).parent.rglob("*.py")
+        for call in ast.walk(ast.parse(file.read_text()))
+        if isinstance(call, ast.Call) and isinstance(call.func, ast.Name)
+        and call.func.id in ("sibling_key", "group_key")
+    ]  # fmt: skip
+    listed = {name for module in (stream_keys, course_keys) for name in vars(module)}
+    others = {"one", "kind", "'*'", "name", "f'{group}:{kind}'"}  # from the list, or any at all
+    assert len(calls) > 12
+    assert {name for _, name in calls if name.removeprefix("keys.") not in listed} <= others
 
 
 # ------------------------------------------------------------------ never more than that

@@ -170,17 +170,28 @@ def test_what_is_no_dead_letter_says_so(redis):
         list(DeadLetters(redis, STREAM, GROUP, key="text"))
 
 
-def test_a_letter_that_is_no_text_can_be_replayed(redis):
+@pytest.mark.parametrize("deleted", [False, True])
+def test_what_is_no_text_is_put_aside_listed_and_replayed_byte_for_byte(redis, deleted):
     fill(redis, 0)
-    redis.xadd(STREAM, {"n": b"\xff"}, id="1-0")
+    redis.execute_command(
+        "XADD", STREAM, "1-0", "n", b"\xff\0", b"\xfe", "a", "city", "é", "n", "2"
+    )
     redis.xgroup_setid(STREAM, GROUP, "1-0")
     redis.xclaim(STREAM, GROUP, "bob", 0, ["1-0"], idle=AGES, retrycount=5, force=True, justid=True)
     assert work(ignore).dead == 1
     dead = DeadLetters(redis, STREAM, GROUP)
-    with pytest.raises(StreamsError, match="no UTF-8 text"):
-        list(dead)
+    [one] = dead
+    assert one.entry == (EntryId(1), {"n": "2", b"\xfe": "a", "city": "é"})
     assert len(dead) == 1
     assert not redis.exists(FAILURES)
+    if deleted:
+        redis.xdel(STREAM, "1-0")
+    [back] = dead.replay_all()
+    assert back.how == ("added" if deleted else "pending")
+    script = "return redis.call('XRANGE', KEYS[1], '-', '+')[1][2]"
+    raw = redis.execute_command("EVAL", script, 1, STREAM, NEVER_DECODE=True)
+    assert raw == [b"n", b"\xff\0", b"\xfe", b"a", b"city", "é".encode(), b"n", b"2"]
+    assert redis.xlen(STREAM) == 1
 
 
 def test_nothing_is_nothing(redis):

@@ -162,7 +162,10 @@ def test_a_server_claims_as_drawn(redis):
 
 
 def test_a_server_lets_a_zombie_do_as_drawn(redis):
-    script = "if redis.call('XACK', 's', 'g', ARGV[1]) == 1 then redis.call('INCR', 'once') end"
+    script = """
+        if #redis.call('XPENDING', 's', 'g', ARGV[1], ARGV[1], 1) == 0 then return 0 end
+        redis.call('INCR', 'once')
+        return redis.call('XACK', 's', 'g', ARGV[1])"""
     redis.xgroup_create("s", "g", "0", mkstream=True)
     add(redis, "1001-0", "1002-0")
     for by_script in (False, True):
@@ -170,7 +173,7 @@ def test_a_server_lets_a_zombie_do_as_drawn(redis):
         redis.xautoclaim("s", "g", "bob", 0, "0")
         for acknowledged in (1, 0):  # bob, then alice
             if by_script:
-                redis.eval(script, 0, entry)
+                assert redis.eval(script, 0, entry) == acknowledged
             else:
                 redis.incr("twice")
                 assert redis.xack("s", "g", entry) == acknowledged
@@ -210,6 +213,33 @@ def test_a_partition_expires_as_drawn(redis):
         producer.add(61, at=newest)
     expiry = datetime.fromtimestamp(redis.expiretime("temps:21000101"), UTC)
     assert expiry - newest == timedelta(days=streams.DAYS_KEPT)
+
+
+def subscribed(redis):
+    pubsub = redis.pubsub()
+    pubsub.subscribe("c")
+    assert next(pubsub.listen())["type"] == "subscribe"
+    return pubsub
+
+
+def send(redis, *numbers):
+    for number in numbers:
+        redis.xadd("s", {"n": number}, id=f"{number}-0")
+        redis.publish("c", number)
+
+
+def test_a_server_keeps_for_a_receiver_that_is_away_as_drawn(redis):
+    with subscribed(redis) as before:
+        send(redis, 1)
+        heard = [next(before.listen())["data"]]
+    got = [entry_id for entry_id, _ in redis.xread({"s": "0"})["s"]]
+    send(redis, 2, 3)
+    with subscribed(redis) as after:
+        send(redis, 4)
+        heard.append(next(after.listen())["data"])
+    assert heard == ["1", "4"]
+    assert got == ["1-0"]
+    assert [entry_id for entry_id, _ in redis.xread({"s": got[-1]})["s"]] == ["2-0", "3-0", "4-0"]
 
 
 def test_a_pipeline_makes_one_trip_as_drawn(redis):

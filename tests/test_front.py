@@ -15,7 +15,6 @@ from redis.exceptions import ConnectionError as LostError
 from helpers import connect
 from helpers.chaos import CLIENT, Distance, Proxy, start
 from helpers.chaos.front import _leading_to
-from helpers.course.errors import CourseError
 from helpers.course.server import OwnServer, find_server
 from tests import fronts
 from tests.fronts import blocked, free_port, in_background, log_in
@@ -149,11 +148,6 @@ def test_its_server_is_the_one_that_redis_url_names(redis, kind, monkeypatch):
     with kind() as front, front.connect() as client, connect() as direct:
         client.set("k", "v")
         assert direct.get("k") == "v"
-
-
-def test_a_tls_server_is_refused_in_one_sentence(kind):
-    with pytest.raises(CourseError, match="TLS"):
-        kind("rediss://localhost:6379")
 
 
 @pytest.mark.parametrize(

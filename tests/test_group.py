@@ -363,7 +363,7 @@ def test_a_group_that_is_not_there_is_named_with_its_stream(redis, name):
     with pytest.raises(GroupError, match=r"There is no .*Group\(redis, 's', 'g'\)\.create\("):
         READS[name](group)
     fill(redis, 1)
-    with pytest.raises(GroupError, match=r"no consumer group 'g' on the stream 's': create it"):
+    with pytest.raises(GroupError, match=r"no consumer group 'g' on the stream 's'. Create it"):
         READS[name](group)
 
 
@@ -400,7 +400,7 @@ def test_every_command_for_a_missing_group_gets_the_same_sentence(redis, command
     fill(redis, 1)
     error = explain(said(redis, *command.split()), "t, s")
     assert isinstance(error, GroupError)
-    assert str(error).startswith("There is no consumer group 'g' on the stream 's': create it")
+    assert str(error).startswith("There is no consumer group 'g' on the stream 's'. Create it")
 
 
 @pytest.mark.parametrize("change", ["destroy", "delete", "replace"])

@@ -36,8 +36,9 @@ def parsed(source: str) -> ast.Module:
 
 
 def anchor(title: str) -> str:
-    """As GitHub and JupyterLab's preview make it from a heading."""
-    return title.lower().replace(" ", "-")
+    """As GitHub makes it from a heading, and JupyterLab too if there are no capitals."""
+    assert title == title.lower()
+    return title.replace(" ", "-")
 
 
 # ------------------------------------------------------------------ Python beyond the basics

@@ -7,9 +7,12 @@ import signal
 import threading
 from collections import Counter
 from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from enum import IntEnum
 from itertools import chain
 from typing import Any
 
+import numpy
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -457,20 +460,41 @@ def test_a_stream_on_which_no_id_is_left_is_told_and_nothing_is_written(redis):
 
 
 BAD = [
-    None, True, [70], {"temp_f": 70}, b"70", 1j, datetime(2100, 1, 1),
+    None, True, [70], {"temp_f": 70}, b"\xff", 1j, datetime(2100, 1, 1), float("nan"), "\ud83d",
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("value", BAD, ids=lambda value: type(value).__name__)
-def test_a_value_that_is_no_number_or_text_is_refused_and_nothing_written(redis, value):
+@pytest.mark.parametrize("value", BAD, ids=repr)
+def test_a_value_that_is_no_number_or_text_is_given_back_and_the_others_are_written(redis, value):
     with PartitionProducer(redis) as producer:
-        with pytest.raises(PartitionError, match=r"A reading is Reading.* neither a number nor t"):
+        with pytest.raises(PartitionError, match=r"A reading is Reading.*: The temperature (is|h)"):
             producer.add(value, at=datetime(2100, 1, 1, tzinfo=UTC))
-        with pytest.raises(PartitionError, match="A reading is Reading"):
-            producer.add_many([*some(2), Reading(BEGIN + 1, value)])
         assert not redis.exists(KEY, NOTES)
-        producer.add_many(some(2))
-    assert_each_once(redis, some(2))
+        wrong = Reading(BEGIN + 1, value)
+        with pytest.raises(PartitionError, match=r"It is given back\. 2 of this call") as given:
+            producer.add_many([*some(1), wrong, *some(1, first=1)])
+        assert given.value.entries == [wrong]
+        producer.add_many(some(2, first=2))
+    assert_each_once(redis, some(4))
+
+
+def test_values_are_those_of_every_producer(redis):
+    class Level(IntEnum):
+        HIGH = 2
+
+    given: list[Any] = [
+        numpy.float64(26.5),
+        Decimal("1.10"),
+        Level.HIGH,
+        b"70",
+        numpy.int64(-3),
+        2**70,
+    ]
+    moments: list[Any] = [BEGIN, numpy.int64(BEGIN + 1), *range(BEGIN + 2, BEGIN + 6)]
+    with PartitionProducer(redis) as producer:
+        producer.add_many(Reading(*one) for one in zip(moments, given, strict=True))
+    written = ["26.5", "1.10", "2", "70", "-3", str(2**70)]
+    assert held(redis) == [Reading(BEGIN + n, one) for n, one in enumerate(written)]
 
 
 @pytest.mark.parametrize(

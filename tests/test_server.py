@@ -35,7 +35,8 @@ from helpers.course.pace import patient
 from helpers.course.server import OwnServer, find_server, identity
 from helpers.course.server import own as own_server
 from helpers.course.server.identity import hide_password, probe
-from helpers.course.server.own import State, has_ended
+from helpers.course.server.own import State
+from helpers.course.server.process import has_ended
 from helpers.course.server.program import choose_program, program_version
 
 # ------------------------------------------------------------------ small tools
@@ -121,15 +122,15 @@ def wrapper(path: Path, before: str = ":") -> Path:
     return script(path, f'[ "$1" = --version ] || {{ {before}; }}\nexec "{program}" "$@"')
 
 
-def saved(folder: Path) -> State:
+def saved(home: Path) -> State:
     """What the course remembers of its server."""
-    return State(**json.loads((folder / "server.json").read_text()))
+    return State(**json.loads((OwnServer(home).folder / "server.json").read_text()))
 
 
-def remember(folder: Path, **changes: object) -> None:
+def remember(home: Path, **changes: object) -> None:
     """Change what the course remembers of its server."""
-    kept = json.loads((folder / "server.json").read_text())
-    (folder / "server.json").write_text(json.dumps(kept | changes))
+    file = OwnServer(home).folder / "server.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | changes))
 
 
 def mode(path: Path) -> int:
@@ -275,8 +276,8 @@ def test_redis_url_names_the_server(monkeypatch):
 
 def test_the_url_for_the_screen_has_no_password(own):
     found = own.ensure()
-    assert saved(own.folder).password not in found.safe_url
-    assert str(saved(own.folder).port) in found.safe_url
+    assert saved(own.home).password not in found.safe_url
+    assert str(saved(own.home).port) in found.safe_url
 
 
 @given(st.text(), st.text(), st.sampled_from(["redis://", "rediss://", "redis+tls://", ""]))
@@ -325,7 +326,7 @@ def test_a_wanted_program_may_be_named_from_where_one_stands(own, path, monkeypa
     monkeypatch.chdir(path)
     monkeypatch.setenv("COURSE_SERVER", "./my-server")
     own.ensure()
-    assert saved(own.folder).program == str(path / "my-server")
+    assert saved(own.home).program == str(path / "my-server")
 
 
 @pytest.mark.once
@@ -378,11 +379,11 @@ def test_the_program_that_wrote_the_data_stays_in_use_while_it_exists(own, tmp_p
     monkeypatch.delenv("COURSE_SERVER")
     monkeypatch.setenv("PATH", f"{second.parent}:{os.environ['PATH']}")
     own.ensure()
-    assert saved(own.folder).program == str(first)
+    assert saved(own.home).program == str(first)
     own.stop()
     first.unlink()
     own.ensure()
-    assert saved(own.folder).program == str(second)
+    assert saved(own.home).program == str(second)
 
 
 # ------------------------------------------------------------------ start, find, stop
@@ -432,7 +433,7 @@ def test_only_its_owner_reaches_the_server(tmp_path, monkeypatch):
     own = OwnServer(homes.hidden_folder())
     try:
         own.ensure()
-        running = saved(own.folder)
+        running = saved(own.home)
         listening = {
             connection.laddr.ip
             for connection in psutil.Process(running.pid).net_connections("inet")
@@ -442,7 +443,7 @@ def test_only_its_owner_reaches_the_server(tmp_path, monkeypatch):
         with pytest.raises(redis_py.AuthenticationError):
             probe(f"redis://127.0.0.1:{running.port}").ping()
         assert mode(own.folder) == mode(own.data) == 0o700
-        assert mode(own.folder / "server.json") == mode(own.folder / "server.conf") == 0o600
+        assert mode(own.folder / "server.json") == 0o600
         assert not any(mode(file) & 0o077 for file in own.data.rglob("*"))
         assert running.password not in " ".join(psutil.Process(running.pid).cmdline())
     finally:
@@ -473,7 +474,7 @@ def test_a_server_that_was_killed_comes_back_with_its_data_on_its_port(own):
     url = own.ensure().url
     with probe(url) as client:
         client.set("course:kept", "1")
-    crash(saved(own.folder).pid)
+    crash(saved(own.home).pid)
     assert own.running() is None
     assert own.ensure().url == url
     with probe(url) as client:
@@ -483,11 +484,11 @@ def test_a_server_that_was_killed_comes_back_with_its_data_on_its_port(own):
 def test_a_server_whose_port_was_taken_meanwhile_gets_another(own):
     with probe(own.ensure().url) as client:
         client.set("course:kept", "1")
-    before = saved(own.folder)
+    before = saved(own.home)
     crash(before.pid)
     with taken_port(before.port), probe(own.ensure().url) as client:
         assert client.get("course:kept") == "1"
-    assert saved(own.folder).port != before.port
+    assert saved(own.home).port != before.port
 
 
 def test_a_port_that_is_taken_between_choice_and_start_is_replaced(own, monkeypatch):
@@ -496,7 +497,7 @@ def test_a_port_that_is_taken_between_choice_and_start_is_replaced(own, monkeypa
         monkeypatch.setattr(identity, "ANSWER_TIMEOUT_S", 0.2)
         monkeypatch.setattr(own_server, "_any_free_port", lambda: next(ports))
         own.ensure()
-    assert saved(own.folder).port != taken
+    assert saved(own.home).port != taken
 
 
 def test_a_port_that_was_asked_for_is_used_or_refused(own):
@@ -505,7 +506,7 @@ def test_a_port_that_was_asked_for_is_used_or_refused(own):
     with pytest.raises(ServerError, match="Port 99999 is taken or not allowed"):
         own.ensure(99999)
     own.ensure(port)
-    assert saved(own.folder).port == port
+    assert saved(own.home).port == port
     own.ensure(port)
     with pytest.raises(ServerError, match=f"on port {port} already.*course server stop"):
         own.ensure(port + 1)
@@ -527,16 +528,17 @@ def test_a_port_that_was_asked_for_is_used_or_refused(own):
     ],
 )
 def test_garbage_in_the_state_file_does_not_hinder_the_start(own, garbage):
+    own.folder.mkdir(parents=True)
     (own.folder / "server.json").write_bytes(garbage)
     assert own.stop() is None
     own.ensure()
-    assert own.running() == saved(own.folder)
+    assert own.running() == saved(own.home)
 
 
 def test_two_servers_never_work_on_the_same_data(own):
     with probe(own.ensure().url) as client:
         client.set("course:kept", "1")
-    first = saved(own.folder).pid
+    first = saved(own.home).pid
     (own.folder / "server.json").unlink()
     with probe(own.ensure().url) as client:
         assert client.get("course:kept") == "1"
@@ -556,19 +558,19 @@ def test_a_start_that_was_interrupted_leaves_no_second_server(own, tmp_path, mon
     own.ensure()
     interrupted, running = map(int, started.read_text().split())
     assert has_ended(interrupted)
-    assert running == saved(own.folder).pid
+    assert running == saved(own.home).pid
 
 
 def test_a_pid_that_now_belongs_to_another_program_is_left_alone(own):
     own.ensure()
     own.stop()
     with subprocess.Popen(["sleep", "60"]) as other:
-        remember(own.folder, pid=other.pid)
+        remember(own.home, pid=other.pid)
         (own.folder / "server.pid").write_text(str(other.pid))
         assert own.running() is None
         assert own.stop() is None
         own.ensure()
-        assert saved(own.folder).pid != other.pid
+        assert saved(own.home).pid != other.pid
         assert other.poll() is None
         other.kill()
 
@@ -576,7 +578,7 @@ def test_a_pid_that_now_belongs_to_another_program_is_left_alone(own):
 def test_a_pid_without_a_process_is_a_server_that_does_not_run(own):
     own.ensure()
     own.stop()
-    remember(own.folder, pid=2**22 + 1)  # above every pid that Linux gives
+    remember(own.home, pid=2**22 + 1)  # above every pid that Linux gives
     assert own.running() is None
     own.ensure()
 
@@ -588,7 +590,7 @@ def test_the_hidden_folder_may_have_any_name(home, monkeypatch):
     try:
         with connect() as client:
             client.set("course:kept", "1")
-            assert client.config_get("dir")["dir"] == str(folder / "data")
+            assert client.config_get("dir")["dir"] == str(OwnServer(folder).data)
             assert client.config_get("port")["port"] == str(saved(folder).port)
         crash(saved(folder).pid)
         with connect() as client:
@@ -649,12 +651,12 @@ def test_a_program_that_ends_at_once_is_told_in_its_own_words(own, tmp_path, mon
 
 def test_a_paused_server_is_told_and_can_be_stopped(own, monkeypatch):
     own.ensure()
-    pid = saved(own.folder).pid
+    pid = saved(own.home).pid
     psutil.Process(pid).suspend()
     monkeypatch.setattr(identity, "ANSWER_TIMEOUT_S", 0.2)
     with pytest.raises(ServerError, match=rf"process {pid}.*not answer.*course server stop"):
         own.ensure()
-    assert own.stop() == saved(own.folder)
+    assert own.stop() == saved(own.home)
     assert has_ended(pid)
 
 
@@ -668,7 +670,11 @@ def test_a_server_that_does_not_heed_the_request_to_end_is_killed(own, tmp_path,
     assert has_ended(int((own.folder / "server.pid").read_text()))
 
 
-def test_a_start_elsewhere_that_takes_for_ever_is_told(home, monkeypatch):
+def test_a_start_elsewhere_that_takes_for_ever_is_told(own, monkeypatch):
+    own.folder.mkdir(parents=True)
     monkeypatch.setattr(own_server, "START_TIMEOUT_S", 0.1)
-    with FileLock(home / "server.lock"), pytest.raises(ServerError, match="for too long: close"):
-        OwnServer(home).ensure()
+    with (
+        FileLock(own.folder / "server.lock"),
+        pytest.raises(ServerError, match="for too long: close"),
+    ):
+        OwnServer(own.home).ensure()

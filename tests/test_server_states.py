@@ -558,3 +558,26 @@ def test_a_lost_group_is_an_error_by_default(redis):
     fill(redis, 1)
     with pytest.raises(GroupError, match="There is no consumer group 'g' on the stream 's'"):
         Consumer(redis, STREAM, GROUP, lambda _: redis.delete(STREAM) and None).run()
+
+
+def test_the_advice_for_a_lost_group_loses_nothing(redis):
+    """It may repeat: a new group does not know what the one before has handled."""
+    fill(redis, 40)
+    seen: list[int] = []
+
+    def handle(entry):
+        seen.append(number(entry))
+        if number(entry) == 12 and seen.count(12) == 1:
+            redis.xgroup_destroy(STREAM, GROUP)
+
+    consumer = Consumer(redis, STREAM, GROUP, handle, batch=5)
+    with pytest.raises(GroupError) as lost:
+        consumer.run(drain=True)
+    said = str(lost.value)
+    advice = re.search(r"Group\(redis, .*?\)\.create\(.*?\)", said)
+    assert advice
+    assert eval(advice[0], {"Group": Group, "redis": redis})
+    consumer.run(drain=True)
+    assert set(seen) == {*range(1, 41)}
+    assert "create('$') would miss it" in said
+    assert "on_lost_group='0', which repeats, or 'resume'" in said

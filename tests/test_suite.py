@@ -13,7 +13,7 @@ import pytest
 
 from helpers.course import pace
 from helpers.course.home import CHECKOUT
-from helpers.course.server.own import has_ended
+from helpers.course.server.process import has_ended
 from helpers.streams.producer import APPEND
 from tests import calibration, leftovers, parts, suite
 from tests.seen import Seen, package_scripts

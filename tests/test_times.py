@@ -125,6 +125,14 @@ def test_a_lesson_is_marked_from_its_headings():
     assert (complete(lesson).cells, lesson.lab) == once
 
 
+def test_a_widget_is_not_folded():
+    widget = {"application/vnd.jupyter.widget-view+json": {}, "text/plain": "Tuning()"}
+    cells = [text("**Think** first."), code("Tuning()"), text("And?"), code("2", prints="2")]
+    cells[1].outputs = [new_output("display_data", data=widget)]
+    fold(cells)
+    assert [cell.metadata for cell in cells] == [{}] * 4
+
+
 def test_marks_that_are_no_longer_right_are_taken_away():
     lesson = a_lesson()
     lesson.cells[2].source = "## What is `XADD`?"

@@ -87,6 +87,17 @@ def test_what_an_event_may_hold_or_lack(said, differs):
     assert change_from({name: str(value) for name, value in change.fields().items()}) == change
 
 
+def test_an_event_of_the_feed_may_come_as_it_is():
+    """The article's publisher passes on what the feed says."""
+    assert change_in(json.dumps(event())) == OOTY
+    assert change_from({"data": json.dumps(event())}) == OOTY
+    assert change_from({"number": "7", "event": json.dumps(event())}) == OOTY
+    with pytest.raises(NotAChangeError, match="no ISO 8601 time"):
+        change_in(json.dumps(event(meta__dt="soon")))
+    with pytest.raises(NotAChangeError, match="without the field 'at'"):
+        change_from({"data": '{"n": 1}', "more": "{"})
+
+
 def test_only_meta_with_time_and_domain_is_needed():
     least = {"meta": {"dt": "2026-05-01T10:00:00Z", "domain": "a.org", "stream": "x"}}
     assert change_of(least) == Change("a.org", 1777629600000)

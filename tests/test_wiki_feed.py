@@ -136,7 +136,9 @@ def test_a_closed_port_is_named():
         task.cancel()
 
     asyncio.run(main())
-    assert said[0].startswith(f"No server answers at http://127.0.0.1:{port}/feed. Trying again in ")
+    assert said[0].startswith(
+        f"No server answers at http://127.0.0.1:{port}/feed. Trying again in "
+    )
 
 
 def test_a_feed_that_falls_silent_is_taken_for_dead():

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -26,7 +27,9 @@ from helpers.streams.entry import EntryId, pairs
 from helpers.streams.errors import explain
 from helpers.streams.patience import LIMIT_S
 from helpers.streams.signals import stopping
+from helpers.streams.single import Single
 from helpers.streams.states import passes
+from helpers.streams.text import decoded, undecoded
 
 PAGE = 2000  # readings a reply, and a commit
 BLOCK_MS = 1000  # how long one XREAD waits, and so how soon stop() is heard
@@ -35,7 +38,7 @@ GRACE_S = 60.0
 Say = Callable[[str], object]
 
 
-class AggregatingConsumer:
+class AggregatingConsumer(Single):
     """Turns the readings of daily partitions into a capped stream of hourly averages.
 
         AggregatingConsumer(redis, start="temps:20250101").run()
@@ -81,6 +84,7 @@ class AggregatingConsumer:
         if start is not None:
             partition_day(start)
         expect_client(client, BLOCK_MS)
+        super().__init__()
         self._client = client
         self._start = start
         self._grace_ms = int(grace_s * 1000)
@@ -91,6 +95,11 @@ class AggregatingConsumer:
         self._work = Work(partition_day(start or f"{PREFIX}:19700101"), self._grace_ms)
         self._waiting_for = ""
         self._skipped: list[str] = []
+
+    def _reset(self) -> None:
+        self._state = copy.copy(self._state)
+        self._work = copy.deepcopy(self._work)
+        self._state.stopped, self._skipped = False, []
 
     @property
     def counts(self) -> Counts:
@@ -236,13 +245,9 @@ class AggregatingConsumer:
 
     def _range(self, key: str, last: str) -> Page:
         """The same also where not all is text, by XRANGE: what is none shows as �."""
-        command = ("XRANGE", key, f"({last}", "+", "COUNT", self._page)
-        raw = self._ask(lambda: self._client.execute_command(*command, NEVER_DECODE=True), key)
-
-        def text(data: Any) -> str:
-            return bytes(data).decode(errors="replace")
-
-        return [(text(one), {text(k): text(v) for k, v in dict(f).items()}) for one, f in raw]
+        raw = undecoded(self._client)
+        reply = self._ask(lambda: raw.xrange(key, f"({last}", "+", self._page), key)
+        return [(str(one.id), one.fields) for one in decoded(reply, key, "replace")]
 
     def _came_late(self) -> Page:
         """What came to the partition before, after it was left, by XRANGE."""

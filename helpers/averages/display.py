@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -16,6 +17,7 @@ from helpers.streams.entry import FIRST, Entry, EntryId, entries, pairs
 from helpers.streams.errors import EntryIdError, explain
 from helpers.streams.patience import LIMIT_S
 from helpers.streams.signals import stopping
+from helpers.streams.single import Single
 from helpers.streams.states import passes
 
 PAGE = 100
@@ -24,7 +26,7 @@ FIELDS = ("last_message_id",)
 Show = Callable[[Entry], object]
 
 
-class AveragesConsumer:
+class AveragesConsumer(Single):
     """Hands each average to a function, in their order, and goes on from there after a crash.
 
         AveragesConsumer(redis, show=print).run()
@@ -54,6 +56,11 @@ class AveragesConsumer:
         self._client, self._show, self._say = client, show, say
         self._state = State(client, AVERAGES_STATE, FIELDS, _position, patience_s)
         self._last = str(FIRST)
+        super().__init__()
+
+    def _reset(self) -> None:
+        self._state = copy.copy(self._state)
+        self._state.stopped = False
 
     def stop(self) -> None:
         """End `run()` after the averages in hand, or when the current BLOCK is over.

@@ -18,9 +18,9 @@ from typing import Any, NamedTuple
 import redis
 
 from helpers.course.errors import CourseError
-from helpers.streams import fencing
 from helpers.streams.errors import CheckpointError, StreamsError, given_up
 from helpers.streams.patience import LIMIT_S, Patience
+from helpers.streams.single import Single
 from helpers.streams.states import passes
 
 VERSION = "1"
@@ -32,18 +32,17 @@ class StateError(StreamsError):
     """A stored state cannot be used: it is corrupt, incomplete, or of another kind."""
 
 
-TAKE_OVER = (
-    fencing.TAKE_OVER
-    + """
--- Make the state the caller's. KEYS: the state. ARGV: the caller's token, the owner that it saw.
+TAKE_OVER = """
+-- Make the state the caller's. KEYS: the state. ARGV: the caller's token, the epoch that it saw.
 -- Replies with the state, as field, value, …; with nothing if somebody was faster.
-if redis.call('EXISTS', KEYS[1]) == 0 then return {} end
-local owner, newly = take_over(KEYS[1], 'owner', ARGV[2], ARGV[1])
-if owner ~= ARGV[1] then return {} end
-if newly then redis.call('HINCRBY', KEYS[1], 'epoch', 1) end
+local owner, epoch = unpack(redis.call('HMGET', KEYS[1], 'owner', 'epoch'))
+if not epoch then return {} end
+if owner ~= ARGV[1] then
+  if epoch ~= ARGV[2] then return {} end  -- so a copy that comes late takes nothing over
+  redis.call('HSET', KEYS[1], 'epoch', epoch + 1, 'owner', ARGV[1])
+end
 return redis.call('HGETALL', KEYS[1])
 """
-)
 
 BEGIN = """
 -- Make a state, if there is none or only the one that was seen: so a copy that comes late deletes
@@ -108,7 +107,7 @@ class Behind(Exception):
     """The server has lost changes that it had confirmed: take the state as it is, and go on."""
 
 
-class State:
+class State(Single):
     """The hash of one consumer, from `take_over()` until another consumer takes it over."""
 
     def __init__(
@@ -131,12 +130,17 @@ class State:
         """
         self.key = key
         self.stopped = False  # asked to stop: then little patience is left
+        self._patience_s = patience_s
         self._client = client
         self._fields = fields
         self._check = check
-        self._token = ""
+        self._reset()
+        super().__init__()
+
+    def _reset(self) -> None:
+        self._token = ""  # nobody's: to be taken over
         self._epoch = self._commits = 0
-        self._patience = Patience(patience_s)
+        self._patience = Patience(self._patience_s)
 
     def begin(self, fields: Mapping[str, str], *also: str, anew: bool = False) -> None:
         """Store a first state, if there is none.
@@ -181,7 +185,7 @@ class State:
         self._token = secrets.token_hex(8)
         script = self._client.register_script(TAKE_OVER)
         while seen := self.read():
-            args = [self._token, seen.get("owner", "")]
+            args = [self._token, seen["epoch"]]
             reply = self.patiently(partial(script, keys=[self.key], args=args), self.key)
             found = self._valid(dict(zip(reply[::2], reply[1::2], strict=True)))
             if found:

@@ -19,6 +19,7 @@ from helpers.bench.rounds import Part, Rounds, Tick, silent, stopwatch
 from helpers.bench.scale import Scale
 from helpers.course.database import clean
 from helpers.course.errors import CourseError
+from helpers.course.keys import BENCH
 from helpers.partitions import PartitionProducer, fill, partition_key, readings_of, ru202
 
 START = date(2190, 1, 1)  # later than the days that anybody else fills
@@ -27,7 +28,7 @@ SECONDS_A_DAY = 86_400
 
 OURS, PATTERN = "fill", "RU202's fill"
 CONSUMER, ONE_BY_ONE, BARE = "AggregatingConsumer", "RU202's aggregating", "bare XRANGE pages"
-RU202_KEYS = {"averages": "bench:averages", "state": "bench:state"}
+RU202_KEYS = {"averages": f"{BENCH}averages", "state": f"{BENCH}state"}
 
 
 class Days:

@@ -23,6 +23,7 @@ from helpers.bench.rounds import Part, Path, Rounds, Tick, silent, stopwatch
 from helpers.bench.scale import Scale
 from helpers.course.connect import connect, connect_async
 from helpers.course.database import clean
+from helpers.course.keys import BENCH
 from helpers.course.weather import measurements
 from helpers.streams.bulk import BulkProducer
 from helpers.streams.producer import Producer
@@ -31,7 +32,7 @@ T = TypeVar("T")
 Share = Literal["all", "some", "slow"]
 Entries = Sequence[dict[Any, Any]]  # as XADD takes them: fields and their values
 
-STREAM = "bench:chennai"
+STREAM = f"{BENCH}chennai"
 TASKS = 20
 PROCESSES = 2
 

@@ -22,6 +22,7 @@ from helpers.bench.rounds import Part, Path, Rounds, Tick, silent
 from helpers.bench.scale import Scale
 from helpers.course.database import clean
 from helpers.course.errors import CourseError
+from helpers.course.keys import BENCH
 from helpers.course.server import find_server
 from helpers.course.weather import readings
 from helpers.streams.bulk import BulkProducer
@@ -32,7 +33,7 @@ Entries = Sequence[Entry]
 Fields = Callable[[Entry], Mapping[str, str]]
 Load = Callable[[redis.Redis, Entries], None]
 
-KEY = "bench:memory"
+KEY = f"{BENCH}memory"
 USAGE = ", by MEMORY USAGE"
 CHUNK = 1000  # commands a round trip
 PATIENCE_S = 5.0
@@ -140,7 +141,7 @@ FORMS: dict[str, Form] = {
     "eight fields": _form(same_fields(8)),
     "a string of 10 bytes": _form(one_text(10)),
     "a string of 100 bytes": _form(one_text(100)),
-    "list of texts": Form(as_list),
+    "list of strings": Form(as_list),
     "sorted set, scored by time": Form(as_sorted_set),
     "hash an entry": Form(as_hashes, part=True),
 }

@@ -17,6 +17,7 @@ from helpers.bench.rounds import Part, Path, Rounds, Tick, silent, stopwatch
 from helpers.bench.scale import Scale
 from helpers.course.connect import connect_async
 from helpers.course.database import clean
+from helpers.course.keys import BENCH
 from helpers.streams.bulk import BulkProducer
 from helpers.streams.consumer.consumer import AsyncConsumer, AsyncHandler, Consumer, Handler
 from helpers.streams.entry import Entry
@@ -27,7 +28,7 @@ Found = Sequence[Any]  # entries
 Way = Callable[[redis.Redis, str], Found]
 AsyncWay = Callable[[redis.asyncio.Redis, str], Awaitable[Found]]
 
-STREAM, SHORT, GROUP = "bench:readings", "bench:few_readings", "bench"
+STREAM, SHORT, GROUP = f"{BENCH}readings", f"{BENCH}few_readings", "bench"
 COUNTS = (1, 10, 100, 1000)
 PAGE = 1000  # entries a reply of XRANGE
 FEW = 10  # entries a reply; with no more than these a path reads the short stream

@@ -22,12 +22,13 @@ from helpers.bench.scale import Scale
 from helpers.course.connect import connect_async
 from helpers.course.database import clean
 from helpers.course.errors import CourseError
+from helpers.course.keys import BENCH
 
 Keys = Sequence[str]
 AsyncWay = Callable[[redis.asyncio.Redis, Keys], Awaitable[None]]
 Timed = Callable[[AsyncWay, Keys, int], float]
 
-PREFIX = "bench:setget:"
+PREFIX = f"{BENCH}setget:"
 TASKS = (1, 10, 100, 200)
 MANY = 100  # tasks, for the ratios
 SYNC, PIPELINE = "synchronous", "synchronous, pipelines"

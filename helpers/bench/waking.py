@@ -23,8 +23,9 @@ from helpers.bench.rounds import Part, Rounds, Tick, silent, stopwatch
 from helpers.bench.scale import Scale
 from helpers.course.database import clean
 from helpers.course.errors import CourseError
+from helpers.course.keys import BENCH
 
-PREFIX = "bench:waking:"
+PREFIX = f"{BENCH}waking:"
 READ, IN_GROUP, UNREAD = (f"{PREFIX}{name}" for name in ("read", "in_group", "unread"))
 GROUP, BLOCK_MS = "bench", "10000"
 FIELDS = ("temperature", "30", "humidity", "68")

@@ -14,7 +14,7 @@ import sys
 from collections.abc import Callable
 
 from helpers.chaos.front import Front
-from helpers.chaos.link import CHUNK, Stream, _write
+from helpers.chaos.link import CHUNK, Stream, _write, end
 from helpers.course.errors import CourseError
 
 LONGEST_MS = 10_000
@@ -147,4 +147,4 @@ async def _give(
         _write(target, chunk)
         given()
     if not target.is_closing():
-        target.write_eof()
+        end(target)

@@ -8,7 +8,9 @@ from __future__ import annotations
 import asyncio
 import atexit
 import contextlib
+import functools
 import socket
+import ssl
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine
@@ -39,7 +41,6 @@ class Front(ABC):
 
         Raises:
             ServerError: no server can be used, with the remedy.
-            CourseError: the URL asks for TLS.
         """
         server, self._locate = _server(url)
         self._conversations: set[asyncio.Task[Any]] = set()
@@ -144,11 +145,6 @@ def _server(url: str | None) -> tuple[str, Callable[[], str]]:
             own = OwnServer(hidden_folder())
             return server.url, lambda: own.revive().url
         url = server.url
-    if urlsplit(url).scheme == "rediss":
-        raise CourseError(
-            "Clients reach it without TLS, so it cannot stand before a TLS server: "
-            "name the server's other port."
-        )
     return url, lambda: url
 
 
@@ -156,15 +152,27 @@ async def _connect(url: str) -> Stream:
     parts = parse_url(url)
     if "path" in parts:
         return await asyncio.open_unix_connection(parts["path"])
-    return await asyncio.open_connection(parts.get("host", "localhost"), parts.get("port", 6379))
+    address = parts.get("host", "localhost"), parts.get("port", 6379)
+    return await asyncio.open_connection(*address, ssl=_tls(url))
+
+
+@functools.lru_cache(maxsize=8)
+def _tls(url: str) -> ssl.SSLContext | None:
+    """How a URL says that a server is to be trusted; None without TLS."""
+    parts: dict[str, Any] = dict(parse_url(url))
+    kind = parts.pop("connection_class", redis.asyncio.Connection)
+    return kind(**parts).ssl_context.get() if kind is redis.asyncio.SSLConnection else None
 
 
 def _leading_to(port: int, url: str) -> str:
-    """The URL of a port here: with the user, the database and the settings of the server's."""
+    """The URL of a port here: with the user, the database and the settings of the server's.
+
+    Behind it a server may want TLS; the way from a client to here stays on this machine.
+    """
     parts: dict[str, Any] = dict(parse_url(url))
     user, password = (quote(parts.get(name) or "", safe="") for name in ("username", "password"))
     address = f"{user}:{password}@" if password else ""
-    moved = ("db", "username", "password")
-    query = [pair for pair in parse_qsl(urlsplit(url).query) if pair[0] not in moved]
+    moved = ("db", "username", "password", "ssl_")
+    query = [pair for pair in parse_qsl(urlsplit(url).query) if not pair[0].startswith(moved)]
     tail = f"?{urlencode(query)}" if query else ""
     return f"redis://{address}127.0.0.1:{port}/{parts.get('db', 0)}{tail}"

@@ -90,10 +90,12 @@ class Link:
         """
         await self._end_tasks()
         with contextlib.suppress(OSError, TimeoutError):
-            self._to_server.write_eof()
+            end(self._to_server)
             async with asyncio.timeout(FAREWELL_S):
                 while await self._from_server.read(CHUNK):
                     pass
+                if self._to_server.is_closing():  # TLS knows no half of an end: wait for the whole
+                    await self._to_server.wait_closed()
 
     def detach(self) -> Stream:
         """Close the client's connection, and give away the server's."""
@@ -148,6 +150,14 @@ async def exchange(server: Stream, words: list[bytes]) -> Any:
     while (parsed := parser.gets()) is _MORE:
         parser.feed(await _some(server[0]))
     return parsed
+
+
+def end(writer: asyncio.StreamWriter) -> None:
+    """Say that no more comes."""
+    if writer.can_write_eof():
+        writer.write_eof()
+    else:
+        writer.close()
 
 
 def _is_command(words: object) -> bool:

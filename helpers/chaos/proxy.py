@@ -16,8 +16,8 @@ from typing import Any
 
 from helpers.chaos.front import Front
 from helpers.chaos.link import Link, Stream, exchange
-from helpers.course.database import MARK
 from helpers.course.errors import CourseError
+from helpers.course.keys import MARK
 from helpers.course.pace import patient
 
 FREEZE_LIMIT_S = patient(10.0)
@@ -237,6 +237,8 @@ def _is_handshake(words: list[str]) -> bool:
     match words:
         case ["HELLO" | "AUTH" | "SELECT", *_] | ["INFO", "server"]:
             return True
+        case ["ACL", what, *_]:
+            return what.upper() in ("WHOAMI", "GETUSER")
         case ["CLIENT", what, *_]:
             return what.upper() in ("SETINFO", "SETNAME", "MAINT_NOTIFICATIONS")
         case ["EVAL", _, _, key, *_]:

@@ -147,7 +147,10 @@ def expect_exact(scene: Scene, count: Any) -> None:
         commands = course.plain()
         _expect_plain(course)
         if not commands:
-            raise Wrong("Use the client that you were given: `redis`.", found="another client")
+            raise Wrong(
+                "Your function sent nothing on the client that it was given: `redis`.",
+                found="no command",
+            )
         for command in commands[:MOST_KILLS]:
             course.kill(command)
         course.lose_reply(commands[-1])

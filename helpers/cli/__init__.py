@@ -9,7 +9,7 @@ from rich.markup import escape
 
 from helpers.cli import bench, groups, partitions, place, streams, wiki
 from helpers.cli.console import commands, err
-from helpers.course.errors import EXPECTED
+from helpers.course.errors import EXPECTED, in_words
 
 INTERRUPTED = 130  # what a shell expects of a program that Ctrl-C ended
 
@@ -36,7 +36,7 @@ def main() -> None:
     try:
         app()
     except EXPECTED as error:
-        err.print(f"[red]{type(error).__name__}:[/] {escape(str(error))}")
+        err.print(f"[red]{type(error).__name__}:[/] {escape(in_words(error))}")
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)

@@ -81,13 +81,23 @@ def server_status() -> None:
     out.print(escape(f"{own.ensure().sentence} {where}"))
 
 
+@server_commands.command("url")
+def server_url() -> None:
+    """Print the server's address with its password, for redis-cli -u and other tools."""
+    out.print(escape(find_server().url))
+
+
 @server_commands.command("stop")
 def server_stop() -> None:
     """End the course's own server; its data stays for the next time."""
-    stopped = OwnServer(hidden_folder()).stop()
+    own = OwnServer(hidden_folder())
+    lacks = own.lacks()
+    stopped = own.stop()
     out.print(
         f"Stopped the server (process {stopped.pid})." if stopped else "No server was running."
     )
+    if stopped and lacks:
+        out.print(escape(f"What was added last may not be kept: {lacks}"))
 
 
 def reset(

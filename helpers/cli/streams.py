@@ -12,6 +12,7 @@ from rich.progress import Progress
 
 from helpers.cli.console import err, fields_of, many, out, showing_log
 from helpers.course.connect import connect
+from helpers.course.database import note_streams
 from helpers.course.errors import CourseError
 from helpers.course.weather import CITIES, measurements
 from helpers.streams.consumer.consumer import Consumer
@@ -47,8 +48,10 @@ def produce(
             producer.close()  # the batch that was under way is on the stream, once
             said = many(producer.added.count, "reading")
             out.print(f"Stopped. Added {said} to {escape(stream)}.")
+            note_streams(client, stream)
             raise
         added = producer.added
+        note_streams(client, stream)
     said = many(added.count, "reading")
     out.print(f"Added {said} to {escape(stream)}, {added.first} to {added.last}.")
 
@@ -65,7 +68,10 @@ def tail(
 ) -> None:
     """Print the entries of streams as they come, until Ctrl-C."""
     first = "0" if start == "-" else start
-    with connect() as client, Reader(client, streams, start=first, name=name) as reader:
+    with (
+        connect() as client,
+        Reader(client, streams, start=first, name=name, errors="backslashreplace") as reader,
+    ):
         if err.is_terminal:
             err.print(f"[dim]Waiting for entries on {escape(', '.join(streams))}; Ctrl-C ends.[/]")
         try:
@@ -75,11 +81,6 @@ def tail(
                     reader.stop()
         except KeyboardInterrupt:
             pass  # the usual way to end it, so no failure
-        except UnicodeDecodeError as error:
-            raise CourseError(
-                f"An entry on {', '.join(streams)} holds bytes that are no text in UTF-8, so it "
-                "cannot be shown: start after it with --from, or read it with redis-py."
-            ) from error
 
 
 def consume(
@@ -109,6 +110,7 @@ def consume(
         terms = {"batch": batch, "min_idle_ms": idle_ms, "max_deliveries": max_deliveries}
         consumer = Consumer(client, stream, group, process, name=name, **terms)
         created = Group(client, stream, group).create(start, make_stream=True)
+        note_streams(client, stream)
         if err.is_terminal:
             what = "Created" if created else "Joined"
             err.print(f"[dim]{what} the group {escape(group)} on {escape(stream)}; Ctrl-C ends.[/]")

@@ -23,8 +23,9 @@ from rich.markup import escape
 from helpers.cli.console import commands, err, many, out, showing_log
 from helpers.cli.together import Together
 from helpers.course.connect import connect, connect_async
-from helpers.course.database import clean
+from helpers.course.database import clean, note_streams
 from helpers.course.errors import CourseError
+from helpers.course.keys import COUNTERS, DOMAINS
 from helpers.streams.clock import ms_of, utc_now
 from helpers.streams.signals import stopping
 from helpers.wiki.counters import HISTORY_S, INTERVAL_S, Counters
@@ -36,7 +37,7 @@ LOOK_S = 0.5
 REPORT_S = 5.0
 SO_FAR = "changes so far"
 BEGINS = PUBLISHING, COUNTING = "Publishing ", "Counting from "
-KEYS = (WIKI, "ev", "ev:*", "known_domains")  # with what stands beside them: all that it makes
+KEYS = (WIKI, COUNTERS, f"{COUNTERS}:*", DOMAINS)  # with what stands beside them: all that it makes
 
 Url = Annotated[str, typer.Option("--feed", help="The feed's URL: Wikimedia's, or a replay's.")]
 Contact = Annotated[
@@ -87,6 +88,7 @@ def publish(
     publisher = Publisher(
         connect_async(), feed, target, through=through, keep=keep, say=_warn  # type: ignore[arg-type]
     )  # fmt: skip
+    _note(target)
     out.print(f"{PUBLISHING}{escape(url)} to the {_kind(through)} {escape(target)}.")
     asyncio.run(_work(publisher.run(), publisher.stop, lambda: publisher.counts.published))
     skipped = sum(publisher.counts.skipped.values()) + sum(feed.counts.skipped.values())
@@ -108,6 +110,7 @@ def subscribe(
     subscriber = Subscriber(
         connect_async(), target, through=through, counters=counters, name=name, say=_warn  # type: ignore[arg-type]
     )  # fmt: skip
+    _note(target)
     out.print(f"{COUNTING}the {_kind(through)} {escape(target)}, by {interval} s.")
     with showing_log():
         asyncio.run(_work(subscriber.run(), subscriber.stop, lambda: subscriber.counts.counted))
@@ -228,6 +231,11 @@ async def _report(done: Callable[[], int]) -> None:
         if (now := done()) > before:
             out.print(f"{now:,} {SO_FAR}, {(now - before) / REPORT_S:,.0f} a second")
             before = now
+
+
+def _note(target: str) -> None:
+    with connect() as client:
+        note_streams(client, target)
 
 
 def _kind(through: str) -> str:

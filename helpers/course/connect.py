@@ -23,7 +23,7 @@ from redis.maint_notifications import MaintNotificationsConfig
 from redis.retry import Retry
 
 from helpers.course.database import claim
-from helpers.course.errors import ServerError
+from helpers.course.errors import CourseError
 from helpers.course.home import hidden_folder
 from helpers.course.server import OwnServer, find_server
 from helpers.course.server.own import State, silent
@@ -188,7 +188,7 @@ def _revived(server: OwnServer) -> State:
     """
     try:
         return server.revive()
-    except ServerError as error:
+    except CourseError as error:
         raise redis.ConnectionError(str(error)) from error
 
 

@@ -6,44 +6,17 @@ keys, the course takes a database only while it is empty, and leaves a mark in i
 
 from __future__ import annotations
 
-import fnmatch
+import contextlib
 from collections.abc import Iterator
 
 import redis
 
 from helpers.course.errors import ForeignDatabaseError, ServerError
+from helpers.course.keys import MARK, STREAMS, made_by_the_course
+from helpers.course.rights import expect_rights
 from helpers.course.server.identity import Server, hide_password, probe
 from helpers.streams.keys import sibling_key
-
-MARK = "course:database"
-
-# Every key that a lesson, a lab or a `course` command makes by default.
-COURSE_KEYS = (
-    "chennai",
-    "coimbatore",
-    "madurai",
-    "ooty",
-    "course:*",
-    "lesson*",
-    "lab[0-9][0-9]:*",
-    "bench:*",
-    "reader:*",
-    "temps:*",
-    "{temps:averages}:*",
-    "wiki",
-    "ev",
-    "ev:*",
-    "known_domains",
-    "{wiki}:*",
-    "{ev}:*",
-    "{*}:written",
-    "{*}:producers",
-    "{*}:names",
-    "{*}:failures",
-    "{*}:sweep",
-    "{reader:*}:known",
-    "{*}:dead",
-)
+from helpers.streams.states import STATES, state_of
 
 _CLAIM = """
 -- Mark an empty database; say how many keys stand in one that has no mark.
@@ -66,16 +39,15 @@ def claim(url: str, *, own: bool = False) -> None:
 
     Raises:
         ForeignDatabaseError: it holds keys that the course did not make.
-        ServerError: it cannot be written.
+        ServerError: it cannot be written, or its user may not do what every lesson needs.
     """
     with probe(url) as client:
+        if not own:
+            expect_rights(client, hide_password(url))
         try:
             foreign = client.eval(_CLAIM, 1, MARK, "own" if own else "shared")
         except redis.RedisError as error:
-            raise ServerError(
-                f"The course cannot write to the database at {hide_password(url)} ({error}): "
-                "set REDIS_URL to one that it may write to, or unset it."
-            ) from error
+            raise ServerError(_unwritable(url, error, own)) from error
         if not foreign:
             return
         number = client.connection_pool.connection_kwargs.get("db", 0)
@@ -83,6 +55,13 @@ def claim(url: str, *, own: bool = False) -> None:
             f"Database {number} of {hide_password(url)} holds {foreign} keys that this course "
             f"did not make. {_another(client)}"
         )
+
+
+def note_streams(client: redis.Redis, *streams: str) -> None:
+    """Note streams that a learner has named to a command, so that `reset` knows them."""
+    strange = [one for one in streams if not made_by_the_course(one)]
+    if strange:
+        client.sadd(STREAMS, *strange)
 
 
 def clean(client: redis.Redis, *names: str) -> None:
@@ -114,7 +93,8 @@ def reset(client: redis.Redis, server: Server) -> int:
             names the course does not know. Nothing was deleted.
     """
     keys = sorted(set(client.scan_iter(count=1000)) - {MARK})  # SCAN may name one twice
-    unknown = [key for key in keys if not _known(key)]
+    named = frozenset(map(str, client.smembers(STREAMS)))
+    unknown = [key for key in keys if not made_by_the_course(key, named)]
     if unknown and server.source == "url":
         names = ", ".join(unknown[:3]) + (", …" if len(unknown) > 3 else "")
         raise ForeignDatabaseError(
@@ -126,14 +106,25 @@ def reset(client: redis.Redis, server: Server) -> int:
     return len(keys)
 
 
+def _unwritable(url: str, error: redis.RedisError, own: bool) -> str:
+    """Why a database cannot be taken, and what to do."""
+    code = state_of(error)
+    if code == "MISCONF" or own:  # it is the server's own trouble, and may pass
+        remedy = STATES[code][1] if code else "`course doctor` says more"
+        return f"The server at {hide_password(url)} refuses to write ({error}): {remedy}."
+    return (
+        f"The course cannot write to the database at {hide_password(url)} ({error}): "
+        "set REDIS_URL to one that it may write to, or unset it."
+    )
+
+
 def _another(client: redis.Redis) -> str:
-    used = {int(name.removeprefix("db")) for name in client.info("keyspace")}
-    try:
-        free = next(number for number in range(16) if number not in used)
-        client.execute_command("SELECT", free)  # there may be fewer than the usual 16
-    except (StopIteration, redis.ResponseError):
-        return "None of its databases is empty: unset REDIS_URL to use the course's own server."
-    return f"Database {free} is empty: end REDIS_URL with /{free}."
+    with contextlib.suppress(redis.ResponseError):  # there may be fewer than the usual 16
+        for number in range(16):
+            client.execute_command("SELECT", number)
+            if not client.dbsize():
+                return f"Database {number} is empty: end REDIS_URL with /{number}."
+    return "None of its databases is empty: unset REDIS_URL to use the course's own server."
 
 
 def _matching(client: redis.Redis, name: str) -> Iterator[str]:
@@ -147,10 +138,6 @@ def _matching(client: redis.Redis, name: str) -> Iterator[str]:
 
 def _is_pattern(name: str) -> bool:
     return any(character in name for character in "*?[")
-
-
-def _known(key: str) -> bool:
-    return any(fnmatch.fnmatchcase(key, pattern) for pattern in COURSE_KEYS)
 
 
 def _chunks(items: list[str], size: int) -> Iterator[list[str]]:

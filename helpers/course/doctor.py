@@ -8,9 +8,11 @@ from typing import Any
 import redis
 
 from helpers.course.connect import connect
-from helpers.course.errors import EXPECTED
+from helpers.course.errors import EXPECTED, in_words
 from helpers.course.home import CHECKOUT, hidden_folder
-from helpers.course.server import find_server
+from helpers.course.rights import needs_that_are_lacking, user
+from helpers.course.server import OwnServer, Server, find_server
+from helpers.course.server.identity import probe
 
 
 def examine() -> dict[str, Any]:
@@ -40,18 +42,55 @@ def examine() -> dict[str, Any]:
             "url": server.safe_url,
             "why": server.why,
         }
+        report["warnings"] += _of_the_home() if server.source != "url" else _of_the_user(server)
         with connect() as client:
-            client.ping()
+            report["problems"] += _full(client, server)
             report["warnings"] += _evicts(client)
     except EXPECTED as error:
-        report["ok"] = False
-        report["problems"].append(str(error))
+        report["problems"].append(in_words(error))
+    report["ok"] = not report["problems"]
     return report
+
+
+def _full(client: redis.Redis, server: Server) -> list[str]:
+    """Whether there is no room for what is added; while there is none, PING is refused too."""
+    said = OwnServer(hidden_folder()).lacks() if server.source != "url" else None
+    if not said:
+        client.ping()
+    return [said] if said else []
+
+
+def _of_the_home() -> list[str]:
+    """What other machines keep in the same hidden folder."""
+    own = OwnServer(hidden_folder())
+    return [
+        f"The machine or container {name} shares this folder: it keeps its own data in "
+        f"{own.folder.parent / name}, and what one of them adds the other does not see."
+        for name in own.others()
+    ]
+
+
+def _of_the_user(server: Server) -> list[str]:
+    """What the user of a server may not do, and which lessons and labs need it."""
+    with probe(server.url) as client:
+        lacks = needs_that_are_lacking(client)
+        who = user(client) if lacks else ""
+    words = sorted({one for some in lacks.values() for one in some})
+    if not lacks:
+        return []
+    parts = "; ".join(f"{name}: {' '.join(some)}" for name, some in lacks.items())
+    return [
+        f"The user {who!r} may not do what some lessons and labs need ({parts}): let "
+        f"`ACL SETUSER {who} {' '.join(words)}` allow it, or do those with the course's own server."
+    ]
 
 
 def _evicts(client: redis.Redis) -> list[str]:
     """Whether the server may evict streams, or what is noted beside them, by INFO MEMORY."""
-    memory = client.info("memory")
+    try:
+        memory = client.info("memory")
+    except redis.exceptions.NoPermissionError:
+        return []
     policy = memory.get("maxmemory_policy", "noeviction")
     if not memory.get("maxmemory") or policy == "noeviction":
         return []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import redis
 
 from helpers.streams.errors import StreamsError
+from helpers.streams.states import STATES, state_of
 
 # What may go wrong with no fault of the course: one sentence, and no traceback.
 EXPECTED = (StreamsError, redis.RedisError, OSError)
@@ -20,3 +21,12 @@ class ServerError(CourseError):
 
 class ForeignDatabaseError(CourseError):
     """A database holds keys that the course did not make."""
+
+
+def in_words(error: Exception) -> str:
+    """What an error says, and what to do where it is a state of the server that says too little."""
+    code = state_of(error) if isinstance(error, redis.RedisError) else None
+    said = str(error)
+    if code is None or said.endswith("."):
+        return said
+    return f"The server refuses a command with {code}: {STATES[code][1]} ({said})."

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
-from helpers.course.errors import CourseError
+from helpers.course.disk import naming_a_full_disk
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 
@@ -20,18 +21,8 @@ def hidden_folder() -> Path:
         CourseError: the folder cannot be made or written.
     """
     folder = Path(os.environ.get("COURSE_HOME") or CHECKOUT / ".course").absolute()
-    try:
+    with naming_a_full_disk(folder):
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        writable = os.access(folder, os.W_OK | os.X_OK)
-    except OSError as error:
-        raise CourseError(_unwritable(folder, error.strerror)) from error
-    if not writable:
-        raise CourseError(_unwritable(folder, "Permission denied"))
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
     return folder
-
-
-def _unwritable(folder: Path, reason: str | None) -> str:
-    return (
-        f"The course cannot write to {folder} ({reason}). "
-        "Make it writable, or set COURSE_HOME to a folder that is."
-    )

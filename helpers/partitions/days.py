@@ -9,10 +9,11 @@ from __future__ import annotations
 import re
 from datetime import date, datetime
 
+from helpers.course.keys import PARTITION
 from helpers.streams.clock import ms_of
 from helpers.streams.errors import StreamsError
 
-PREFIX = "temps"
+PREFIX = PARTITION
 DAY_MS = 86_400_000
 RETENTION_S = 2 * 86_400  # from the newest reading of a partition to the end of its key
 

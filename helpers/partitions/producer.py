@@ -8,26 +8,30 @@ crash leaves a partition that would stay for ever, and a batch that comes twice 
 from __future__ import annotations
 
 import json
+import threading
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
-from decimal import Decimal
 from itertools import groupby, islice
-from numbers import Real
+from operator import index
 from typing import Any, Self
 
 import redis
 
+from helpers.course.keys import WRITTEN
 from helpers.partitions.days import DAY_MS, RETENTION_S, PartitionError, day_of_ms, partition_key
 from helpers.partitions.readings import Reading
 from helpers.streams.clock import Clock, ms_of, utc_now
-from helpers.streams.errors import NotConfirmedError, explain
-from helpers.streams.keys import sibling_key
+from helpers.streams.entry import FIRST
+from helpers.streams.errors import ArgumentError, NotConfirmedError, explain
+from helpers.streams.keys import expect_name, sibling_key
 from helpers.streams.patience import LIMIT_S, Patience
-from helpers.streams.producer import no_answer, refusal
+from helpers.streams.producer import Tally, no_answer
+from helpers.streams.single import Single
 from helpers.streams.states import fate_unknown, passes
+from helpers.streams.values import word
 
 BATCH = 1000  # readings a round trip
 LATE = "at"  # the field with a reading's own time, where its ID cannot be that
@@ -87,7 +91,7 @@ class Batch:
     columns: str
 
 
-class PartitionProducer:
+class PartitionProducer(Single):
     """Writes readings to the partitions of their days. Use it in a `with` block.
 
         with PartitionProducer(redis) as producer:
@@ -96,7 +100,8 @@ class PartitionProducer:
     Promise: each reading whose `add` returned is in the partition of its day once, and the
     partition expires two days after its newest reading. Several producers may write the same
     day. A reading that comes after newer ones cannot have its time as ID any more, because IDs
-    only grow: it gets the next ID, and its time in the field `at`.
+    only grow: it gets the next ID, and its time in the field `at`. Threads may share a producer; a
+    forked child and a copy have a name of their own, and nothing to settle.
     """
 
     def __init__(
@@ -117,14 +122,22 @@ class PartitionProducer:
                 have expired by then are refused.
             patience_s: how long the server may be out of reach or silent, in seconds.
         """
-        self.name = name or uuid.uuid4().hex
+        self._patience_s = patience_s
         self._client = client
         self._clock = clock
         self._write = client.register_script(WRITE)
+        self._reset()
+        super().__init__()
+        if name:
+            self.name = expect_name("producer", name)
+
+    def _reset(self) -> None:
+        self.name = uuid.uuid4().hex
+        self._lock = threading.RLock()
         self._written: dict[date, int] = {}
         self._open: Batch | None = None  # sent, and not yet confirmed
         self._lost = False  # whether a copy of it may be under way
-        self._patience = Patience(patience_s)
+        self._patience = Patience(self._patience_s)
 
     def add(
         self, temp_f: float | str, *, at: datetime | None = None, sensor: str | None = None
@@ -138,7 +151,7 @@ class PartitionProducer:
 
         Raises:
             PartitionError: its partition would have expired already.
-            NotConfirmedError: the server could not be reached for `patience_s`; `flush()` goes on.
+            NotConfirmedError: the server could not be reached for 10 s; `flush()` goes on.
             ArgumentError: the value is no text or number.
             WrongTypeError: the key holds no stream.
         """
@@ -149,10 +162,15 @@ class PartitionProducer:
         """Write many readings, and say how many. Each batch is written whole or not at all.
 
         Raises:
-            PartitionError, NotConfirmedError, StreamsError: as for `add`.
+            PartitionError, NotConfirmedError, StreamsError: as for `add`. Readings that are none
+                are given back, in `entries`; all others are written.
         """
-        self.flush()
-        return sum(self.send(one) for one in batches(readings, batch))
+        tally = Tally()
+        with self._lock:
+            self.flush()
+            for one in batches(readings, batch, tally):
+                tally.added = tally.with_more(self.send(one), FIRST, FIRST)
+            return tally.result().count
 
     def send(self, batch: Batch) -> int:
         """Write a batch from `batches()`, and say how many readings that were.
@@ -162,22 +180,24 @@ class PartitionProducer:
                 writes to this partition too; `written()` says how far that one came.
             NotConfirmedError, StreamsError: as for `add`.
         """
-        self.flush()
-        self._open, self._lost = batch, False
-        self.flush()
+        with self._lock:
+            self.flush()
+            self._open, self._lost = batch, False
+            self.flush()
         return batch.count
 
     def flush(self) -> None:
         """Settle a batch of which it is not known whether it was written."""
-        while self._open:
-            batch, since = self._open, time.monotonic()
-            try:
-                reply = self._write(**self._call(batch))
-            except redis.RedisError as error:
-                self._fail(error, batch, since)
-                continue
-            self._patience.renew()
-            self._settle(batch, *reply)
+        with self._lock:
+            while batch := self._open:
+                since = time.monotonic()
+                try:
+                    reply = self._write(**self._call(batch))
+                except redis.RedisError as error:
+                    self._fail(error, batch, since)
+                    continue
+                self._patience.renew()
+                self._settle(batch, *reply)
 
     def written(self, day: date) -> int:
         """How many readings of this producer's name a partition has, by HGET and EXISTS."""
@@ -191,7 +211,7 @@ class PartitionProducer:
         """Ask what can be asked twice, until the answer comes.
 
         Raises:
-            NotConfirmedError: the server could not be reached for `patience_s`.
+            NotConfirmedError: the server could not be reached for 10 s.
             StreamsError: it refused to answer.
         """
         while True:
@@ -244,7 +264,7 @@ class PartitionProducer:
         key = partition_key(batch.day)
         if not passes(error):
             self._open = None
-            refused = refusal(error, key)
+            refused = explain(error, key)
             if self._lost:
                 raise NotConfirmedError(
                     f"{refused} It was sent before, and no reply came: once the cause is gone, a "
@@ -272,8 +292,15 @@ class PartitionProducer:
         time.sleep(delay_s)
 
 
-def batches(readings: Iterable[Reading], size: int = BATCH) -> Iterator[Batch]:
+def batches(
+    readings: Iterable[Reading], size: int = BATCH, tally: Tally | None = None
+) -> Iterator[Batch]:
     """Cut readings into batches, each of one day and with the same fields.
+
+    Args:
+        readings: what to cut.
+        size: the most readings a batch.
+        tally: takes what is no reading; without one that is an error.
 
     Raises:
         PartitionError: a batch would hold no readings, or what is to be one is none.
@@ -283,18 +310,40 @@ def batches(readings: Iterable[Reading], size: int = BATCH) -> Iterator[Batch]:
     if not isinstance(readings, Iterable):
         raise PartitionError(f"{readings!r:.80} is no series of readings: give a list of them.")
     rest = iter(readings)
-    while chunk := list(islice(rest, size)):
+    while (chunk := list(islice(rest, size))) and not (tally and tally.full):
         try:
-            parts = [
-                _batch(number, list(part), named) for (number, named), part in groupby(chunk, _kind)
-            ]
-        except PartitionError:  # of a moment beyond the calendar
-            raise
-        except (TypeError, ValueError, LookupError) as error:
-            raise PartitionError(
-                f"A reading is Reading(milliseconds after 1970, temperature): {error}."
-            ) from error
-        yield from parts
+            yield from _cut(chunk)
+        except PartitionError:
+            if tally is None:
+                raise
+            yield from _cut(_sound(chunk, tally))
+
+
+def _cut(chunk: list[Reading]) -> list[Batch]:
+    """The batches of some readings."""
+    try:
+        parts = groupby(chunk, _kind)
+        return [_batch(number, list(part), named) for (number, named), part in parts]
+    except PartitionError:  # of a moment beyond the calendar
+        raise
+    except (TypeError, ValueError, LookupError) as error:
+        said = str(error).removesuffix(".")
+        raise PartitionError(
+            f"A reading is Reading(milliseconds after 1970, temperature): {said}."
+        ) from error
+
+
+def _sound(chunk: list[Reading], tally: Tally) -> list[Reading]:
+    """Those that are readings; the others are given back."""
+    found = []
+    for one in chunk:
+        try:
+            _cut([one])
+        except PartitionError as why:
+            tally.give_back([one], why)
+        else:
+            found.append(one)
+    return found
 
 
 def would_be_gone(day: date, expiry: int) -> PartitionError:
@@ -314,29 +363,31 @@ def _kind(reading: Reading) -> tuple[int, bool]:
 
 def _batch(number: int, readings: list[Reading], named: bool) -> Batch:
     moments, temps, sensors = zip(*readings, strict=True)
-    _expect(moments, int)
-    columns: list[Any] = [moments, "temp_f", _texts(temps)]
+    if bool in map(type, moments):
+        raise TypeError("a bool is no moment")
+    moments = tuple(map(index, moments))
+    columns: list[Any] = [moments, "temp_f", _texts(temps, "The temperature")]
     if named:
-        columns += ["sensor", _texts(sensors)]
+        columns += ["sensor", _texts(sensors, "The sensor")]
     words = json.dumps(columns, separators=(",", ":"))  # one word: to pack thousands is slow
     return Batch(day_of_ms(number * DAY_MS), len(readings), max(moments), words)
 
 
-def _texts(values: Sequence[Any]) -> list[str]:
-    _expect(values, str, Real, Decimal)
-    return [*map(str, values)]
+def _texts(values: Sequence[Any], what: str) -> list[str]:
+    if set(map(type, values)) == {int}:  # few types, while the values may be thousands
+        return [*map(str, values)]
+    return [_text(word(value, what), what) for value in values]
 
 
-def _expect(values: Sequence[Any], *kinds: type) -> None:
-    """Make sure that each value is of one of these types, and none a bool.
-
-    Raises:
-        TypeError: it is not.
-    """
-    for kind in set(map(type, values)):  # few, while the values may be thousands
-        if kind is bool or not issubclass(kind, kinds):
-            raise TypeError(f"{kind.__name__} is neither a number nor text")
+def _text(word: str | bytes, what: str) -> str:
+    try:
+        return word if isinstance(word, str) else word.decode()
+    except UnicodeDecodeError:
+        raise ArgumentError(
+            f"{what} is bytes that are no UTF-8, which a partition cannot hold: write text, such "
+            "as base64"
+        ) from None
 
 
 def _notes(key: str) -> str:
-    return sibling_key(key, "written")
+    return sibling_key(key, WRITTEN)

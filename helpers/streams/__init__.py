@@ -4,6 +4,8 @@ What a learner takes home. It needs redis-py and nothing else (with hiredis it i
 imports itself relatively: copy the folder, give it another name, and it works.
 
     entry, keys, clock, errors, patience, signals   the words that all of it is said in
+    values, text                                    what a value is on a stream, and what is no text
+    single                                          what a fork or a copy must not share
     connection, states                              what a server that is away or ill asks of us
     scan                                            read a range, page by page
     producer, bulk                                  append, each entry exactly once

@@ -16,7 +16,8 @@ from typing import Any
 from .entry import EntryId
 from .errors import CheckpointError
 from .fencing import TAKE_OVER
-from .keys import sibling_key
+from .keys import CHECKPOINT, KNOWN, sibling_key
+from .text import text_of
 
 EPOCH, MOVES = ":epoch", ":moves"  # no stream of the course has these names
 
@@ -61,9 +62,9 @@ class Checkpoint:
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.key = f"reader:{name}"
+        self.key = CHECKPOINT + name
         self.lost = False  # there was one of this name, and it is gone
-        self._known = sibling_key(self.key, "known")
+        self._known = sibling_key(self.key, KNOWN)
         self._seen = ""
         self._epoch = self._next()
         self._moves = 0
@@ -85,7 +86,7 @@ class Checkpoint:
 
     def opened(self, reply: list[Any]) -> dict[str, EntryId] | None:
         """The positions in OPEN's reply; None if the checkpoint was another's: ask again."""
-        owner, lost, *stored = reply
+        owner, lost, *stored = text_of(reply)
         if owner != self._epoch:
             self._seen = owner
             self._epoch = self._next()

@@ -15,6 +15,8 @@ import redis
 import redis.asyncio
 from redis.utils import SENTINEL
 
+from .errors import ArgumentError
+
 REPLY_TIMEOUT_S = 5.0  # for a reply that does not block; a server may be slow for some seconds
 
 _MS = {"WAIT", "WAITAOF"}
@@ -144,6 +146,20 @@ PATIENT: dict[type, type] = {
     redis.asyncio.SSLConnection: AsyncPatientSSLConnection,
     redis.asyncio.UnixDomainSocketConnection: AsyncPatientUnixConnection,
 }
+
+
+def expect_one_server(client: Any, stream: str) -> None:
+    """Make sure that a client speaks to one server, and not to a cluster of them.
+
+    Raises:
+        ArgumentError: it does not. The stream lives on one node, whose client will do.
+    """
+    if isinstance(client, redis.RedisCluster | redis.asyncio.RedisCluster):
+        raise ArgumentError(
+            "A RedisCluster client speaks to many nodes, and a stream lives on one: give a client "
+            f"of the host and port of `cluster.get_node_from_key({stream!r})`.",
+            stream=stream,
+        )
 
 
 Pool = TypeVar("Pool", redis.ConnectionPool, redis.asyncio.ConnectionPool)

@@ -148,6 +148,6 @@ def pairs(reply: Any) -> Iterable[tuple[str, Any]]:
 
 
 def _said(text: str) -> EntryId:
-    """The ID that a server said: it needs no proof."""
+    """The ID that a server said: it needs no proof, nor the NamedTuple's check of arguments."""
     ms, seq = text.split("-")
-    return EntryId(int(ms), int(seq))
+    return tuple.__new__(EntryId, (int(ms), int(seq)))

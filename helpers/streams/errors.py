@@ -3,6 +3,7 @@
     StreamsError
     ├─ ArgumentError      what was given cannot be used, and nothing was sent
     │  └─ EntryIdError    an entry ID that Redis would not take, or not there
+    ├─ NotTextError       an entry holds bytes that are no UTF-8
     ├─ HandlerError       a handler returned what is no effect
     ├─ WrongTypeError     the key holds something else
     ├─ GroupError         the group, or its stream, is not there
@@ -12,12 +13,14 @@
     ├─ NotConfirmedError  whether a batch was appended is not yet known
     └─ ServerStateError   the server answers, and cannot do this as it is now
 
-Each has `stream`, `group` and `key`, so far as the error concerns one, else None.
+Each has `stream`, `group` and `key`, so far as the error concerns one, else None; and `entries`.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from typing import Any
 
 import redis
 
@@ -34,7 +37,10 @@ class StreamsError(Exception):
         stream: the stream's key, where the error concerns one stream.
         group: the consumer group, where it concerns one.
         key: the key that is in the way, where it is not the stream itself.
+        entries: of a call that adds entries, those that were not added and are given back.
     """
+
+    entries: Sequence[Any] = ()
 
     def __init__(
         self,
@@ -58,6 +64,10 @@ class ArgumentError(StreamsError, ValueError):
 
 class EntryIdError(ArgumentError):
     """An entry ID that Redis would not take, or that cannot be where it is put."""
+
+
+class NotTextError(StreamsError):
+    """An entry that another program wrote holds bytes that are no text in UTF-8."""
 
 
 class HandlerError(StreamsError):
@@ -130,6 +140,12 @@ def explain(error: redis.RedisError, key: str, group: str | None = None) -> Stre
             "IDs only grow. Use a larger one, or '*' for the server's clock.",
             stream=key,
         )
+    if "last possible ID" in said:
+        return EntryIdError(
+            f"The stream {key!r} has the largest ID there is, and nothing can follow it: use "
+            "another key.",
+            stream=key,
+        )
     if "BUSYGROUP" in said:
         return GroupError(
             f"The stream {key!r} has a consumer group of this name already.",
@@ -166,14 +182,24 @@ def no_group(stream: str, group: str | None) -> GroupError:
     if group is None:
         return GroupError(
             f"The consumer group on the stream {stream!r} is gone, deleted by itself or with the "
-            f"stream: create it again, with Group(redis, {stream!r}, …).create().",
+            f"stream. {_create_again(stream, '…')}",
             stream=stream,
         )
     return GroupError(
-        f"There is no consumer group {group!r} on the stream {stream!r}: "
-        f"create it, with Group(redis, {stream!r}, {group!r}).create().",
+        f"There is no consumer group {group!r} on the stream {stream!r}. "
+        f"{_create_again(stream, repr(group))}",
         stream=stream, group=group,
     )  # fmt: skip
+
+
+def _create_again(stream: str, group: str) -> str:
+    """How to create a group that may have been there before, and what that repeats or misses."""
+    return (
+        f"Create it, with Group(redis, {stream!r}, {group}).create('0'): that delivers all that is "
+        "on the stream, what an earlier group has handled too, and create('$') would miss it. "
+        "A Consumer at work creates a lost group by itself, with on_lost_group='0', which repeats, "
+        "or 'resume', which goes on where it was and misses what was pending for others."
+    )
 
 
 def no_stream(stream: str, group: str | None = None) -> GroupError:
@@ -184,6 +210,15 @@ def no_stream(stream: str, group: str | None = None) -> GroupError:
         )
     return GroupError(
         f"There is no stream {stream!r}, and so no consumer group {group!r} on it: add an entry "
-        f"first, or make both with Group(redis, {stream!r}, {group!r}).create(make_stream=True).",
+        f"first, or make both with Group(redis, {stream!r}, {group!r}).create('0', "
+        "make_stream=True).",
         stream=stream, group=group,
     )  # fmt: skip
+
+
+def half_character(what: str, error: UnicodeEncodeError) -> ArgumentError:
+    """Text that cannot be sent, such as JSON that was cut within an emoji."""
+    return ArgumentError(
+        f"{what} holds {error.object[error.start]!a}, half of a character, for which UTF-8 has no "
+        "bytes: replace it, for example with text.encode(errors='replace'), or send bytes."
+    )

@@ -10,10 +10,12 @@ from typing import Any
 import redis
 import redis.asyncio
 
+from .connection import expect_one_server
 from .entry import LAST, EntryId
 from .errors import EntryIdError, PendingError, explain, no_group
-from .keys import sibling_key
+from .keys import expect_name, notes_of
 from .scan import Bound, Range, bounds
+from .text import text_of, undecoded
 
 COUNTED = 1000  # unread entries are counted up to here where the server does not know the lag
 
@@ -87,7 +89,7 @@ class ConsumerInfo:
     """What the server knows of one consumer of a group; times in milliseconds.
 
     Attributes:
-        name: the consumer's name.
+        name: the consumer's name; bytes in it that are no UTF-8 show as `\\xff`.
         pending: how many entries it got and did not acknowledge.
         idle_ms: since it last read or claimed. XACK does not count. A read that found nothing
             new counts since Redis 7.2 and on Valkey; Redis 7.0 ignores it.
@@ -142,9 +144,10 @@ class Group:
     """
 
     def __init__(self, client: redis.Redis, stream: str, name: str) -> None:
-        self._client = client
-        self.stream = stream
-        self.name = name
+        expect_one_server(client, stream)
+        self._client, self._raw = client, undecoded(client)  # a name may be no UTF-8
+        self.stream = expect_name("stream", stream)
+        self.name = expect_name("group", name)
 
     def create(self, start: str | EntryId = "$", *, make_stream: bool = False) -> bool:
         """Create the group, by XGROUP CREATE; False if there is one of this name already.
@@ -188,22 +191,22 @@ class Group:
         entries are counted by XRANGE, up to 1,000 of them.
         """
         with explained(self.stream, self.name):
-            replies = self._client.register_script(LOOK)(keys=[self.stream])
+            replies = text_of(self._raw.eval(LOOK, 1, self.stream))
             info = group_info(replies, self.stream, self.name)
             if info.lag is None:
                 after = f"({info.last_delivered}"
-                info = counted(info, self._client.xrange(self.stream, after, count=COUNTED))
+                info = counted(info, self._raw.xrange(self.stream, after, count=COUNTED))
         return info
 
     def consumers(self) -> list[ConsumerInfo]:
         """The group's consumers, by XINFO CONSUMERS."""
         with explained(self.stream, self.name):
-            return consumer_infos(self._client.xinfo_consumers(self.stream, self.name))
+            return consumer_infos(text_of(self._raw.xinfo_consumers(self.stream, self.name)))
 
     def pending_summary(self) -> PendingSummary:
         """How many entries are pending, and whose, by XPENDING."""
         with explained(self.stream, self.name):
-            return summary(self._client.xpending(self.stream, self.name))
+            return summary(text_of(self._raw.xpending(self.stream, self.name)))
 
     def pending(
         self,
@@ -226,7 +229,7 @@ class Group:
         while left:
             with explained(self.stream, self.name):
                 found = pending_entries(
-                    self._client.xpending_range(
+                    self._raw.xpending_range(
                         self.stream, self.name, *left, page, consumer, min_idle_ms or None
                     )
                 )
@@ -268,9 +271,10 @@ class AsyncGroup:
     """The same for asyncio: `await group.info()`, `async for entry in group.pending()`."""
 
     def __init__(self, client: redis.asyncio.Redis, stream: str, name: str) -> None:
-        self._client = client
-        self.stream = stream
-        self.name = name
+        expect_one_server(client, stream)
+        self._client, self._raw = client, undecoded(client)
+        self.stream = expect_name("stream", stream)
+        self.name = expect_name("group", name)
 
     async def create(self, start: str | EntryId = "$", *, make_stream: bool = False) -> bool:
         """Create the group; False if there is one of this name already: see `Group.create`."""
@@ -290,22 +294,22 @@ class AsyncGroup:
     async def info(self) -> GroupInfo:
         """How the group stands, with a lag that is right or None: see `Group.info`."""
         with explained(self.stream, self.name):
-            replies = await self._client.register_script(LOOK)(keys=[self.stream])
+            replies = text_of(await self._raw.eval(LOOK, 1, self.stream))
             info = group_info(replies, self.stream, self.name)
             if info.lag is None:
                 after = f"({info.last_delivered}"
-                info = counted(info, await self._client.xrange(self.stream, after, count=COUNTED))
+                info = counted(info, await self._raw.xrange(self.stream, after, count=COUNTED))
         return info
 
     async def consumers(self) -> list[ConsumerInfo]:
         """The group's consumers, by XINFO CONSUMERS."""
         with explained(self.stream, self.name):
-            return consumer_infos(await self._client.xinfo_consumers(self.stream, self.name))
+            return consumer_infos(text_of(await self._raw.xinfo_consumers(self.stream, self.name)))
 
     async def pending_summary(self) -> PendingSummary:
         """How many entries are pending, and whose, by XPENDING."""
         with explained(self.stream, self.name):
-            return summary(await self._client.xpending(self.stream, self.name))
+            return summary(text_of(await self._raw.xpending(self.stream, self.name)))
 
     async def pending(
         self,
@@ -321,7 +325,7 @@ class AsyncGroup:
         while left:
             with explained(self.stream, self.name):
                 found = pending_entries(
-                    await self._client.xpending_range(
+                    await self._raw.xpending_range(
                         self.stream, self.name, *left, page, consumer, min_idle_ms or None
                     )
                 )
@@ -377,8 +381,7 @@ def place(start: str | EntryId) -> str:
 
 def noted(stream: str, group: str) -> list[str]:
     """The stream, and the keys beside it in which consumers of a group keep their notes."""
-    kinds = ("names", "failures", "sweep")
-    return [stream, *(sibling_key(stream, f"{group}:{kind}") for kind in kinds)]
+    return [stream, *notes_of(stream, group)]
 
 
 def group_info(replies: list[Any], stream: str, name: str) -> GroupInfo:
@@ -460,7 +463,7 @@ def summary(reply: Mapping[str, Any]) -> PendingSummary:
     )
 
 
-def pending_entries(reply: Iterable[Mapping[str, Any]]) -> list[PendingEntry]:
+def pending_entries(reply: Any) -> list[PendingEntry]:
     """What XPENDING replies for a range."""
     return [
         PendingEntry(
@@ -469,7 +472,7 @@ def pending_entries(reply: Iterable[Mapping[str, Any]]) -> list[PendingEntry]:
             idle_ms=found["time_since_delivered"],
             deliveries=found["times_delivered"],
         )
-        for found in reply
+        for found in text_of(reply)
     ]
 
 

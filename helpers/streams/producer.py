@@ -14,37 +14,49 @@ import math
 import threading
 import time
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from itertools import islice
-from typing import Any, Self
+from itertools import chain, islice
+from typing import Any, NamedTuple, Self
 
 import redis
 import redis.asyncio
 
+from .connection import expect_one_server
 from .entry import FIRST, Entry, EntryId
-from .errors import ArgumentError, EntryIdError, NotConfirmedError, StreamsError, explain
-from .keys import sibling_key
+from .errors import (
+    ArgumentError,
+    EntryIdError,
+    NotConfirmedError,
+    StreamsError,
+    WrongTypeError,
+    explain,
+)
+from .keys import PRODUCERS, expect_name, sibling_key
 from .patience import LIMIT_S, Patience
+from .single import Single
 from .states import passes, reconnect, reconnect_async, unreachable
+from .text import text_of
+from .values import Word, shown, words
 
-Value = str | int | float
-Fields = Mapping[str, Value]
+Fields = Mapping[Any, Any]  # names and values: see `values` for what each is on the stream
 Item = Fields | Entry
 
 BATCH = 1000  # entries a round trip
 MEMORY_S = 86_400  # how long the server remembers a producer that fell silent
-MAX_FIELDS = 1000  # fields an entry: Lua cannot pass many more to one XADD
+LARGE = 2**19  # bytes: below that no server refuses a command for its size
+STRIKES = 3  # so often a large entry is sent and the connection lost, with a server that answers
 
 APPEND = """#!lua
 -- KEYS: the stream, what is remembered of its producers.
 -- ARGV: producer, number of the batch, seconds to remember it, how often it was sent,
 --       then for each entry: how many arguments follow, its ID, field, value, …
--- Without entries it only notes that there is this producer.
--- Replies with the ID of the first entry, or with what XADD said when it refused it; with known
--- where there are no entries; and with forgotten where there was a note, and it is gone: so it
--- cannot be known whether a copy that was sent before was appended.
+-- Without entries it notes the number alone, so that no copy of that batch is appended later.
+-- Replies with the IDs of the first and the last entry, how many were appended, and what XADD
+-- said of the others: of those before, whose IDs were too small, or of those behind. If none was,
+-- with that alone; with known where there are no entries; and with forgotten where there was a
+-- note, and it is gone: so it cannot be known whether a copy that was sent before was appended.
 local noted = redis.call('HGET', KEYS[2], ARGV[1])
 if noted then
   local number, answer = noted:match('^(%d+) (.+)$')
@@ -58,7 +70,7 @@ for place = 2, #some, 2 do
   local since = some[place]:match(' @(%d+)$')
   if since and now - since > tonumber(ARGV[3]) then redis.call('HDEL', KEYS[2], some[place - 1]) end
 end
-local answer = #ARGV < 5 and 'known' or nil
+local first, last, count, refused = nil, nil, 0, nil
 local later = '*'
 local at = 5
 while at <= #ARGV do
@@ -66,21 +78,27 @@ while at <= #ARGV do
   local id = ARGV[at + 1]
   if id == '*' then id = later end
   local added = redis.pcall('XADD', KEYS[1], id, unpack(ARGV, at + 2, at + n))
-  if type(added) == 'table' then
+  if type(added) ~= 'table' then
+    if not first then
+      first = added
+      if id == '*' then later = added:match('^%d+') .. '-*' end  -- so a batch's IDs follow
+    end
+    last, count = added, count + 1
+  elseif first and later ~= '*' and added.err:find('smaller') then
+    later, n = '*', -1  -- this millisecond has no more IDs
+  else
     -- What the server cannot do now, it may do later. What it refuses is noted, so that no late
     -- copy is taken where this one was not.
-    if not answer and not added.err:find('^ERR') and not added.err:find('^WRONGTYPE') then
+    if not first and not added.err:find('^ERR') and not added.err:find('^WRONGTYPE') then
       return added
     end
-    answer = added.err
-    break
-  end
-  if not answer then
-    answer = added
-    later = added:match('^%d+') .. '-*'  -- so the IDs of a batch follow each other
+    refused = added.err
+    if not refused:find('smaller') then break end
   end
   at = at + n + 1
 end
+local answer = first and first .. ' ' .. last .. ' ' .. count or refused or 'known'
+if first and refused then answer = answer .. ' ' .. refused end
 redis.call('HSET', KEYS[2], ARGV[1], ARGV[2] .. ' ' .. answer .. ' @' .. now)
 redis.call('EXPIRE', KEYS[2], ARGV[3])
 return answer
@@ -99,7 +117,51 @@ class Added:
     last: EntryId
 
 
-class Producer:
+class Tally:
+    """What became of the entries of one call."""
+
+    def __init__(self) -> None:
+        self.added = Added(0, FIRST, FIRST)
+        self._given_back: list[Any] = []
+        self._why: StreamsError | None = None
+
+    def with_more(self, count: int, first: EntryId, last: EntryId) -> Added:
+        """What is appended with so many more."""
+        before = self.added
+        return Added(before.count + count, before.first if before.count else first, last)
+
+    def give_back(self, entries: Sequence[Any], why: StreamsError) -> None:
+        """These can never be appended; the others can."""
+        self._given_back += entries
+        self._why = self._why or why
+
+    def ended(self, why: StreamsError, left: Sequence[Any]) -> StreamsError:
+        """The error that ends a call, with these too."""
+        why.entries = [*self._given_back, *left]
+        self._given_back, self._why = [], None
+        return why
+
+    @property
+    def full(self) -> bool:
+        """Whether so much is given back that the caller should hear of it."""
+        return len(self._given_back) >= BATCH
+
+    def result(self, stream: str | None = None) -> Added:
+        """What was appended, if that is all.
+
+        Raises:
+            StreamsError: some entries are given back, with why the first of them is.
+        """
+        if (why := self._why) is None:
+            return self.added
+        rest, count = len(self._given_back) - 1, self.added.count
+        more = f" So are {rest} more, for this or another reason." if rest else ""
+        said = f" It is given back.{more} {count} of this call were appended."
+        error = type(why)(f"{why}{said if rest or count else ''}", stream=stream)
+        raise self.ended(error, []) from why
+
+
+class Producer(Single):
     """Appends entries to one stream, each exactly once. Use it in a `with` block.
 
         with Producer(redis, "chennai") as producer:
@@ -110,7 +172,12 @@ class Producer:
     at all, and the next call, or `flush()`, first makes sure that it is. A producer that is
     killed has added its last batch once or not at all.
 
-    Threads may share a producer: it serves one call after the other.
+    Threads may share a producer: it serves one call after the other. A forked child and a copy
+    have an identity and connections of their own, and nothing to settle.
+
+    An entry that can never be appended is given back: the others of the call are appended, then
+    an ArgumentError is raised that has it in its `entries`. Such are a value that has no text (see
+    `values`), an ID that is not above the last one, and more bytes than the server takes.
     """
 
     def __init__(self, client: redis.Redis, stream: str, *, patience_s: float = LIMIT_S) -> None:
@@ -122,15 +189,20 @@ class Producer:
             patience_s: how long, in seconds, the server may be out of reach, silent, or in a
                 state that passes, before a call raises NotConfirmedError.
         """
-        self._client = client
-        self._outbox = Outbox(stream, sends_again(client), patience_s)
+        expect_one_server(client, stream)
+        self._client, self._stream, self._patience_s = client, stream, patience_s
         self._append = client.register_script(APPEND)
+        self._reset()
+        super().__init__()
+
+    def _reset(self) -> None:
+        self._outbox = Outbox(self._stream, sends_again(self._client), self._patience_s)
         self._lock = threading.RLock()
 
     @property
     def added(self) -> Added:
         """What the current or last call has appended for certain."""
-        return self._outbox.added
+        return self._outbox.tally.added
 
     def add(self, fields: Fields, id: str | EntryId = "*") -> EntryId:
         """Append one entry and return its ID.
@@ -142,7 +214,7 @@ class Producer:
         Raises:
             EntryIdError: the ID is not above the last one.
             NotConfirmedError: the server could not be reached for `patience_s`.
-            ArgumentError: there are no fields.
+            ArgumentError: it has no fields, or a value that has no text, or is too large.
             WrongTypeError: the key holds no stream.
             StreamsError: an earlier call is still not settled: nothing of this one was sent.
         """
@@ -162,26 +234,35 @@ class Producer:
 
         Raises:
             NotConfirmedError: as for `add`; its `confirmed` counts what is on the stream.
+            ArgumentError: some are given back, as its `entries`; all others are on the stream. Once
+                a thousand are, it is raised at the end of their batch.
         """
         with self._lock:
-            with self._outbox.begin():
+            with settled_before(self._outbox.stream):
                 self.flush()
-            for chunk, due_s in paced(items, batch, rate):
-                time.sleep(max(0.0, due_s - time.monotonic()))
-                self._outbox.put(chunk)
-                self.flush()
-            return self._outbox.added
+            with self._outbox.call():
+                for chunk, due_s in paced(items, batch, rate):
+                    time.sleep(max(0.0, due_s - time.monotonic()))
+                    self._outbox.put(chunk)
+                    self._settle()
+                    if self._outbox.tally.full:
+                        break
+                return self._outbox.result()
 
     def flush(self) -> None:
         """Settle a batch of which it is not known whether it was appended."""
         with self._lock:
-            while (delay_s := self._outbox.next_try()) is not None:
-                time.sleep(delay_s)
-                try:
-                    self._outbox.settle(self._append(**self._outbox.call()))
-                except redis.RedisError as error:
-                    reconnect(self._client, error)
-                    self._outbox.fail(error)
+            self._settle()
+            self._outbox.result()
+
+    def _settle(self) -> None:
+        while (delay_s := self._outbox.next_try()) is not None:
+            time.sleep(delay_s)
+            try:
+                self._outbox.settle(self._append(**self._outbox.command()))
+            except redis.RedisError as error:
+                reconnect(self._client, error)
+                self._outbox.fail(error)
 
     def close(self) -> None:
         """Settle what is open, and let the server forget this producer."""
@@ -202,7 +283,7 @@ class Producer:
         self._forget()
 
 
-class AsyncProducer:
+class AsyncProducer(Single):
     """The same for asyncio; tasks may share it.
 
     async with AsyncProducer(redis, "chennai") as producer:
@@ -213,15 +294,20 @@ class AsyncProducer:
         self, client: redis.asyncio.Redis, stream: str, *, patience_s: float = LIMIT_S
     ) -> None:
         """Prepare to append: see `Producer`."""
-        self._client = client
-        self._outbox = Outbox(stream, sends_again(client), patience_s)
+        expect_one_server(client, stream)
+        self._client, self._stream, self._patience_s = client, stream, patience_s
         self._append = client.register_script(APPEND)
+        self._reset()
+        super().__init__()
+
+    def _reset(self) -> None:
+        self._outbox = Outbox(self._stream, sends_again(self._client), self._patience_s)
         self._lock = asyncio.Lock()
 
     @property
     def added(self) -> Added:
         """What the current or last call has appended for certain."""
-        return self._outbox.added
+        return self._outbox.tally.added
 
     async def add(self, fields: Fields, id: str | EntryId = "*") -> EntryId:
         """Append one entry and return its ID: see `Producer.add`."""
@@ -232,24 +318,29 @@ class AsyncProducer:
     ) -> Added:
         """Append many entries: see `Producer.add_many`."""
         async with self._lock:
-            with self._outbox.begin():
+            with settled_before(self._outbox.stream):
                 await self._settle()
-            for chunk, due_s in paced(items, batch, rate):
-                await asyncio.sleep(max(0.0, due_s - time.monotonic()))
-                self._outbox.put(chunk)
-                await self._settle()
-            return self._outbox.added
+                self._outbox.result()
+            with self._outbox.call():
+                for chunk, due_s in paced(items, batch, rate):
+                    await asyncio.sleep(max(0.0, due_s - time.monotonic()))
+                    self._outbox.put(chunk)
+                    await self._settle()
+                    if self._outbox.tally.full:
+                        break
+                return self._outbox.result()
 
     async def flush(self) -> None:
         """Settle a batch of which it is not known whether it was appended."""
         async with self._lock:
             await self._settle()
+            self._outbox.result()
 
     async def _settle(self) -> None:
         while (delay_s := self._outbox.next_try()) is not None:
             await asyncio.sleep(delay_s)
             try:
-                self._outbox.settle(await self._append(**self._outbox.call()))
+                self._outbox.settle(await self._append(**self._outbox.command()))
             except redis.RedisError as error:
                 await reconnect_async(self._client, error)
                 self._outbox.fail(error)
@@ -273,8 +364,27 @@ class AsyncProducer:
         await self._forget()
 
 
-class Outbox:
-    """The batch on its way: its number, what became of it, and when to try again.
+class Batch(NamedTuple):
+    """Entries that are appended in one step, and the script's arguments for them."""
+
+    number: int
+    items: Sequence[Item]
+    arguments: Sequence[int | Word]
+
+    def apart(self) -> list[Batch]:
+        """The same in portions: see there. They have no numbers yet."""
+        each, at = [], 0
+        while at < len(self.arguments):
+            each.append(self.arguments[at : at + 1 + int(self.arguments[at])])
+            at += len(each[-1])
+        return [
+            Batch(0, self.items[part], [*chain.from_iterable(each[part])])
+            for part in portions(map(size_of, each))
+        ]
+
+
+class Outbox(Single):
+    """The batches on their way: their numbers, what became of them, and when to try again.
 
     It decides, and neither sends nor waits, so that both producers can share it.
     """
@@ -287,103 +397,241 @@ class Outbox:
             sends_again: the client itself may send a command more than once.
             patience_s: how long the server may be out of reach, in seconds.
         """
+        self.stream = expect_name("stream", stream)
+        self.memory = sibling_key(self.stream, PRODUCERS)
+        self._repeats, self._patience_s = sends_again, patience_s
+        self._reset()
+        super().__init__()
+
+    def _reset(self) -> None:
         self.name = uuid.uuid4().hex  # unique: a name used twice would swallow batches
-        self.stream = stream
-        self.memory = sibling_key(stream, "producers")
-        self.added = Added(0, FIRST, FIRST)
+        self.tally = Tally()
         self._last: Item | None = None  # of this call, before the batch
+        self._depth = 0  # of calls: a generator may add by itself
         self._number = 0
-        self._batch: list[Item] = []
-        self._arguments: list[Value] = []
+        self._batches: list[Batch] = []  # the first one is on its way
         self._known = False  # whether the server has noted that there is this producer
         self._tries = 0
-        self._copies = self._repeats = sends_again
-        self._patience = Patience(patience_s)
+        self._asks = False  # what became of the batch, and lets the server take no copy of it
+        self._strikes = 0
+        self._copies = self._repeats
+        self._patience = Patience(self._patience_s)
         self._sent_at = 0.0
         self._wait_s = 0.0
 
     @property
     def forgettable(self) -> bool:
-        """Whether no copy of a batch can still be under way to the server."""
-        return not self._batch and not self._copies
+        """Whether the server knows us, and no copy of a batch can still be under way to it."""
+        return self._known and not self._batches and not self._copies
 
     @contextmanager
-    def begin(self) -> Iterator[None]:
-        """Start to count for a new call, after the caller settled what is open of the last.
-
-        Raises:
-            StreamsError: that failed, so nothing of the new call is taken. No
-                NotConfirmedError: that one would say that flush() brings the new entries.
-        """
-        with settled_before(self.stream):
+    def call(self) -> Iterator[None]:
+        """Count for one call, after the caller settled what is open of the last."""
+        outer = self.tally, self._last
+        self.tally, self._last = Tally(), None
+        self._depth += 1
+        try:
             yield
-        self.added = Added(0, FIRST, FIRST)
-        self._last = None
+        finally:
+            self._depth = max(0, self._depth - 1)  # in a forked child it began anew
+            if self._depth:
+                self.tally, self._last = outer
 
-    def put(self, batch: list[Item]) -> None:
-        """Take the next batch, once the one before is settled."""
-        self._arguments = encode(batch, self._last)
-        self._batch = batch
-        self._last = batch[-1]
+    def put(self, items: list[Item]) -> None:
+        """Take the next batch, once the one before is settled; give back what cannot be sent."""
+        try:
+            arguments = encode(items, self._last)
+        except EntryIdError as error:
+            error.entries = items
+            raise
+        except ArgumentError:
+            items = sound(items, self.tally)
+            arguments = encode(items, self._last)
+        if items:
+            self._last = items[-1]
+            self._begin(self._numbered([Batch(0, items, arguments)]))
+
+    def _numbered(self, batches: list[Batch]) -> list[Batch]:
+        """The same where the first one, which is to be sent next, has a number of its own."""
+        if not batches:
+            return []
         self._number += 1
-        self._tries = 0
-        self._wait_s = 0.0
+        return [batches[0]._replace(number=self._number), *batches[1:]]
+
+    def _begin(self, batches: list[Batch]) -> None:
+        self._batches = batches
+        self._tries, self._asks, self._wait_s = 0, False, 0.0
 
     def next_try(self) -> float | None:
         """Seconds to wait before the batch is sent (again); None if nothing is open."""
-        return self._wait_s if self._batch else None
+        return self._wait_s if self._batches else None
 
-    def call(self) -> dict[str, Any]:
+    def command(self) -> dict[str, Any]:
         """The script's keys and arguments, to be sent once."""
-        keys = [self.stream, self.memory]
         self._sent_at = time.monotonic()
+        keys = [self.stream, self.memory]
         if not self._known:  # else a note that is gone would look like one that never was
             return {"keys": keys, "args": [self.name, 0, MEMORY_S, 1]}
+        batch = self._batches[0]
         self._tries += 1
         if self._tries > 1:
             self._copies = True  # also after Ctrl-C or a cancelled task, which no error reports
         sent = self._tries + self._repeats
-        return {"keys": keys, "args": [self.name, self._number, MEMORY_S, sent, *self._arguments]}
+        arguments = [] if self._asks else batch.arguments
+        return {"keys": keys, "args": [self.name, batch.number, MEMORY_S, sent, *arguments]}
 
-    def settle(self, reply: str) -> None:
+    def settle(self, reply: str | bytes) -> None:
         """The script ran: note the IDs that it gave, or raise what XADD said."""
         self._patience.renew()
+        reply = str(text_of(reply))
         if reply == "forgotten":
             raise self._forgotten()
         if not self._known:
             self._known = True
             self._wait_s = 0.0
-            return
-        if not reply[0].isdigit():
-            self._batch = []
-            raise explain(redis.ResponseError(reply), self.stream)
-        count = len(self._batch)
-        first, final = EntryId.parse(reply), self._batch[-1]
-        last = final.id if isinstance(final, Entry) else EntryId(first.ms, first.seq + count - 1)
-        before = self.added
-        added = Added(before.count + count, before.first if before.count else first, last)
-        self.added, self._batch = added, []  # both or neither, also under Ctrl-C
+        elif reply == "known":
+            self._cut()
+        elif reply[0].isdigit():
+            self._appended(*reply.split(" ", 3))
+        else:
+            why = explain(redis.ResponseError(reply), self.stream)
+            if not isinstance(why, EntryIdError):
+                raise self._ended(why)
+            self._appended("0-0", "0-0", "0", reply)
+
+    def _appended(self, first: str, last: str, count: str, said: str = "") -> None:
+        """So many of a batch are on the stream; the others never will be."""
+        items, number, tally = self._batches[0].items, int(count), self.tally
+        if said:
+            why = explain(redis.ResponseError(said), self.stream)
+            before = "smaller" in said  # their IDs were
+            others = items[: len(items) - number] if before else items[number:]
+            if not isinstance(why, ArgumentError):
+                why = ArgumentError(str(why), stream=self.stream)
+            tally.give_back(others, why)
+        added = tally.added
+        if number:
+            added = tally.with_more(number, EntryId.parse(first), EntryId.parse(last))
+        rest = self._numbered(self._batches[1:])
+        tally.added, self._batches = added, rest  # both or neither, also on Ctrl-C
+        self._strikes = 0
+        self._begin(rest)
+
+    def _cut(self) -> None:
+        """The connection is lost with this batch, and the server has nothing of it: divide it."""
+        batch, *rest = self._batches
+        parts = batch.apart()
+        if len(parts) == 1:
+            self._strikes += 1 + self._repeats
+            if self._strikes >= STRIKES:
+                self.tally.give_back(batch.items, too_large(batch.items[0], self.stream))
+                self._strikes, parts = 0, []
+        self._begin(self._numbered(parts + rest))
+
+    def result(self) -> Added:
+        """What was appended, once all is settled; raises what is given back."""
+        return self.tally.result(self.stream)
+
+    def _ended(self, why: StreamsError) -> StreamsError:
+        """Nothing more of this call is taken."""
+        left = [one for batch in self._batches for one in batch.items]
+        self._batches = []
+        return self.tally.ended(why, left)
 
     def _forgotten(self) -> NotConfirmedError:
         """What is known of the batch was lost with the note: evicted, deleted, or in a failover."""
-        count, self._batch, self._known = len(self._batch), [], False
-        return forgotten(count, self.added.count, self.stream)
+        count, self._known = len(self._batches.pop(0).items), False
+        why = forgotten(count, self.tally.added.count, self.stream)
+        self._ended(why)  # the rest was not sent
+        return why
 
     def fail(self, error: redis.RedisError) -> None:
         """Decide what an error means: return to try again, or raise what the caller gets."""
-        if not passes(error) and self._tries <= 1:
-            self._batch = []  # the only copy was refused, so nothing of it was appended
-            raise refusal(error, self.stream) from error
+        lost = connection_lost(error)
+        if not passes(error) and not lost and self._tries <= 1:
+            # The only copy was refused, so nothing of it was appended. XADD's errors are replies.
+            notes = "WRONGTYPE" in str(error)
+            raise self._ended(
+                no_notes(self.memory) if notes else explain(error, self.stream)
+            ) from error
+        tries = self._tries + self._strikes + self._repeats
+        self._asks = self._asks or (
+            lost and tries > 1 and size_of(self._batches[0].arguments) >= LARGE
+        )
         self._wait_s = self._patience.failed(self._sent_at)
         if self._patience.exhausted:
             self._patience.renew()
+            confirmed = self.tally.added.count
             raise NotConfirmedError(
-                f"{no_answer(error, self.stream, self._patience)} {self.added.count} entries are "
-                f"on {self.stream!r} for certain; call flush() to settle the next "
-                f"{len(self._batch)}, which are there once or not at all.",
-                confirmed=self.added.count,
+                f"{no_answer(error, self.stream, self._patience)} {confirmed} entries are on "
+                f"{self.stream!r} for certain; call flush() to settle the next "
+                f"{sum(len(one.items) for one in self._batches)}, which are there once or not at "
+                "all.",
+                confirmed=confirmed,
                 stream=self.stream,
             ) from error
+
+
+def connection_lost(error: redis.RedisError) -> bool:
+    """Whether an error may come of a command that is too large for the server.
+
+    It closes the connection, and what is heard of that is a reset, or its word of the protocol.
+    """
+    return unreachable(error) or "Protocol error" in str(error)
+
+
+def portions(sizes: Iterable[int]) -> list[slice]:
+    """Where to cut a batch, so that none is large, and an entry that is it alone comes alone.
+
+    Args:
+        sizes: of its entries, in bytes.
+    """
+    found: list[slice] = []
+    total = 0
+    for at, size in enumerate(sizes):
+        total += size
+        if found and total < LARGE:
+            found[-1] = slice(found[-1].start, at + 1)
+        else:
+            found.append(slice(at, at + 1))
+            total = size
+    return found
+
+
+def size_of(parts: Iterable[int | Word]) -> int:
+    """About how many bytes the parts of a command are on the wire."""
+    return sum(16 + (8 if isinstance(one, int) else len(one)) for one in parts)
+
+
+def sound(items: list[Any], tally: Tally) -> list[Any]:
+    """The entries of a batch that can be sent; the others are given back."""
+    found = []
+    for one in items:
+        try:
+            words(one.fields if isinstance(one, Entry) else one)
+        except ArgumentError as why:
+            tally.give_back([one], why)
+        else:
+            found.append(one)
+    return found
+
+
+def too_large(item: Item, stream: str) -> ArgumentError:
+    """Why an entry is given back that breaks each connection on which it is sent."""
+    return ArgumentError(
+        f"The entry {shown(item)} is larger than the server takes: it closes the connection. "
+        "Divide it, keep the large value elsewhere, or raise proto-max-bulk-len.",
+        stream=stream,
+    )
+
+
+def no_notes(memory: str) -> WrongTypeError:
+    """The key beside the stream is taken."""
+    return WrongTypeError(
+        f"The key {memory!r}, where the server notes what producers have appended, holds something "
+        "else: rename it, or delete it.",
+        key=memory,
+    )
 
 
 @contextmanager
@@ -392,9 +640,9 @@ def settled_before(stream: str) -> Iterator[None]:
     try:
         yield
     except StreamsError as error:
-        raise StreamsError(
-            f"Nothing was sent, because of an earlier call. {error}", stream=stream
-        ) from error
+        told = StreamsError(f"Nothing was sent, because of an earlier call. {error}", stream=stream)
+        told.entries = error.entries
+        raise told from error
 
 
 def forgotten(count: int, confirmed: int, stream: str) -> NotConfirmedError:
@@ -424,52 +672,36 @@ def sends_again(client: redis.Redis | redis.asyncio.Redis) -> bool:
     return bool(on_error or (retry and retry.get_retries()))
 
 
-def refusal(error: redis.RedisError, stream: str) -> StreamsError:
-    """Why a batch was not taken, by the server or by redis-py."""
-    if isinstance(error, redis.DataError):
-        return ArgumentError(f"The values of an entry are text or numbers ({error})", stream=stream)
-    return explain(error, stream)
-
-
 def item(fields: Fields, id: str | EntryId) -> Item:
     """One entry to append: with the ID given, or one that the server gives."""
     return fields if id == "*" else Entry(EntryId.parse(id), fields)  # type: ignore[arg-type]
 
 
-def encode(batch: list[Item], before: Item | None = None) -> list[Value]:
+def encode(batch: Sequence[Item], before: Item | None = None) -> list[int | Word]:
     """The script's arguments for a batch that follows the item `before`, if there is one.
 
     Raises:
         EntryIdError: IDs that do not grow, or a mixture with the server's own.
-        ArgumentError: an entry without fields, or with too many.
+        ArgumentError: what is no entry, or a value that has no text.
     """
-    arguments: list[Value] = []
+    arguments: list[int | Word] = []
     for entry in batch:
         own = isinstance(entry, Entry)
         if before is not None and own != isinstance(before, Entry):
             raise EntryIdError("Either all entries of a call have their own IDs, or none has.")
-        fields = entry.fields if isinstance(entry, Entry) else entry
-        if not isinstance(fields, Mapping) or not 0 < len(fields) <= MAX_FIELDS:
-            raise ArgumentError(
-                f"{fields!r:.80} is no entry: it takes a dict of 1 to {MAX_FIELDS} fields."
-            )
-        arguments += (1 + 2 * len(fields), _id_above(before, entry))
-        for pair in fields.items():
-            arguments += pair
+        said = words(entry.fields if isinstance(entry, Entry) else entry)
+        arguments += (1 + len(said), _id_above(before, entry) if own else "*", *said)
         before = entry
     return arguments
 
 
-def _id_above(before: Item | None, entry: Item) -> str:
-    """The ID that an entry is added with: its own, if that follows the one before, or `*`."""
-    if not isinstance(entry, Entry):
-        return "*"
-    last = before.id if isinstance(before, Entry) else FIRST
-    if entry.id <= last:
-        raise EntryIdError(
-            f"The ID {entry.id} does not follow {last}: IDs grow from entry to entry."
-        )
-    return str(entry.id)
+def _id_above(before: Any, entry: Any) -> str:
+    """The ID that an entry is added with: its own, if that follows the one before."""
+    last = EntryId.parse(before._id) if before else FIRST
+    own = EntryId.parse(entry._id)  # as it was given
+    if own <= last:
+        raise EntryIdError(f"The ID {own} does not follow {last}: IDs grow from entry to entry.")
+    return str(own)
 
 
 def paced(

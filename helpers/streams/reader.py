@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
@@ -12,17 +13,21 @@ import redis
 import redis.asyncio
 
 from .checkpoint import FORGET, MOVE, OPEN, Checkpoint
-from .entry import FIRST, Entry, EntryId, entries, pairs
-from .errors import ArgumentError, CheckpointError, explain, given_up
+from .connection import expect_one_server
+from .entry import FIRST, Entry, EntryId, pairs
+from .errors import ArgumentError, CheckpointError, NotTextError, explain, given_up
+from .keys import expect_name
 from .patience import LIMIT_S, Patience, expect_patience
+from .single import Single
 from .size import SIZE, Portion
 from .states import passes, reconnect, reconnect_async, unreachable
+from .text import Errors, asking, decoded, text_of, undecoded
 
 BLOCK_MS = 1000  # how long one XREAD waits, and so how soon stop() is heard
 COUNT = 100  # entries of each stream a reply, and so how many may be read again after a crash
 
 
-class Reader:
+class Reader(Single):
     """Follows one or more streams. Use it in a `with` block.
 
         with Reader(redis, "chennai", name="display") as reader:
@@ -34,7 +39,8 @@ class Reader:
     entries since the last checkpoint, at most one reply, come again. So they do after
     `break`, or an error in the loop, with the entry in hand first.
 
-    It reads what is on the streams. Entries that were trimmed before it came to them are gone.
+    It reads what is on the streams. Entries that were trimmed before it came to them are gone. A
+    forked child and a copy have to open it for themselves.
     """
 
     def __init__(
@@ -44,6 +50,7 @@ class Reader:
         *,
         start: str | EntryId | None = None,
         name: str | None = None,
+        errors: Errors = "strict",
         patience_s: float = LIMIT_S,
     ) -> None:
         """Prepare to read; nothing is sent before `open()` or the `with` block.
@@ -56,11 +63,19 @@ class Reader:
             name: the checkpoint's name. With one, a stored position wins over `start`. If there
                 was one and it is gone, evicted or deleted, `open()` raises CheckpointError,
                 unless `start` or a mapping says where to begin then.
+            errors: what to do with an entry that another program wrote in bytes that are no UTF-8.
+                `strict`, the default: NotTextError, once those before it are handled. `skip`: pass
+                over it. `bytes`: names and values of all entries are bytes. `replace`,
+                `backslashreplace` or `surrogateescape`: as of bytes.decode.
             patience_s: how long, in seconds, the server may be out of reach, silent, or in a
                 state that passes.
         """
         self._client = client
-        self._place = Place(client, streams, start, name, patience_s)
+        self._place = Place(client, streams, start, name, errors, patience_s)
+        super().__init__()
+
+    def _reset(self) -> None:
+        self._place = copy.copy(self._place)
 
     @property
     def positions(self) -> dict[str, EntryId]:
@@ -99,6 +114,7 @@ class Reader:
 
         Raises:
             ArgumentError: the client would give up before BLOCK ends.
+            NotTextError: the next entry is no text, and `errors` is strict.
             WrongTypeError: a key is no stream.
             StreamsError: the server cannot send the next entry, because it is too large.
             redis.ConnectionError: the server could not be reached for `patience_s`.
@@ -114,7 +130,10 @@ class Reader:
         try:
             if look := self._place.look():
                 self._place.looked(self._client.register_script(SIZE)(**look))
-            reply = self._client.xread(self._place.arguments(), count=most, block=block_ms)
+            reply = self._place.ask.xread(self._place.arguments(), count=most, block=block_ms)
+        except UnicodeDecodeError:
+            self._place.read_bytes()
+            return self._fetch(block_ms, count)
         except redis.RedisError as error:
             reconnect(self._client, error)
             time.sleep(self._place.fail(error, since, count=most))
@@ -175,7 +194,7 @@ class Reader:
 
     def _last_id(self, stream: str) -> str | None:
         try:
-            return self._client.xinfo_stream(stream)["last-generated-id"]
+            return text_of(undecoded(self._client).xinfo_stream(stream))["last-generated-id"]
         except redis.ResponseError as error:
             expect_missing(error, stream)
             return None
@@ -193,7 +212,7 @@ class Reader:
                 self._place.committed(self._client.register_script(MOVE)(**move))
 
 
-class AsyncReader:
+class AsyncReader(Single):
     """The same for asyncio: `async with AsyncReader(…)`, `async for stream, entry in reader`."""
 
     def __init__(
@@ -203,11 +222,16 @@ class AsyncReader:
         *,
         start: str | EntryId | None = None,
         name: str | None = None,
+        errors: Errors = "strict",
         patience_s: float = LIMIT_S,
     ) -> None:
         """Prepare to read: see `Reader`."""
         self._client = client
-        self._place = Place(client, streams, start, name, patience_s)
+        self._place = Place(client, streams, start, name, errors, patience_s)
+        super().__init__()
+
+    def _reset(self) -> None:
+        self._place = copy.copy(self._place)
 
     @property
     def positions(self) -> dict[str, EntryId]:
@@ -242,7 +266,10 @@ class AsyncReader:
         try:
             if look := self._place.look():
                 self._place.looked(await self._client.register_script(SIZE)(**look))
-            reply = await self._client.xread(self._place.arguments(), count=most, block=block_ms)
+            reply = await self._place.ask.xread(self._place.arguments(), count=most, block=block_ms)
+        except UnicodeDecodeError:
+            self._place.read_bytes()
+            return await self._fetch(block_ms, count)
         except redis.RedisError as error:
             await reconnect_async(self._client, error)
             await asyncio.sleep(self._place.fail(error, since, count=most))
@@ -295,7 +322,7 @@ class AsyncReader:
 
     async def _last_id(self, stream: str) -> str | None:
         try:
-            return (await self._client.xinfo_stream(stream))["last-generated-id"]
+            return text_of(await undecoded(self._client).xinfo_stream(stream))["last-generated-id"]
         except redis.ResponseError as error:
             expect_missing(error, stream)
             return None
@@ -313,7 +340,7 @@ class AsyncReader:
                 self._place.committed(await self._client.register_script(MOVE)(**move))
 
 
-class Place:
+class Place(Single):
     """Where a reader stands in its streams. It decides, and neither sends nor waits."""
 
     def __init__(
@@ -322,6 +349,7 @@ class Place:
         streams: str | Iterable[str] | Mapping[str, str],
         start: str | EntryId | None,
         name: str | None,
+        errors: Errors,
         patience_s: float = LIMIT_S,
     ) -> None:
         if isinstance(streams, str):
@@ -330,19 +358,30 @@ class Place:
             streams = dict.fromkeys(streams, "$" if start is None else str(start))
         else:
             start = "as the mapping says"
+        expect_one_server(client, next(iter(streams), ""))
         if not streams:
             raise ArgumentError("A reader needs the name of at least one stream.")
-        self._starts = {s: i if i == "$" else str(EntryId.parse(i)) for s, i in streams.items()}
+        self._starts = {
+            expect_name("stream", s): i if i == "$" else str(EntryId.parse(i))
+            for s, i in streams.items()
+        }
         self._told = start is not None
-        self.portion = Portion()
         self._client = client
-        self.checkpoint = Checkpoint(name) if name else None
+        self._name = name and expect_name("reader", name)
+        self._errors, self._patience_s = errors, patience_s
         self.names = ", ".join(self._starts)
+        self._reset()
+        super().__init__()
+
+    def _reset(self) -> None:
+        self.checkpoint = Checkpoint(self._name) if self._name else None
+        self.ask = asking(self._client, self._errors)
+        self.portion = Portion()
         self.at: dict[str, EntryId] = {}  # to read on from
         self._done: dict[str, EntryId] = {}  # to store
         self._stored: dict[str, EntryId] = {}
         self.stopped = False
-        self._patience = Patience(patience_s)
+        self._patience = Patience(self._patience_s)
 
     def resume(self, reply: list[Any]) -> bool:
         """Take over the positions of the checkpoint, for the streams of this reader.
@@ -386,11 +425,20 @@ class Place:
 
     def check(self, block_ms: int, count: int) -> None:
         """Refuse what would never return, or would return in the middle of BLOCK."""
-        if not self.at:
-            raise ArgumentError("Open the reader first: `with Reader(…) as reader:`.")
+        self._expect_open()
         if block_ms <= 0 or count <= 0:
             raise ArgumentError("BLOCK and COUNT must be above 0: BLOCK 0 could not be stopped.")
         expect_patience(self._client, block_ms)
+
+    def _expect_open(self) -> None:
+        if not self.at:
+            raise ArgumentError(
+                "Open the reader first: `with Reader(…) as reader:`, also in a forked child."
+            )
+
+    def read_bytes(self) -> None:
+        """A reply is no text: ask for it once more, and decide entry by entry."""
+        self.ask = undecoded(self._client)
 
     def arguments(self) -> dict[Any, Any]:
         """The streams of the next XREAD, and the ID to read each from."""
@@ -412,9 +460,25 @@ class Place:
     def found(self, reply: Any) -> list[tuple[str, Entry]]:
         """The entries in XREAD's reply, oldest first."""
         self.portion.came()
-        parts = [(stream, entries(part)) for stream, part in pairs(self.heard(reply))]
-        found = [(stream, entry) for stream, part in parts for entry in part]
-        return sorted(found, key=lambda pair: pair[1].id)
+        found: list[tuple[str, Entry]] = []
+        wrong: list[NotTextError] = []
+        for stream, part in pairs(self.heard(reply)):
+            stream, count = text_of(stream), len(found)
+            try:
+                for entry in decoded(part, stream, self._errors):
+                    found.append((stream, entry))
+            except NotTextError as error:
+                wrong.append(error)
+            if part and len(found) == count and not wrong:  # all of it is skipped
+                self.at[stream] = EntryId.parse(text_of(part[-1][0]))
+        found.sort(key=lambda pair: pair[1].id)
+        if not wrong:
+            return found
+        first = min(wrong, key=lambda error: error.entries[0].id)
+        before = [pair for pair in found if pair[1].id < first.entries[0].id]
+        if not before:
+            raise first
+        return before
 
     def take(self, found: list[tuple[str, Entry]]) -> None:
         """Read on after these entries, which the caller has now in hand."""
@@ -427,6 +491,7 @@ class Place:
 
     def handled(self, stream: str, entry: Entry) -> None:
         """This one entry is handled: read on after it, and store it with the next move."""
+        self._expect_open()
         self.at[stream] = self._done[stream] = entry.id
 
     def heard(self, reply: Any) -> Any:

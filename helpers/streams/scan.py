@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
 from datetime import datetime
+from typing import Any
 
 import redis
 import redis.asyncio
 
-from .entry import LAST, Entry, EntryId, entries
+from .entry import LAST, Entry, EntryId
 from .errors import ArgumentError, explain
 from .size import Portion
+from .text import Errors, asking, decoded, text_of, undecoded
 
 Bound = str | EntryId | datetime
 Range = tuple[str, str]
@@ -24,6 +26,7 @@ def scan(
     *,
     page: int = 1000,
     reverse: bool = False,
+    errors: Errors = "strict",
 ) -> Iterator[Entry]:
     """The entries from `start` to `end`, both included, by XRANGE with COUNT.
 
@@ -37,30 +40,34 @@ def scan(
         start, end: an ID, `-` or `+`, `(ID` to leave out the ID itself, or a moment.
         page: entries a reply; 1,000 weather readings are some 100 kB.
         reverse: newest first, by XREVRANGE. `start` is still the lower bound.
+        errors: what to do with bytes that are no UTF-8: see `text`.
 
     Raises:
+        NotTextError: an entry is no text; those before it came first.
         WrongTypeError: the key holds no stream.
         ArgumentError: a bound is no ID, or a page is empty.
     """
     left: Range | None = bounds(start, end, page)
-    portion = Portion()
+    ask, portion = asking(client, errors), Portion()
     while left:
         (low, high), count = left, portion.of(page)
         try:
             if reverse:
-                found = entries(client.xrevrange(stream, high, low, count=count))
+                found = ask.xrevrange(stream, high, low, count=count)
             else:
-                found = entries(client.xrange(stream, low, high, count=count))
+                found = ask.xrange(stream, low, high, count=count)
+        except UnicodeDecodeError:
+            ask = undecoded(client)
         except redis.ResponseError as error:
             raise explain(error, stream) from error
         except redis.ConnectionError as error:
             if count == 1:
                 raise
             portion.cut(error, count)
-            continue
-        portion.came()
-        yield from found
-        left = rest(left, found, count, reverse=reverse)
+        else:
+            portion.came()
+            yield from decoded(found, stream, errors)
+            left = rest(left, found, count, reverse=reverse)
 
 
 async def scan_async(
@@ -71,28 +78,31 @@ async def scan_async(
     *,
     page: int = 1000,
     reverse: bool = False,
+    errors: Errors = "strict",
 ) -> AsyncIterator[Entry]:
     """The same for asyncio: `async for entry in scan_async(…)`."""
     left: Range | None = bounds(start, end, page)
-    portion = Portion()
+    ask, portion = asking(client, errors), Portion()
     while left:
         (low, high), count = left, portion.of(page)
         try:
             if reverse:
-                found = entries(await client.xrevrange(stream, high, low, count=count))
+                found = await ask.xrevrange(stream, high, low, count=count)
             else:
-                found = entries(await client.xrange(stream, low, high, count=count))
+                found = await ask.xrange(stream, low, high, count=count)
+        except UnicodeDecodeError:
+            ask = undecoded(client)
         except redis.ResponseError as error:
             raise explain(error, stream) from error
         except redis.ConnectionError as error:
             if count == 1:
                 raise
             portion.cut(error, count)
-            continue
-        portion.came()
-        for entry in found:
-            yield entry
-        left = rest(left, found, count, reverse=reverse)
+        else:
+            portion.came()
+            for entry in decoded(found, stream, errors):
+                yield entry
+            left = rest(left, found, count, reverse=reverse)
 
 
 def bounds(start: Bound, end: Bound, page: int) -> Range:
@@ -111,12 +121,14 @@ def bounds(start: Bound, end: Bound, page: int) -> Range:
     return low, high
 
 
-def rest(left: Range, found: list[Entry], page: int, *, reverse: bool) -> Range | None:
-    """What is left of a range after a page of it; None if that was all."""
+def rest(left: Range, found: Any, page: int, *, reverse: bool) -> Range | None:
+    """What is left of a range after a page of it, a reply of XRANGE; None if that was all."""
     if len(found) < page:
         return None
     low, high = left
-    last = found[-1].id
+    last = text_of(found[-1][0])
     if reverse:
         return low, f"({last}"
-    return None if last == LAST else (f"({last}", high)  # Redis refuses `(` with the largest ID
+    return (
+        None if last == str(LAST) else (f"({last}", high)
+    )  # Redis refuses `(` with the largest ID

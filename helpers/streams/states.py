@@ -40,8 +40,9 @@ STATES: dict[str, tuple[Ask, str]] = {
     "UNBLOCKED": (Ask.WAIT, "the wait was ended by CLIENT UNBLOCK"),
     "READONLY": (Ask.RECONNECT, "it is a replica: connect to the primary"),
     "DEMOTED": (Ask.RECONNECT, "it has become a replica: connect to the primary"),
-    "MOVED": (Ask.RECONNECT, "this key is on another node: use a RedisCluster client"),
-    "ASK": (Ask.RECONNECT, "this key moves to another node: use a RedisCluster client"),
+    "MOVED": (Ask.RECONNECT, "this key is on another node of a cluster: connect to the one that"
+                             " the reply names"),
+    "ASK": (Ask.RECONNECT, "this key moves to another node of a cluster: wait until it has moved"),
 }  # fmt: skip
 
 # What some replies say in place of a code of their own, or behind a code that says less.

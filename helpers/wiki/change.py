@@ -10,6 +10,7 @@ import json
 import re
 import reprlib
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -94,7 +95,9 @@ def change_of(event: Any) -> Change:
 
 
 def change_in(message: str) -> Change:
-    """The change in a message of a channel.
+    """The change in a message of a channel: ours, or an event as the feed has it.
+
+    The article's publisher passes the feed's events on as they come.
 
     Raises:
         NotAChangeError: there is none in it.
@@ -105,15 +108,17 @@ def change_in(message: str) -> Change:
         raise NotAChangeError(f"a message that is no JSON: {_shown(message)}") from None
     if not isinstance(found, dict):
         raise NotAChangeError(f"a message that is no JSON object: {_shown(message)}")
-    return change_from(found)
+    return change_of(found) if _is_event(found) else change_from(found)
 
 
 def change_from(fields: Mapping[str, Any]) -> Change:
-    """The change in the fields of an entry.
+    """The change in the fields of an entry: ours, or one that holds an event of the feed as JSON.
 
     Raises:
         NotAChangeError: there is none in them.
     """
+    if "at" not in fields and (event := _event_in(fields)):
+        return change_of(event)
     try:
         at_ms, grown = int(fields["at"]), fields.get("grown", "")
         return Change(
@@ -132,6 +137,21 @@ def change_from(fields: Mapping[str, Any]) -> Change:
         if isinstance(error, NotAChangeError):
             raise
         raise NotAChangeError(f"a change whose numbers are none: {_shown(dict(fields))}") from None
+
+
+def _is_event(found: Mapping[str, Any]) -> bool:
+    """Whether this is an event of the feed: all of them have `meta`, and none of ours has."""
+    return "meta" in found and "at" not in found
+
+
+def _event_in(fields: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The event that one of the fields holds, whatever that field is called."""
+    for value in fields.values():
+        with suppress(ValueError, RecursionError):
+            found = json.loads(value) if isinstance(value, str) and value[:1] == "{" else None
+            if isinstance(found, dict) and _is_event(found):
+                return found
+    return None
 
 
 @lru_cache(maxsize=4096)

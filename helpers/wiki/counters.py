@@ -22,6 +22,7 @@ from functools import lru_cache
 from typing import Any
 
 from helpers.course.errors import CourseError
+from helpers.course.keys import COUNTED, COUNTERS, DOMAINS
 from helpers.streams.consumer.effects import Command
 from helpers.streams.keys import sibling_key
 from helpers.wiki.change import Change, NotAChangeError
@@ -90,21 +91,21 @@ class Counters:
     @property
     def all_domains(self) -> str:
         """The key of the hash that counts the changes to all wikis."""
-        return f"{self.prefix}ev"
+        return self.prefix + COUNTERS
 
     @property
     def known_domains(self) -> str:
         """The key of the set of domains that have a hash."""
-        return f"{self.prefix}known_domains"
+        return self.prefix + DOMAINS
 
     @property
     def counted(self) -> str:
         """The key of the hash that says when somebody last counted."""
-        return sibling_key(self.all_domains, "counted")
+        return sibling_key(self.all_domains, COUNTED)
 
     def of(self, domain: str) -> str:
         """The key of a domain's hash."""
-        return f"{self.prefix}ev:{domain}"
+        return f"{self.prefix}{COUNTERS}:{domain}"
 
     def bucket(self, at_ms: int) -> int:
         """The bucket of a moment: the second with which its interval begins."""

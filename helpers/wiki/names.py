@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from helpers.course.keys import PLACE
+from helpers.course.keys import WIKI as WIKI  # the channel, or the stream
 from helpers.streams.keys import sibling_key
 
-WIKI = "wiki"  # the channel, or the stream
 GROUP = "counters"  # the consumer group on the stream
 WIKIMEDIA = "https://stream.wikimedia.org/v2/stream/recentchange"
 RATE = 30.0  # events a second in a replay; Wikipedia has about as many
@@ -17,4 +18,4 @@ def place_key(target: str) -> str:
     >>> place_key("wiki")
     '{wiki}:place'
     """
-    return sibling_key(target, "place")
+    return sibling_key(target, PLACE)

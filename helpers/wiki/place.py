@@ -16,6 +16,7 @@ from helpers.course.errors import CourseError
 from helpers.streams.errors import StreamsError, explain, given_up
 from helpers.streams.fencing import TAKE_OVER
 from helpers.streams.patience import Patience
+from helpers.streams.single import Single
 from helpers.streams.states import passes
 from helpers.wiki.change import Change
 from helpers.wiki.names import GROUP, place_key
@@ -110,7 +111,7 @@ class PublisherError(CourseError):
     """A publisher may not go on: another one of the same target began later."""
 
 
-class FeedPlace:
+class FeedPlace(Single):
     """Where one publisher is in its feed, from `open()` to its last batch."""
 
     def __init__(self, target: str, through: Through, feed: str, patience_s: float) -> None:
@@ -122,13 +123,18 @@ class FeedPlace:
             feed: its URL.
             patience_s: how long the server may be out of reach, in seconds.
         """
-        self.event = ""  # the last one that was published of this feed
         self._target, self._through, self._feed = target, through, feed
         self._keys = [place_key(target), *([target] if through == "stream" else [])]
+        self._patience_s = patience_s
+        self._reset()
+        super().__init__()
+
+    def _reset(self) -> None:
+        self.event = ""  # the last one that was published of this feed
         self._token = secrets.token_hex(8)
         self._whose = ""
         self._batch = 0
-        self._patience = Patience(patience_s)
+        self._patience = Patience(self._patience_s)
 
     def open(self) -> Call | None:
         """What makes the place ours, asked for until there is nothing more to ask."""

@@ -173,7 +173,7 @@ class Publisher:
                 break
             if not waited:
                 self._say(
-                    f"The stream {self.target!r} is full of changes that no subscriber has counted: "
+                    f"The stream {self.target!r} is full of changes that are not counted yet: "
                     "waiting for the subscriber."
                 )
             waited = True

@@ -26,7 +26,7 @@ from helpers.streams.consumer.effects import Command
 from helpers.streams.entry import Entry
 from helpers.streams.errors import given_up
 from helpers.streams.group import AsyncGroup
-from helpers.streams.keys import sibling_key
+from helpers.streams.keys import FAILURES, group_key
 from helpers.streams.patience import STOP_S, Patience
 from helpers.streams.signals import stopping
 from helpers.streams.states import passes
@@ -187,7 +187,7 @@ class Subscriber:
 
     async def _refusal(self) -> str:
         """What Redis said of an effect that it refused."""
-        failures: Any = await self._client.hvals(sibling_key(self.source, f"{GROUP}:failures"))
+        failures: Any = await self._client.hvals(group_key(self.source, GROUP, FAILURES))
         said = [text.strip().partition("refused: ")[2] for text in failures]
         return next(filter(None, said), f"see the dead letters of {self.source!r}")
 

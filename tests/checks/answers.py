@@ -97,6 +97,23 @@ def written(lab: str, kind: str) -> list[Case]:
     return cases
 
 
+def too_few(lab: str, right: Sequence[Case], wrong: Sequence[Case]) -> list[int]:
+    """The exercises of a lab that have not enough answers.
+
+    Where code is asked for, six right ones in different styles, and eight wrong ones.
+    """
+    counts = [Counter(case.exercise for case in cases) for cases in (right, wrong)]
+    return [
+        number
+        for number, exercise in helpers.checks.open_lab(lab).exercises.items()
+        if counts[1][number]
+        and any(
+            count[number] < (enough if exercise.calls else 1)
+            for count, enough in zip(counts, (6, 8), strict=True)
+        )
+    ]
+
+
 def _bound(source: str) -> str:
     """The name that a cell binds last: that is the answer, if none is called so."""
     names: list[str] = []

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from helpers.chaos import SpareServer
-from helpers.course.database import MARK
+from helpers.course.keys import MARK
 from helpers.streams import (
     AsyncConsumer,
     AsyncProducer,

@@ -104,7 +104,7 @@ class Driver:
     def _handle(self, life: Life, step: Handle) -> tuple[int, Any]:
         """Give the handler some of the entries; the others come with a later step."""
         count, answer = 0, None
-        for entry in itertools.islice(step.entries, self.run):
+        for _, entry in itertools.islice(step.entries, self.run):
             count += 1
             try:
                 answer = life.handler(entry)

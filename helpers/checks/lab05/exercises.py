@@ -232,6 +232,12 @@ def _expect_newest(
     if found == wanted:
         return
     newest = found[-1] if found else None
+    if found.count(wanted[-1]) > 1:
+        raise Wrong(
+            "The average is on the stream more than once: append it once.",
+            expected="each average once",
+            found=f"the newest one {found.count(wanted[-1])} times",
+        )
     if len(found) == HELD or newest not in (wanted[-1], _hour(EARLIER - 1)):
         raise Wrong(
             "Each entry has the fields of the average that it was given, and the newest 120 stay.",

@@ -64,7 +64,9 @@ def expect_expiring(scene: Scene, write: Any) -> None:
         for place in gaps(names["first"]):
             _kill(scene, prefix, begin, proxy, place)
         for place in gaps(names["newer"]):
-            _overtake(scene, prefix, begin, proxy, place)
+            _overtake(scene, prefix, begin, proxy, place, earlier=1)
+        for place in gaps(names["first"]):
+            _overtake(scene, prefix, begin, proxy, place, earlier=0)
 
 
 # ------------------------------------------------------------ one reading after the other
@@ -292,13 +294,20 @@ def _kill(scene: Scene, prefix: str, begin: Callable[..., Life], proxy: Proxy, p
 
 
 def _overtake(
-    scene: Scene, prefix: str, begin: Callable[..., Life], proxy: Proxy, place: int
+    scene: Scene, prefix: str, begin: Callable[..., Life], proxy: Proxy, place: int, earlier: int
 ) -> None:
-    """Before a command of it another producer writes a newer reading to the same day."""
-    day = f"2100-05-{place:02}"
+    """Before a command of it another producer writes a newer reading to the same day.
+
+    Args:
+        scene, prefix, begin, proxy: the check's.
+        place: before which command.
+        earlier: how many readings the day has already.
+    """
+    day = f"2100-{5 + earlier:02}-{place:02}"
     reading, newer = at(day, "18:00:00.000"), at(day, "22:00:00.000")
     key = key_of(prefix, reading.ms)
-    _add(scene, key, at(day, "06:00:00.000"))
+    for _ in range(earlier):
+        _add(scene, key, at(day, "06:00:00.000"))
     proxy.reset()
     proxy.arm(Fault.FREEZE_BEFORE, place)
     life = begin(*reading)
@@ -307,7 +316,7 @@ def _overtake(
         _add(scene, key, newer)
         proxy.thaw()
         settle(life.outcome())
-        _expect_both(scene, key, newer)
+        _expect_both(scene, key, newer, earlier + 2)
     else:
         settle(life.outcome())
 
@@ -326,21 +335,21 @@ def _expect_safe(scene: Scene, key: str, reading: Reading, what: str) -> None:
     )
 
 
-def _expect_both(scene: Scene, key: str, newer: Reading) -> None:
-    """The expiry is that of the newer reading, and all three are there."""
+def _expect_both(scene: Scene, key: str, newer: Reading, count: int) -> None:
+    """The expiry is that of the newer reading, and all are there."""
     expires_ms = int(cast("Any", scene.redis.pexpiretime(key)))
     if expires_ms < newer.expiry_ms:
         raise Wrong(
-            "It looked at the expiry, then another producer wrote a newer reading, and then the "
+            "It looked at the partition, then another producer wrote a newer reading, and then the "
             "expiry was brought forward again. Compare where it is set: EXPIREAT has `GT`, and a "
             "script can do both.",
             expected=f"it expires at {_clock(newer.expiry_ms)}",
             found=_clock(expires_ms) if expires_ms > 0 else "it never expires",
         )
-    if len(_fields(scene, key)) != 3:
+    if len(_fields(scene, key)) != count:
         raise Wrong(
             "Two producers wrote to the same day, and a reading is missing, or is there twice.",
-            expected=_count(3, key),
+            expected=_count(count, key),
             found=_count(len(_fields(scene, key)), key),
         )
 

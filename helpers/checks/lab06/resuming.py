@@ -168,7 +168,10 @@ def expect_resumed(scene: Scene, aggregate: Any) -> None:
             plain.arrive(begins, now)
             plain.call(now)
             if not proxy.commands:
-                raise Wrong("Use the client that you were given: `redis`.", found="another client")
+                raise Wrong(
+                    "Your function sent nothing on the client that it was given: `redis`.",
+                    found="no command",
+                )
             _expect_plain(plain, now)
         _expect_rounded(plain)
         _expect_kept(plain)

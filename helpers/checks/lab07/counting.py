@@ -256,6 +256,11 @@ def _count_hint(
             "The bucket is called by the second with which its interval begins. So round down, "
             "also the last millisecond before the next one: `//`."
         )
+    if sum(got.values()) == sum(right.values()):
+        return (
+            "All changes are counted, and some in the wrong interval. Round down, also the last "
+            "millisecond before the next one: `//`."
+        )
     if set(got.values()) == {1}:
         return "The second change in a bucket is added to the first: HINCRBY, and not HSET."
     return "Each change counts once, also one that comes late: HINCRBY by 1."

@@ -244,7 +244,7 @@ def bounded(scene: Scene, append_stream: Any) -> str:
         [taken] = seen.noted
         _expect_appended(scene, stream, readings)
         _expect_bounded(seen, taken, count)
-        allowed = -(-count // BATCH) + 4  # a few more, as `BulkProducer` makes them
+        allowed = -(-count // BATCH) + 8  # a few more, as `BulkProducer` makes them
         if seen.trips > allowed:
             raise Wrong(
                 f"{_ONE_BY_ONE} Send many at once, up to {BATCH:,}."
@@ -280,8 +280,8 @@ def _expect_bounded(seen: Seen, taken: int, count: int) -> None:
     beside = max(0, -(-(seen.commands - count) // batches))  # MULTI and EXEC, for each
     if taken > BATCH + 1:
         raise Wrong(
-            "A generator may never end, and you would take from it forever, with nothing sent "
-            f"and all of it in memory. Send what you have as soon as it is {BATCH:,}.",
+            f"At one time {taken:,} readings were taken and not yet sent. A generator may never "
+            f"end, and memory does: whenever you have {BATCH:,}, send them.",
             expected=f"at most {BATCH:,} readings taken and not yet sent",
             found=f"{taken:,}",
         )
@@ -342,7 +342,7 @@ def paged(scene: Scene, mean_temp: Any) -> str:
         raise Wrong(
             "Return the mean as it is: what is rounded cannot be made exact again."
             if rounded
-            else _mean_hint(commands, stream),
+            else _mean_hint(commands, stream, seen.value, temps),
             expected=f"{right:.4f}",
             found=f"{seen.value}" if rounded else f"{seen.value:.4f}",
         )
@@ -380,7 +380,13 @@ def _expect_pages(commands: list[list[str]]) -> None:
             )
 
 
-def _mean_hint(commands: list[list[str]], stream: str) -> str:
+def _mean_hint(commands: list[list[str]], stream: str, got: float, temps: Sequence[int]) -> str:
+    pages = [temps[n : n + BATCH] for n in range(0, len(temps), BATCH)]
+    if abs(got - sum(sum(page) / len(page) for page in pages) / len(pages)) < 1e-6:
+        return (
+            "This is the mean of the pages' means. The last page is shorter, and would weigh as "
+            "much as the others: add up all entries, and divide once at the end."
+        )
     starts = [words[2] for words in commands if words[0] == "XRANGE" and words[1] == stream]
     if len(set(starts)) < len(starts):
         return (
@@ -471,7 +477,7 @@ def _expect_arrived(arrived: Arrived, readings: Mapping[str, Sequence[Mapping[st
         raise Wrong(
             "When your function returned, some readings were not there. One station may have more "
             "of them than another, and `zip` ends with the shortest. And a task that is not "
-            "awaits ends with your function, or comes late, however long you sleep.",
+            "awaited ends with your function, or comes late, however long you sleep.",
             expected=f"{wanted} entries on {len(STATIONS)} streams",
             found=f"{got}",
         )
@@ -608,7 +614,10 @@ def _expect_batches(scene: Scene, stream: str, commands: list[list[str]], seen: 
     _expect_handled(seen.noted[0], range(1, WORK + 1))
     if left := pending_of(scene, stream):
         raise Wrong(
-            "Acknowledge what is handled, the last batch too.",
+            "An XACK is for the IDs that it is given, and for none before them: give it all IDs of "
+            "the batch."
+            if acks and all(len(words) == 4 for words in acks) and len(left) > IN_HAND
+            else "Acknowledge what is handled, the last batch too.",
             expected="nothing pending",
             found=f"{len(left)} entries" if len(left) < 100 else "100 entries or more",
         )
@@ -643,6 +652,12 @@ def _expect_handled(numbers: list[str], wanted: Iterable[int]) -> None:
     if numbers == right:
         return
     missing = set(right) - set(numbers)
+    if not numbers:
+        raise Wrong(
+            "Nothing was handled: read with XREADGROUP, and call `handle(fields)` for each entry.",
+            expected=f"the entries {right[0]} to {right[-1]}",
+            found="no call of `handle`",
+        )
     raise Wrong(
         "One reply has `count` entries at most: read again, until a reply is empty."
         if missing and numbers == right[: len(numbers)]

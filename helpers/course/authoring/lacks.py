@@ -42,6 +42,7 @@ def _unfolded(cells: Sequence[Any]) -> Iterator[str]:
         place = f"cell {cells.index(asking)} asks for a prediction, and"
         if not answering:
             yield f"{place} no cell below it prints the answer"
+        answering = [cell for cell in answering if not reading.has_widget(cell)]
         if open_ones := [cells.index(cell) for cell in answering if not is_folded(cell)]:
             yield f"{place} its answer is not folded: cell {_listed(open_ones)}"
         if ignored := [cells.index(cell) for cell in answering if not reading.is_compared(cell)]:

@@ -93,7 +93,8 @@ def mark_parts(cells: Sequence[Any]) -> None:
 
 def fold(cells: Sequence[Any]) -> None:
     """Fold the answers to predictions, and unfold what is no answer any more."""
-    answers = [cell for _, printing in reading.answers(cells) for cell in printing]
+    printing = [cell for _, printed in reading.answers(cells) for cell in printed]
+    answers = [cell for cell in printing if not reading.has_widget(cell)]
     for cell in cells:
         its = any(cell is answer for answer in answers)
         _retag(cell, {FOLDED}, {FOLDED} if its else set())

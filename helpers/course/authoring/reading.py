@@ -1,7 +1,8 @@
 """What a lesson and a lab are made of: parts, predictions and their answers, exercises.
 
 A lesson's core is everything but the part from the heading `## Going deeper` up to `## Summary`.
-A prediction is a paragraph with `**Predict**` in bold; its answer is what the next cells print.
+A prediction is asked for by `**Predict**`, `**Think**` or `**Which one is missing**` in bold; its
+answer is what the next cells print. A widget isn't folded, because the reader is to move it.
 An exercise of a lab begins with its heading and a line that says its level and the part it needs,
 for example `*must · 4 minutes · core*`. The minutes are written by `make times`.
 """
@@ -26,7 +27,7 @@ Level = Literal["must", "should", "stretch"]
 GOING_DEEPER, SUMMARY = "## Going deeper", "## Summary"
 NOT_COMPARED = {"nbval-ignore-output", "nbval-skip"}
 
-_PREDICT = re.compile(r"\*\*predict\b", re.IGNORECASE)
+_QUESTION = re.compile(r"\*\*(predict|think|which one is missing)\b", re.IGNORECASE)
 _HEADING = re.compile(r"^#{2,3} .*$", re.MULTILINE)
 _EXERCISE = re.compile(r"^## (\d+) · ")
 _LEVEL = re.compile(
@@ -120,7 +121,7 @@ def _begins_with(cell: Any, line: str) -> bool:
 
 def predictions(cell: Any) -> int:
     """How often a cell asks for a prediction."""
-    return len(_PREDICT.findall(cell.source)) if cell.cell_type == "markdown" else 0
+    return len(_QUESTION.findall(cell.source)) if cell.cell_type == "markdown" else 0
 
 
 def answers(cells: Sequence[Any]) -> Iterator[tuple[Any, list[Any]]]:
@@ -141,6 +142,11 @@ def _printing(cells: Sequence[Any]) -> list[Any]:
         elif found or heading(cell):
             break
     return found
+
+
+def has_widget(cell: Any) -> bool:
+    """Whether a cell shows a widget, which is neither folded nor compared."""
+    return any("widget-view" in kind for output in cell.outputs for kind in output.get("data", ()))
 
 
 def is_compared(cell: Any) -> bool:

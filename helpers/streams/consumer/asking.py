@@ -20,8 +20,9 @@ from ..errors import (
     explain,
     given_up,
 )
-from ..keys import sibling_key
+from ..keys import expect_name, notes_of
 from ..patience import Patience
+from ..single import Single
 from ..states import passes, state_of, unreachable
 from .dead_letters import dead_letters_of
 from .scripts import CREATE, DRAIN, allow, deny, drain
@@ -36,12 +37,17 @@ def live_name() -> str:
     return f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(2)}"
 
 
+def no_text(error: Exception) -> bool:
+    """The reply came, and is no UTF-8."""
+    return isinstance(error, UnicodeDecodeError)
+
+
 def never(error: Exception) -> bool:
     """No error is an answer."""
     return False
 
 
-class Asking:
+class Asking(Single):
     """One consumer of a group, and its words with the server.
 
     Attributes:
@@ -59,23 +65,33 @@ class Asking:
         clock: Callable[[], float],
     ) -> None:
         self._passing = name is None  # no later life will use this name
-        name = live_name() if name is None else name
-        for what, value in (("stream", stream), ("group", group), ("consumer", name)):
-            if not isinstance(value, str) or not value:
-                raise ArgumentError(f"A {what} needs a name, such as 'chennai', not {value!r}.")
+        stream, group = expect_name("stream", stream), expect_name("group", group)
         dead = settings.dead_letters or dead_letters_of(stream, group)
         if dead == stream:
             raise ArgumentError(
                 f"{stream!r} cannot hold its own dead letters: give them another key."
             )
-        self.stream, self.group, self.name = stream, group, name
-        self.counts = Counts()
-        self.stopped = False
+        self.stream, self.group = stream, group
+        self.name = "" if name is None else expect_name("consumer", name)
         self.clock = clock
         self._settings = settings
-        keys = (f"{group}:names", "", f"{group}:failures", f"{group}:sweep")
-        self._keys = [stream, *(sibling_key(stream, key) if key else dead for key in keys)]
+        names, failures, sweep = notes_of(stream, group)
+        self._keys = [stream, names, dead, failures, sweep]
+        self._reset()
+        super().__init__()
+
+    def _reset(self) -> None:
+        self.name = live_name() if self._passing else self.name
         self._token = secrets.token_hex(8)
+        self.counts = Counts()
+        self.stopped = self._at_work = False
+
+    def _forked(self) -> None:
+        """In the child of a run only end: the parent has the name, and what is in hand."""
+        if self._at_work:
+            self._token, self.stopped = secrets.token_hex(8), True
+        else:
+            self._reset()
 
     def _begin(self) -> None:
         """Forget an earlier run, which may have been broken off anywhere."""
@@ -109,7 +125,7 @@ class Asking:
                 if not (but(reply) and state_of(reply)):
                     yield from self._failure(reply, since)
             elif not but(reply):
-                raise not_text(self.stream, self.group, run) from reply
+                raise StreamsError(f"The server's reply is no text ({reply}).") from reply
             if but(reply):
                 return reply
 
@@ -184,16 +200,3 @@ class Asking:
                 stream=self.stream,
                 group=self.group,
             )
-
-
-def not_text(stream: str, group: str, run: Run | Send) -> StreamsError:
-    """An entry cannot be decoded, and so not be handed over."""
-    words = run.args if isinstance(run, Run) else []
-    entry_id = next((word for word in reversed(words) if "-" in str(word)), "?")
-    return StreamsError(
-        f"The entry {entry_id} of {stream!r} holds bytes that are no UTF-8 text, so it cannot be "
-        f"handled: delete it, with XDEL {stream} {entry_id}, and add it again as text, such as "
-        "base64.",
-        stream=stream,
-        group=group,
-    )

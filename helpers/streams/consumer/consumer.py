@@ -6,10 +6,12 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import inspect
+import itertools
 import math
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from contextlib import closing, suppress
 from functools import cache
 from typing import Any
@@ -17,22 +19,24 @@ from typing import Any
 import redis
 import redis.asyncio
 
+from ..connection import expect_one_server
 from ..entry import Entry
 from ..errors import ArgumentError
 from ..patience import expect_patience
 from ..signals import stopping
+from ..single import Single
 from ..states import reconnect, reconnect_async
 from .effects import Command
 from .loop import DeliveryLoop
 from .settings import ConsumerSettings, Counts
-from .steps import Collect, Failed, Handle, Read, Run, Send, Step, Underway, Wait
+from .steps import Collect, Entries, Failed, Handle, Read, Run, Send, Step, Underway, Wait
 
 Effect = Command | list[Command] | None
 Handler = Callable[[Entry], Effect]
 AsyncHandler = Callable[[Entry], Awaitable[Effect] | Effect]
 
 
-class _Base:
+class _Base(Single):
     """What the two consumers share: everything but the waiting."""
 
     def __init__(
@@ -47,7 +51,15 @@ class _Base:
         expect_handler(handler)
         self._loop = DeliveryLoop(stream, group, name, settings)
         self._settings = settings
+        expect_one_server(client, stream)
         expect_client(client, settings.block_ms)
+        super().__init__()
+
+    def _reset(self) -> None:
+        self._loop = copy.copy(self._loop)
+
+    def _forked(self) -> None:
+        """The loop, which may be at work, takes care of itself."""
 
     @property
     def name(self) -> str:
@@ -85,7 +97,11 @@ class Consumer(_Base):
     A handler that raises leaves its entry pending, to be delivered again after a while. An
     entry that was delivered `max_deliveries` times moves to the dead letters, with the reason:
     see `DeadLetters`. Entries that were deleted or trimmed while they were pending are
-    acknowledged and counted, and never handed over.
+    acknowledged and counted, and never handed over. One that another program wrote in bytes that
+    are no UTF-8 is a dead letter at once, as it is.
+
+    A forked child and a copy are other consumers: with a name of their own, if none was given, and
+    else as one that began later. In a child of a handler's that comes back from it, `run()` ends.
 
     Order: a group does not keep it. Entries that are retried come after those behind them.
     """
@@ -161,7 +177,6 @@ class Consumer(_Base):
             HandlerError: the handler returned something that is no effect.
             ServerStateError: the server answered, but was in a state for too long.
             redis.ConnectionError, redis.TimeoutError: it was out of reach or silent for too long.
-            StreamsError: an entry is no text.
         """
         steps, answer = self._loop.run(drain=drain, limit=limit), None
         with stopping(self.stop, wanted=signals), closing(steps), suppress(StopIteration):
@@ -188,12 +203,12 @@ class Consumer(_Base):
             reconnect(self._client, error)
             return error
 
-    def _handle(self, entries: Iterator[Entry], until: float) -> tuple[int, Effect | Failed]:
+    def _handle(self, entries: Entries, until: float) -> tuple[int, Effect | Failed]:
         handler, loop, clock = self._handler, self._loop, self._loop.clock
         count = 0
         answer: Any = None
         try:
-            for entry in entries:
+            for _, entry in entries:
                 count += 1
                 answer = handler(entry)
                 if answer is not None or loop.stopped or clock() >= until:
@@ -230,6 +245,10 @@ class AsyncConsumer(_Base):
         self._script = cache(client.register_script)
         self._tasks: dict[asyncio.Task[tuple[int, Effect | Failed]], str] = {}
 
+    def _reset(self) -> None:
+        super()._reset()
+        self._tasks = {}
+
     async def run(
         self, *, drain: bool = False, limit: int | None = None, signals: bool = False
     ) -> Counts:
@@ -254,7 +273,7 @@ class AsyncConsumer(_Base):
                 case Handle(entries, until):
                     if self._settings.concurrency == 1:
                         return await self._handle(entries, until)
-                    return self._begin(next(entries))
+                    return self._begin(entries)
                 case Collect(seconds):
                     return await self._collect(seconds)
                 case Run(script, keys, args):
@@ -270,10 +289,12 @@ class AsyncConsumer(_Base):
             await reconnect_async(self._client, error)
             return error
 
-    def _begin(self, entry: Entry) -> tuple[int, Underway]:
-        task = asyncio.create_task(self._handle(iter((entry,)), math.inf))
-        self._tasks[task] = str(entry.id)
-        return 1, Underway()
+    def _begin(self, entries: Entries) -> tuple[int, Underway]:
+        """Set handlers to work on as many entries as may be in hand."""
+        before = len(self._tasks)
+        for one in itertools.islice(entries, self._settings.concurrency - before):
+            self._tasks[asyncio.create_task(self._handle(iter((one,)), math.inf))] = one[0]
+        return len(self._tasks) - before, Underway()
 
     async def _collect(self, seconds: float) -> list[tuple[str, Effect | Failed]]:
         """What came of the handlers that have returned; waits for one, for a while."""
@@ -282,7 +303,7 @@ class AsyncConsumer(_Base):
         )
         return [(self._tasks.pop(task), task.result()[1]) for task in done]
 
-    async def _handle(self, entries: Iterator[Entry], until: float) -> tuple[int, Effect | Failed]:
+    async def _handle(self, entries: Entries, until: float) -> tuple[int, Effect | Failed]:
         handler, loop, clock = self._handler, self._loop, self._loop.clock
         count = 0
         answer: Any = None
@@ -291,7 +312,7 @@ class AsyncConsumer(_Base):
         limit = asyncio.timeout(limit_s)
         try:
             async with limit:
-                for entry in entries:
+                for _, entry in entries:
                     count += 1
                     answer = handler(entry)
                     if answer is not None and inspect.isawaitable(answer):

@@ -10,14 +10,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal
 
 import redis
 
+from ..connection import expect_one_server
 from ..entry import Entry, EntryId
-from ..errors import StreamsError, WrongTypeError, explain
-from ..keys import sibling_key
+from ..errors import WrongTypeError, explain
+from ..keys import DEAD, group_key
 from ..scan import scan
+from ..text import text_of
 from .scripts import REPLAY
 
 How = Literal["pending", "added", "gone"]
@@ -29,7 +31,8 @@ class DeadLetter:
 
     Attributes:
         id: the dead letter's own ID; its time is when it was put aside.
-        entry: the entry as it was, with the ID that it had.
+        entry: the entry as it was, with the ID that it had. A name or a value that is no UTF-8 is
+            bytes, the others are text.
         group: the consumer group that gave up on it.
         consumer: who had it last.
         deliveries: how often it was delivered.
@@ -79,6 +82,7 @@ class DeadLetters:
             group: the consumer group.
             key: where they lie, if not at `{stream}:group:dead`.
         """
+        expect_one_server(client, stream)
         self.stream = stream
         self.group = group
         self.key = key or dead_letters_of(stream, group)
@@ -96,15 +100,8 @@ class DeadLetters:
 
         Raises:
             WrongTypeError: the key holds no dead letters.
-            StreamsError: one holds bytes that are no text.
         """
-        try:
-            yield from map(letter, scan(self._client, self.key))
-        except UnicodeDecodeError:
-            raise StreamsError(
-                f"A dead letter in {self.key!r} holds bytes that are no UTF-8 text: look at it "
-                "with XRANGE in redis-cli. It can still be replayed by its ID."
-            ) from None
+        yield from map(letter, scan(self._client, self.key, errors="surrogateescape"))
 
     def replay(self, id: str | EntryId) -> Replayed:
         """Give one back to its group, by XCLAIM with FORCE; it counts as never delivered.
@@ -113,7 +110,7 @@ class DeadLetters:
         other group sees it again. Only where it was trimmed or deleted meanwhile, it is
         appended anew: under a new ID, for all groups.
 
-        Replay it when the cause is mended: else it comes back.
+        Replay it once the cause is gone; otherwise it comes back.
 
         Raises:
             GroupError: the stream or the group is gone, and the dead letter stays.
@@ -136,7 +133,7 @@ class DeadLetters:
 
 def dead_letters_of(stream: str, group: str) -> str:
     """The key of a group's dead letters, in the hash slot of its stream."""
-    return sibling_key(stream, f"{group}:dead")
+    return group_key(stream, group, DEAD)
 
 
 def letter(entry: Entry) -> DeadLetter:
@@ -145,10 +142,10 @@ def letter(entry: Entry) -> DeadLetter:
     Raises:
         WrongTypeError: the entry is none.
     """
-    fields = dict(entry.fields)
+    fields = {_as_it_was(name): _as_it_was(value) for name, value in entry.fields.items()}
     try:
         entry_id, group, consumer, deliveries, reason, failures = (
-            fields.pop(f"dead:{name}")
+            text_of(fields.pop(f"dead:{name}"))
             for name in ("id", "group", "consumer", "deliveries", "reason", "failures")
         )
     except KeyError:
@@ -162,6 +159,15 @@ def letter(entry: Entry) -> DeadLetter:
         reason,
         tuple(failures.splitlines()),
     )
+
+
+def _as_it_was(text: str) -> Any:
+    """What was read with surrogateescape: bytes, if they are no UTF-8."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode(errors="surrogateescape")
+    return text
 
 
 def no_letter(entry_id: str | EntryId) -> WrongTypeError:

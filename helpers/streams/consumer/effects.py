@@ -23,6 +23,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from ..errors import HandlerError
+from ..values import word
 
 Value = str | int | float
 Command = tuple[Value, ...]  # such as ("HINCRBY", "totals", "chennai", 1)
@@ -36,6 +37,7 @@ class Done(NamedTuple):
     effect: tuple[Command, ...]
 
 
+_PLAIN = {int, str}  # all else goes by the table in `values`
 PORTION = 1000  # entries a step: while a script runs, the server hears nobody else
 MOST_WORDS = 7000  # of one command: Lua can hand on some 8,000 at once
 
@@ -66,12 +68,13 @@ def effect_of(answer: Any) -> tuple[Command, ...]:
 def encode(done: Sequence[str], effects: Sequence[Done]) -> tuple[list[Value], list[Value]]:
     """SETTLE's further keys and arguments for entries without an effect, and for those with one."""
     keys: dict[Value, None] = {}
-    arguments: list[Value] = [len(done), *done]
+    arguments: list[Any] = [len(done), *done]
     for entry_id, _, effect in effects:
         arguments += (entry_id, len(effect))
         for command in effect:
             keys[command[1]] = None
-            arguments += (len(command), *command)
+            plain = _PLAIN.issuperset(map(type, command))
+            arguments += (len(command), *(command if plain else map(word, command)))
     return list(keys), arguments
 
 
@@ -79,14 +82,16 @@ def _is_command(answer: Any) -> bool:
     """Whether it is one; a text in it that cannot be sent is a UnicodeEncodeError."""
     if not isinstance(answer, tuple) or len(answer) < 2 or not isinstance(answer[0], str):
         return False
-    for word in answer:
-        if type(word) is int:
+    for one in answer:
+        if type(one) is int:
             continue
-        if isinstance(word, str):
-            if not word.isascii():
-                word.encode()
-        elif not isinstance(word, (int, float)) or isinstance(word, bool):
+        if isinstance(one, str):
+            if not one.isascii():
+                one.encode()
+        elif not isinstance(one, (int, float)) or isinstance(one, bool):
             return False
+        else:
+            word(one)  # NaN, say, is a ValueError
     return True
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import redis
@@ -14,7 +13,7 @@ from ..states import state_of
 from .asking import Asking
 from .effects import PORTION, Done, effect_of, encode
 from .scripts import BURY, FAIL, RENEW, SETTLE
-from .steps import Collect, Failed, Handle, Send, Steps, Underway
+from .steps import Collect, Entries, Failed, Handle, Send, Steps, Underway
 
 SETTLE_S = 0.1  # how long a handled entry may wait for the others of its batch to be acknowledged
 FIRST_RETRY_S = 0.1
@@ -47,7 +46,7 @@ class InHand(Asking):
         self._slack_s = self._settings.min_idle_ms / SLACK / 1000
         self._most_letters = self._settings.max_dead_letters or ""
         self._waiting: list[str] = []  # of the batch in hand, what was not given to the handler
-        self._next: Iterator[Entry] = iter(())  # the same, to give to it
+        self._next: Entries = iter(())  # the same, to give to it
         self._underway: dict[str, int] = {}  # what handlers are at work on, and its delivery
         self._retries: dict[str, Retry] = {}  # what failed
         self._fresh: list[str] = []  # handled, to be acknowledged by XACK and no more
@@ -69,7 +68,7 @@ class InHand(Asking):
             entries: the batch.
             number: of the delivery that brought it.
         """
-        self._waiting, self._next = ids, iter(entries)
+        self._waiting, self._next = ids, zip(ids[:], entries, strict=True)
         self._settled_at = self.clock()
         if not (self._retries or self._underway):
             self._said_at = self._settled_at
@@ -97,12 +96,13 @@ class InHand(Asking):
         count, answer = yield Handle(self._next, until)
         handled = self._waiting[:count]
         del self._waiting[:count]
+        if isinstance(answer, Underway):
+            self._underway |= dict.fromkeys(handled, number)
+            return
         if answer is not None:
             last = handled.pop()
         self._to_settle(number).extend(handled)
-        if isinstance(answer, Underway):
-            self._underway[last] = number
-        elif answer is not None:
+        if answer is not None:
             yield from self._record_outcome(last, number, answer)
 
     def _collect(self) -> Steps:
@@ -124,9 +124,9 @@ class InHand(Asking):
         for one in [one for one in self._retries if one not in kept]:
             del self._retries[one]
             self._count("lost")
-        left = [pair for pair in zip(self._waiting, self._next, strict=True) if pair[0] in kept]
+        left = [pair for pair in self._next if pair[0] in kept]
         self.counts.lost += len(self._waiting) - len(left)
-        self._waiting, self._next = [one for one, _ in left], iter([entry for _, entry in left])
+        self._waiting, self._next = [one for one, _ in left], iter(left)
 
     def _record_outcome(self, entry_id: str, number: int, answer: Any) -> Steps:
         """Note that an entry is handled, or that it failed."""

@@ -14,6 +14,7 @@ from ..entry import EntryId, entries, entry_of, pairs
 from ..errors import WrongTypeError
 from ..size import CUTS, MUST_FIT, cut_off, too_large
 from ..states import passes, unreachable
+from .asking import no_text
 from .in_hand import InHand
 from .scripts import JOIN, LEAVE, OWN, SEEN, SIZE, SWEEP, TAKE, TIDY
 from .settings import ConsumerSettings, expect_positive
@@ -33,7 +34,12 @@ EVICTS = (
 
 def unreadable(error: Exception) -> bool:
     """The reply did not come, or could not be decoded: perhaps it was too large, or no text."""
-    return isinstance(error, UnicodeDecodeError) or unreachable(error)
+    return no_text(error) or unreachable(error)
+
+
+def unread(error: Exception) -> bool:
+    """The reply is no text, or did not come: perhaps it was too large."""
+    return no_text(error) or cut_off(error)
 
 
 class DeliveryLoop(InHand):
@@ -51,8 +57,9 @@ class DeliveryLoop(InHand):
         Read   XREADGROUP's reply
         Wait   None, so many seconds later
         Handle how many of its entries the handler was given, at least one, and what it returned
-               for the last of them, or Failed with what it raised; for those before, None. Or
-               1 and Underway: the answer to a later Collect is a list of pairs, its ID and this
+               for the last of them, or Failed with what it raised; for those before, None. Or,
+               with Underway, how many handlers were set to work. Then
+        Collect is answered by a list of pairs: an entry's ID, and what came of it
 
     To Run, Send and Read an error of redis-py is an answer too. ConnectionError says that the fate
     of the step is unknown: it was not executed, or it was, or it still will be, at any later time.
@@ -79,12 +86,14 @@ class DeliveryLoop(InHand):
             expect_positive("limit", limit)
         self._begin()
         self._limit = limit
+        self._at_work = True
         try:
             yield from self._join()
             yield from self.steps(drain=drain)
             yield from self._leave()
         finally:
-            self.stopped = False  # here, so that a stop() just before a run is not overheard
+            # Here, so that a stop() just before a run is not overheard.
+            self.stopped = self._at_work = False
 
     def _begin(self) -> None:
         super()._begin()
@@ -189,8 +198,8 @@ class DeliveryLoop(InHand):
     def _tidy(self) -> Steps:
         """Forget consumers of the group that have long been gone."""
         silent_ms = 10 * self._settings.min_idle_ms
-        forgotten = yield from self._ask(self._run(TIDY, silent_ms))
-        if forgotten:
+        forgotten = yield from self._ask(self._run(TIDY, silent_ms), but=no_text)
+        if forgotten and not isinstance(forgotten, UnicodeDecodeError):
             log.debug("%s forgets consumers that are gone: %s", self.name, ", ".join(forgotten))
         self._tidy_at = self.clock() + silent_ms / 1000
 
@@ -208,7 +217,11 @@ class DeliveryLoop(InHand):
         for entry_id, number in numbers.items():
             if self._over:
                 return
-            ours, what, *more = yield from self._take(entry_id, number)
+            reply = yield from self._take(entry_id, number)
+            if isinstance(reply, UnicodeDecodeError):
+                yield from self._put_aside(entry_id, number + 1, "It is no text in UTF-8")
+                continue
+            ours, what, *more = reply
             self._expect(ours)
             retry = self._retries.pop(entry_id, None)
             if what == "entry":
@@ -230,13 +243,13 @@ class DeliveryLoop(InHand):
         """TAKE's reply, or `too large` and how large it is, for one that the server cannot send."""
         take = self._run(TAKE, entry_id, number, self._settings.max_deliveries)
         for _ in range(CUTS):
-            reply = yield from self._ask(take, but=cut_off)
-            if not isinstance(reply, Exception):
+            reply = yield from self._ask(take, but=unread)
+            if not isinstance(reply, redis.RedisError):
                 return reply
             sizes = yield from self._ask(Run(SIZE, [self.stream], [entry_id]))
             size = sizes[0][1]
             if size <= MUST_FIT:
-                return (yield from self._ask(take))
+                return (yield from self._ask(take, but=no_text))
         return [1, "too large", size]
 
     def _new_entries(self, *, wait: bool) -> Steps:

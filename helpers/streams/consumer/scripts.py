@@ -295,7 +295,9 @@ while at <= #ARGV do
     local words = tonumber(ARGV[at])
     if pending and not failure then
       local said = redis.pcall(unpack(ARGV, at + 1, at + words))
-      if type(said) == 'table' and said.err then failure = {said.err, number} end
+      if type(said) == 'table' and said.err then
+        failure = {said.err:gsub('[\\128-\\255]', '?'), number}  -- it may be cut within a letter
+      end
     end
     at = at + 1 + words
   end

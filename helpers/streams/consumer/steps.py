@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 
 from ..entry import Entry
 
+Entries = Iterator[tuple[str, Entry]]  # each with its ID as the server writes it
+
 
 class Run(NamedTuple):
     """Run a script on the server, and send back its reply."""
@@ -35,7 +37,7 @@ class Handle(NamedTuple):
     when the loop was stopped. A driver may stop earlier, but not before the first.
     """
 
-    entries: Iterator[Entry]  # those that are not given to it now come with a later step
+    entries: Entries  # those that are not given to it now come with a later step
     until: float
 
 
@@ -63,7 +65,7 @@ class Failed(NamedTuple):
 
 
 class Underway(NamedTuple):
-    """The handler is at work on the entry; what comes of it is the answer to a Collect."""
+    """Handlers are at work on the entries; what comes of them is the answer to a Collect."""
 
 
 Step = Run | Send | Read | Handle | Wait | Collect

@@ -21,6 +21,7 @@ FOLDER = CHECKOUT / "notebooks" / "drawings"
 
 _FUNCTIONS: tuple[Callable[[], Drawing], ...] = (
     streams.stream,
+    streams.whole_nodes,
     streams.nodes,
     streams.place,
     streams.dollar,
@@ -29,7 +30,6 @@ _FUNCTIONS: tuple[Callable[[], Drawing], ...] = (
     groups.takeover,
     groups.zombie,
     groups.recovery,
-    streams.whole_nodes,
     streams.trimming,
     streams.partitions,
     steps.one_step,

@@ -140,8 +140,8 @@ def zombie() -> Drawing:
         "A zombie: paused, replaced, and back",
         "Alice reads 1002-0 and is paused. Bob claims 1002-0, counts it with INCR, and his XACK "
         "replies 1. Alice wakes and sends what she had still to send: INCR, and XACK, which "
-        "replies 0. The entry is counted twice. A script that counts only if XACK replies 1 "
-        "counts it once.",
+        "replies 0. The entry is counted twice. A script that counts it only if it is still "
+        "pending counts it once.",
         680,
     )
     alice, server, bob, top, bottom = 90, 360, 630, 136, 540
@@ -164,7 +164,7 @@ def zombie() -> Drawing:
     _message(drawing, alice, server, 526, "XACK → 0")
     drawing.box(EDGE, 556, 326, 100, "INCR, XACK:", "counted twice", dashed=True)
     drawing.cross(62, 606)
-    drawing.box(370, 556, 326, 100, "INCR if XACK = 1:", "counted once", fill=DONE)
+    drawing.box(370, 556, 326, 100, "INCR if pending:", "counted once", fill=DONE)
     drawing.tick(394, 606)
     return drawing
 

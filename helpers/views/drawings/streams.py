@@ -147,7 +147,7 @@ def _lane(drawing: Drawing, y: float, parts: tuple[tuple[str, float], ...]) -> N
 
 
 def whole_nodes() -> Drawing:
-    """Lesson 05: what `~` cuts, and what an exact limit cuts."""
+    """Lesson 01: what `~` cuts, and what an exact limit cuts."""
     drawing = Drawing(
         "“~” cuts whole nodes only",
         "A stream of 400 entries in four nodes of 100. MAXLEN ~ 250 removes the oldest node and "
@@ -231,7 +231,10 @@ def partitions() -> Drawing:
     left, step, top, row = 220, 79, 126, 70
     for day in range(1, 7):
         drawing.words(left + step * (day - 0.5), 106, f"{day} Jan", anchor="middle")
-    drawing.line((left + 3.91 * step, top - 12), (left + 3.91 * step, top + 4 * row))
+    now = left + 3.5 * step
+    drawing.line((now, top - 8), (now, top + row))
+    for below in (2, 3, 4):  # where no word is in its way
+        drawing.line((now, top + row * below - 20), (now, top + row * below))
     for number in range(1, 5):
         x, y = left + step * (number - 1), top + row * (number - 1)
         drawing.words(EDGE, y + 34, f"temps:2100010{number}", mono=True)
@@ -239,7 +242,7 @@ def partitions() -> Drawing:
         drawing.box(x + step, y, DAYS_KEPT * step, 50, fill=DONE)
         drawing.words(x + 2.5 * step, y + 33, "kept", anchor="middle")
         drawing.cross(x + (1 + DAYS_KEPT) * step, y + 25)
-    drawing.words(left + 3.91 * step, 434, "now: three keys", anchor="middle", bold=True)
+    drawing.words(now, 430, "now: three keys", anchor="middle", bold=True)
     drawing.cross(EDGE + 12, 468)
     drawing.words(EDGE + 40, 476, "expires two days after its newest entry")
     return drawing

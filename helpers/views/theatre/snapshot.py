@@ -264,7 +264,8 @@ def _group(group: dict[str, Any]) -> GroupLook:
     return GroupLook(
         name=info["name"],
         cursor=EntryId.parse(info["last-delivered-id"]),
-        lag=None if info["lag"] is False else info["lag"],
+        # A count of reads that was made up, by ENTRIESREAD, gives one below 0.
+        lag=None if info["lag"] is False or info["lag"] < 0 else info["lag"],
         pending=info["pending"],
         members=members,
         more=info["consumers"] - len(members),

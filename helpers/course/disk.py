@@ -1,0 +1,80 @@
+"""Files written whole or not at all, and what to say where there is no room for them."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from helpers.course.errors import CourseError, ServerError
+
+ROOM = 128 * 1024  # bytes, with which a server can begin
+
+_WHY = {
+    errno.ENOSPC: ("The disk is full", "make room on it"),
+    errno.EDQUOT: ("Your quota of the disk is used up", "delete what you can do without"),
+    errno.EFBIG: ("No file may grow as long as it must", "raise the limit that `ulimit -f` shows"),
+}
+
+
+def write_whole(file: Path, text: str) -> None:
+    """Write a file as a whole or not at all, for the owner's eyes.
+
+    Raises:
+        OSError: it cannot be written. Nothing is left of the attempt.
+    """
+    number, fresh = tempfile.mkstemp(dir=file.parent, prefix=".new-")
+    try:
+        with open(number, "w") as stream:
+            stream.write(text)
+        os.replace(fresh, file)
+    except BaseException:
+        os.unlink(fresh)
+        raise
+
+
+def lack(folder: Path) -> str | None:
+    """What keeps a folder from taking a little more; None if it does. It is tried.
+
+    What a disk says of itself leaves out quotas, and the limits of this process.
+    """
+    try:
+        with tempfile.NamedTemporaryFile(dir=folder, prefix=".room-", buffering=0) as file:
+            left = ROOM
+            while left > 0:
+                left -= file.write(b"\0" * left)
+    except OSError as error:
+        return _no_room(folder, error)
+    return None
+
+
+@contextlib.contextmanager
+def naming_a_full_disk(folder: Path) -> Iterator[None]:
+    """Say in one sentence why a file could not be written.
+
+    Raises:
+        ServerError: there is no room.
+        CourseError: anything else is in the way.
+    """
+    try:
+        yield
+    except OSError as error:
+        if said := _no_room(folder, error):
+            raise ServerError(said) from error
+        raise CourseError(
+            f"The course cannot write to {folder} ({error.strerror or error}). "
+            "Make it writable, or set COURSE_HOME to a folder that is."
+        ) from error
+
+
+def _no_room(folder: Path, error: OSError) -> str | None:
+    if error.errno not in _WHY:
+        return None
+    what, remedy = _WHY[error.errno]
+    return (
+        f"{what}, so the course cannot write to {folder}: {remedy}, or set COURSE_HOME to a "
+        "folder elsewhere, then try again."
+    )
