@@ -146,6 +146,12 @@ def explain(error: redis.RedisError, key: str, group: str | None = None) -> Stre
             "another key.",
             stream=key,
         )
+    if "too large to be stored" in said:  # Redis 7.0 says so of both
+        return EntryIdError(
+            f"The stream {key!r} has the largest ID there is, or the entry is larger than a stream "
+            "can hold: use another key, or divide the entry.",
+            stream=key,
+        )
     if "BUSYGROUP" in said:
         return GroupError(
             f"The stream {key!r} has a consumer group of this name already.",

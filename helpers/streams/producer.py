@@ -84,7 +84,7 @@ while at <= #ARGV do
       if id == '*' then later = added:match('^%d+') .. '-*' end  -- so a batch's IDs follow
     end
     last, count = added, count + 1
-  elseif first and later ~= '*' and added.err:find('smaller') then
+  elseif id == later and later ~= '*' then
     later, n = '*', -1  -- this millisecond has no more IDs
   else
     -- What the server cannot do now, it may do later. What it refuses is noted, so that no late

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from functools import partial
 from typing import Any, NamedTuple, cast
 
@@ -287,7 +287,7 @@ def _add(scene: Scene, key: str, reading: Reading) -> None:
 
 def _kill(scene: Scene, prefix: str, begin: Callable[..., Life], proxy: Proxy, place: int) -> None:
     """Kill it before a command: the first reading of a day has its expiry, or is not there."""
-    reading = at(f"2100-04-{place:02}", "18:00:00.000")
+    reading = at(_day(2101, place), "18:00:00.000")
     key = key_of(prefix, reading.ms)
     if kill_at(begin, proxy, place, *reading, slow=SLOW):
         _expect_safe(scene, key, reading, f"killed before {proxy.names[-1]}")
@@ -303,7 +303,7 @@ def _overtake(
         place: before which command.
         earlier: how many readings the day has already.
     """
-    day = f"2100-{5 + earlier:02}-{place:02}"
+    day = _day(2102 + earlier, place)
     reading, newer = at(day, "18:00:00.000"), at(day, "22:00:00.000")
     key = key_of(prefix, reading.ms)
     for _ in range(earlier):
@@ -319,6 +319,11 @@ def _overtake(
         _expect_both(scene, key, newer, earlier + 2)
     else:
         settle(life.outcome())
+
+
+def _day(year: int, number: int) -> str:
+    """A day of a year; an answer may send more commands than a month has days."""
+    return str(date(year, 1, 1) + timedelta(days=number))
 
 
 def _expect_safe(scene: Scene, key: str, reading: Reading, what: str) -> None:
