@@ -178,7 +178,7 @@ def test_a_consumer_made_before_forks_is_another_in_each_process(redis, name):
     run(WORKERS, name)
     assert set(redis.hvals("totals")) == {"1"}
     assert redis.hlen("totals") == 300
-    assert redis.scard("names") == (1 if name else 4)
+    assert len(redis.smembers("names")) == (1 if name else 4)
 
 
 CHILD_OF_A_HANDLER = """
@@ -191,7 +191,7 @@ def handle(entry):
     if entry.fields["n"] == "1" and not child:
         child = os.fork()
         here.append("parent" if child else "child")
-    client.lpush("handled:" + here[-1], entry.fields["n"])
+    client.rpush("handled:" + here[-1], entry.fields["n"])
     return ("HINCRBY", "totals", entry.fields["n"], 1)
 
 here, child, client = ["parent"], 0, connect()
