@@ -221,7 +221,7 @@ def test_a_child_that_comes_back_from_a_handler_takes_nothing_from_its_parent(re
         redis.xadd("s", {"n": number})
     Group(redis, "s", "g").create("0")
     run(CHILD_OF_A_HANDLER)
-    assert redis.lrange("handled:parent", 0, -1) == [str(n) for n in reversed(range(50))]
+    assert redis.lrange("handled:parent", 0, -1) == [str(n) for n in range(50)]
     assert redis.lrange("handled:child", 0, -1) == ["1"]
     assert redis.hlen("totals") == 50
     assert set(redis.hvals("totals")) == {"1"}
