@@ -73,7 +73,8 @@ LEVELS = ("must · core", "should · core", "stretch · deeper")
 
 
 def exercise(number: int, level: str, answer: str = "redis.xadd(stream, fields)") -> list[Any]:
-    solution = f"### BEGIN SOLUTION\n{answer}\n### BLANK\n# ____\n### END SOLUTION"
+    body = f"### BEGIN SOLUTION\n    {answer}\n    ### BLANK\n    # ____\n    ### END SOLUTION"
+    solution = f"def it(redis, stream, fields):\n    {body}"
     return [
         text(f"## {number} · Do it\n\n*{level}*\n\nDo it."),
         code(solution),
@@ -219,7 +220,7 @@ def without_a_level(lesson: Lesson) -> None:
 
 
 def with_a_long_must(lesson: Lesson) -> None:
-    lesson.lab[3].source = exercise(1, LEVELS[0], "x = 1\n" * 9)[1].source
+    lesson.lab[3].source = exercise(1, LEVELS[0], "x = 1\n    " * 9)[1].source
 
 
 def with_many_musts(lesson: Lesson) -> None:

@@ -89,7 +89,7 @@ def _not_shown(lesson: Lesson, before: Sequence[Lesson]) -> Iterator[str]:
     cores = [cell for one in (*before, lesson) for cell in one.part("core")]
     shown = reading.shown(cores)
     for one in lesson.exercises:
-        if one.level == "must" and (new := reading.commands(one.answer) - shown):
+        if one.level == "must" and (new := reading.commands(one) - shown):
             yield f"lab, exercise {one.number}: no core has shown {', '.join(sorted(new))}"
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Literal
@@ -206,8 +206,9 @@ def answer(source: str) -> list[str]:
     return [line for line in lines if line.strip() and not line.lstrip().startswith("#")]
 
 
-def commands(sources: Iterable[str]) -> set[str]:
-    """The methods of redis-py's client that some code calls, and the options that it gives them."""
+def commands(exercise: Exercise) -> set[str]:
+    """The methods of redis-py's client that its answer calls, and the options that it gives them."""
+    sources = [cell.source for cell in exercise.cells if cell.cell_type == "code"]
     found = set()
     for node in ast.walk(ast.parse("\n".join(sources))):
         if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
