@@ -207,7 +207,7 @@ def answer(source: str) -> list[str]:
 
 
 def commands(exercise: Exercise) -> set[str]:
-    """The methods of redis-py's client that its answer calls, and the options that it gives them."""
+    """The methods of redis-py's client that its answer calls, and the options given to them."""
     sources = [cell.source for cell in exercise.cells if cell.cell_type == "code"]
     found = set()
     for node in ast.walk(ast.parse("\n".join(sources))):
