@@ -50,11 +50,13 @@ class Patience:
 
         Args:
             since: when what failed was sent, by this object's clock; now by default. A server
-                that is silent has been out of reach since then.
+                that is silent has been out of reach since then. But perhaps it was this process
+                that stood still: so at most half of the limit counts, and it tries once more.
         """
         self._failures += 1
         if self._failures == 1:
-            self._since = self._clock() if since is None else since
+            now = self._clock()
+            self._since = now if since is None else max(since, now - self.limit_s / 2)
         longest = min(LONGEST_S, SHORTEST_S * 2 ** min(self._failures, 10))
         return longest * random.uniform(0.5, 1.0)  # so that clients do not return in step
 
