@@ -8,6 +8,7 @@
     server      the faults of a server that all of them share
     wiki        the event pipeline
     lives       20,000 short lives, of which nothing may be left
+    ways        the same: forks and copies of one that is at work, multiprocessing, generators
 
 python -m tests.soaks [groups averages wiki lives] [--seed N --server valkey --faults N …]
 """

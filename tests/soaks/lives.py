@@ -2,6 +2,7 @@
 
 Each life adds an entry or two, works off what there is, or reads a little. Then it ends as it
 should, or is gone at once, as by kill -9: without a farewell, and perhaps with an entry in hand.
+Some are forks or copies of one that is at work already: see `ways`.
 Nothing may be lost or doubled, and nothing may grow: in the end a few keys are left, and no names.
 """
 
@@ -25,17 +26,25 @@ from helpers.streams import (
     Entry,
     Producer,
     Reader,
-    bulk,
-    producer,
 )
 from tests.soaks import stage
 from tests.soaks.stage import Stage
+from tests.soaks.ways import (
+    GROUP,
+    NAMED,
+    SETTINGS,
+    STREAM,
+    WAYS,
+    LifeError,
+    Way,
+    count,
+    forget_soon,
+    make,
+    use,
+)
 
-STREAM, GROUP = "s", "g"
 PORTION = 20  # lives between two looks at the server
-MEMORY_S = 3  # how long the notes of a producer that is gone are kept
 MOST = 1000  # notes, and names, at any time
-SETTINGS: dict[str, Any] = {"delete": True, "min_idle_ms": 100, "max_deliveries": 1000}
 MOST_NOTES, MOST_NAMES = "most notes of producers", "most consumers in the group"
 
 
@@ -62,7 +71,7 @@ class Lives(Stage):
 
     def __init__(self, plan: Plan, server: SpareServer) -> None:
         super().__init__(plan, server)
-        vars(producer)["MEMORY_S"] = vars(bulk)["MEMORY_S"] = MEMORY_S
+        forget_soon()
         self._lives = self._added = 0
         self._kinds: list[Callable[[], None]] = [
             self._produce, self._produce_in_bulk, self._consume, self._read, self._live_async
@@ -75,6 +84,9 @@ class Lives(Stage):
         for _ in range(PORTION):
             self._lives += 1
             self.rng.choice(self._kinds)()
+            for number, way in enumerate(WAYS):
+                if self._lives % way.every == number:
+                    self._multiply(way)
         self._note(MOST_NOTES, self.client.hlen("{s}:producers"))
         self._note(MOST_NAMES, len(self.client.xinfo_consumers(STREAM, GROUP)))
 
@@ -112,6 +124,8 @@ class Lives(Stage):
         self.report.expect(len(left := self._left()) <= 1, f"too much is left: {left}")
         for name in (MOST_NOTES, MOST_NAMES):
             self.report.expect(self.report.more[name] < MOST, f"there were too many {name[5:]}")
+        for way in WAYS:
+            self.report.expect(self.report.more[way.name], f"none lived that was {way.name}")
 
     def _note(self, name: str, size: int) -> None:
         self.report.more[name] = max(self.report.more[name], size)
@@ -126,7 +140,7 @@ class Lives(Stage):
         return self.rng.random() < 0.3
 
     def _name(self) -> str | None:
-        return self.rng.choice([None, f"life-{self._lives}"])
+        return self.rng.choice([None, f"{NAMED}{self._lives}"])
 
     def _produce(self) -> None:
         with self.server.connect() as client:
@@ -177,7 +191,25 @@ class Lives(Stage):
             worker = AsyncConsumer(client, STREAM, GROUP, count, name=self._name(), **SETTINGS)
             await worker.run(drain=True)
 
-
-def count(entry: Entry) -> Any:
-    """An effect: how often each entry was handled."""
-    return ("HINCRBY", "counted", entry.fields["n"], 1)
+    def _multiply(self, way: Way) -> None:
+        """Others begin from one that is at work already, and all of them go on."""
+        kind = self.rng.choice(way.kinds)
+        mine, *theirs = ([self._entry() for _ in range(3)] for _ in range(1 + way.others))
+        with self.server.connect() as client:
+            one = make(kind, client, self._name())
+            if kind in (Consumer, Reader):  # needs some work
+                with Producer(client, STREAM) as source:
+                    source.add_many([*mine, *(entry for part in theirs for entry in part)])
+            if kind is Consumer:
+                one.run(limit=1)
+            elif kind is not Reader:
+                use(one, [self._entry()])
+            try:
+                way.live(one, mine, *theirs)
+                self.report.more[way.name] += way.others
+            except LifeError as error:
+                self.report.wrong.append(f"{kind.__name__}, {way.name}: {error}")
+            if kind is Reader:
+                one.forget()
+            elif kind is not Consumer:
+                one.close()
