@@ -141,7 +141,8 @@ def fork_in_source(one: Any, mine: Entries, *theirs: Entries) -> None:
 
 def fork_half_read(one: Reader, *_: Entries) -> None:
     """A reader's generator is half used at the fork: only the parent goes on with it."""
-    there = [entry_id for entry_id, _ in one._client.xrange(STREAM)]
+    client: Any = one._client
+    there = [entry_id for entry_id, _ in client.xrange(STREAM)]
     with one:
         entries = iter(one)
         read = [str(next(entries)[1].id)]
