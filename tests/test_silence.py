@@ -52,7 +52,7 @@ from tests.wiki import changes_of, counted, feed_of, total
 from tests.wiki import until as arrive
 
 REPLY_S = patient(0.2)  # a reply's time-out
-PATIENCE_S = patient(1.5)
+PATIENCE_S = patient(3)
 SHORT_S = patient(0.5)  # a silence that patience outlasts
 LONG_S = 60.0  # patience that must not be needed
 BLOCK_MS = 50
