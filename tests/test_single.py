@@ -88,7 +88,7 @@ named = {"partition": lambda: PartitionProducer(client), "generator": lambda: Pr
          "bulk generator": lambda: BulkProducer(client, "s")}
 producer = named.get(kind, lambda: globals()[kind](client, "s"))()
 if kind.endswith("generator"):
-    producer.add_many(source(), batch=2)
+    producer.add_many(source(), batch=int(sys.argv[3]))
     if here:
         os._exit(0)
 else:
@@ -128,8 +128,9 @@ def test_each_process_of_a_fork_adds_its_own(redis, kind):
 
 @pytest.mark.once
 @pytest.mark.parametrize("kind", ["generator", "bulk generator"])
-def test_a_generator_that_forks_goes_on_in_each_process(redis, kind):
-    run(PREFORK, kind, "2")
+@pytest.mark.parametrize("batch", ["2", "3", "100"])  # the fork comes between two, or in the midst
+def test_a_generator_that_forks_goes_on_in_each_process(redis, kind, batch):
+    run(PREFORK, kind, "2", batch)
     found = sorted(int(fields["n"]) for _, fields in redis.xrange("s"))
     assert found == [0, 1, 2, 3, 1002, 1003, 2002, 2003]
 

@@ -14,7 +14,7 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
-from itertools import groupby, islice
+from itertools import groupby
 from operator import index
 from typing import Any, Self
 
@@ -29,7 +29,7 @@ from helpers.streams.errors import ArgumentError, NotConfirmedError, explain
 from helpers.streams.keys import expect_name, sibling_key
 from helpers.streams.patience import LIMIT_S, Patience
 from helpers.streams.producer import Tally, no_answer
-from helpers.streams.single import Single
+from helpers.streams.single import Single, portion
 from helpers.streams.states import fate_unknown, passes
 from helpers.streams.values import word
 
@@ -310,7 +310,7 @@ def batches(
     if not isinstance(readings, Iterable):
         raise PartitionError(f"{readings!r:.80} is no series of readings: give a list of them.")
     rest = iter(readings)
-    while (chunk := list(islice(rest, size))) and not (tally and tally.full):
+    while (chunk := portion(rest, size)) and not (tally and tally.full):
         try:
             yield from _cut(chunk)
         except PartitionError:

@@ -17,7 +17,6 @@ import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from itertools import islice
 from typing import Any, Self
 
 import redis
@@ -45,7 +44,7 @@ from .producer import (
     sound,
     too_large,
 )
-from .single import Single
+from .single import Single, portion
 from .states import passes, reconnect
 from .text import text_of
 from .values import words
@@ -323,7 +322,7 @@ class BulkProducer(Single):
 
     def _pack(self, entries: Iterator[Fields], size: int) -> _Batch | None:
         """The next batch; what cannot be sent is given back."""
-        while (chunk := list(islice(entries, size))) and not self._tally.full:
+        while (chunk := portion(entries, size)) and not self._tally.full:
             try:
                 return self._packed(chunk)
             except ArgumentError:

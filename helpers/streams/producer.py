@@ -17,7 +17,7 @@ import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from itertools import chain, islice
+from itertools import chain
 from typing import Any, NamedTuple, Self
 
 import redis
@@ -35,7 +35,7 @@ from .errors import (
 )
 from .keys import PRODUCERS, expect_name, sibling_key
 from .patience import LIMIT_S, Patience
-from .single import Single
+from .single import Single, portion
 from .states import passes, reconnect, reconnect_async, unreachable
 from .text import text_of
 from .values import Word, shown, words
@@ -718,6 +718,6 @@ def paced(
         raise ArgumentError(f"{items!r:.80} is no series of entries: give a list or a generator.")
     size = batch if rate is None else min(batch, max(1, int(rate / 20)))  # 20 batches a second
     start, sent, rest = time.monotonic(), 0, iter(items)
-    while chunk := list(islice(rest, size)):
+    while chunk := portion(rest, size):
         yield chunk, start + sent / rate if rate else start
         sent += len(chunk)

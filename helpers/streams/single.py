@@ -12,11 +12,16 @@ import asyncio
 import os
 import threading
 import weakref
-from typing import Any, Self
+from collections.abc import Iterator
+from itertools import islice
+from typing import Any, Self, TypeVar
 
 from .errors import ArgumentError
 
+T = TypeVar("T")
+
 _ALL: weakref.WeakSet[Single] = weakref.WeakSet()
+_forks = 0  # that lie between the first process and this one
 _LEFT: list[Any] = []  # connections that are the parent's; closing them here would disturb it
 
 
@@ -50,8 +55,25 @@ class Single:
         )
 
 
+def portion(items: Iterator[T], size: int) -> list[T]:
+    """The next items, so many at most.
+
+    If their source forks meanwhile, those before are the parent's: the child leaves them out.
+    """
+    chunk: list[T] = []
+    forks = _forks
+    for item in islice(items, size):
+        if forks != _forks:
+            chunk.clear()
+            forks = _forks
+        chunk.append(item)
+    return chunk
+
+
 def _in_child() -> None:
     """Before anything else runs in a forked child."""
+    global _forks
+    _forks += 1
     for one in list(_ALL):
         if hasattr(client := getattr(one, "_client", None), "connection_pool"):
             _leave_connections(client)

@@ -121,7 +121,7 @@ def pre_fork(one: Any, mine: Entries, *theirs: Entries) -> None:
 
 
 def fork_in_source(one: Any, mine: Entries, *theirs: Entries) -> None:
-    """The generator of what is added forks between two batches; both add the rest."""
+    """The generator of what is added forks in the midst of a batch; both add the rest."""
     pids = []
 
     def source() -> Iterator[dict[str, int]]:
@@ -135,7 +135,7 @@ def fork_in_source(one: Any, mine: Entries, *theirs: Entries) -> None:
         yield from mine[2:]
 
     with _children_end():
-        one.add_many(source(), batch=2)
+        one.add_many(source(), batch=3)
     _wait(pids)
 
 
