@@ -107,9 +107,13 @@ sys.exit(sum(os.waitpid(pid, 0)[1] for pid in children))
 """
 
 
+# From 3.12 on, Python warns of a fork while there are threads, which is what is tried here.
+QUIET = ["-W", "ignore:This process:DeprecationWarning"]
+
+
 def run(program: str, *arguments: str) -> None:
     ran = subprocess.run(
-        [sys.executable, "-c", program, *arguments], capture_output=True, text=True
+        [sys.executable, *QUIET, "-c", program, *arguments], capture_output=True, text=True
     )
     assert ran.returncode == 0, ran.stderr
     assert not ran.stderr

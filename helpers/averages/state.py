@@ -248,7 +248,8 @@ class State(Single):
             raise StateError(f"The server refused a command on {key!r}: {error}") from error
         if not self._patience.lasts_s:
             log.warning("%s: no answer, and tries again: %s", key, error)
-        delay_s = self._patience.failed(since)
+        silent = isinstance(error, redis.TimeoutError)  # a lost connection says nothing of before
+        delay_s = self._patience.failed(since if silent else None)
         if self._patience.ended(stopped=self.stopped):
             self._patience.renew()
             raise given_up(error, key) from error

@@ -101,7 +101,8 @@ class _AsyncFollowsBlock:
         # redis-py gives each write a time-out, for which Python 3.11 makes a task. What the socket
         # takes at once needs none.
         if self.is_connected and not self.health_check_interval and isinstance(command, list):
-            self._writer.writelines(command)
+            # Not writelines: on a connection that is reset meanwhile, Python 3.12's trips over it.
+            self._writer.write(b"".join(command))
             if not self._writer.transport.get_write_buffer_size():
                 return
             command = []  # what is left over waits as redis-py has it
