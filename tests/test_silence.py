@@ -468,11 +468,11 @@ def finish(world: World, admin: Any) -> None:
     world.closing.set()
     for through in ("stream", "pubsub"):
         world.at_work[f"Publisher of {through}"].stop()
-    quiet = world.count["PartitionProducer"]
-    time.sleep(0.1)
-    while world.count["PartitionProducer"] != quiet:
-        quiet = world.count["PartitionProducer"]
-        time.sleep(0.1)
+    quiet, length = world.count["PartitionProducer"], admin.xlen("stream")
+    time.sleep(patient(0.3))
+    while (world.count["PartitionProducer"], admin.xlen("stream")) != (quiet, length):
+        quiet, length = world.count["PartitionProducer"], admin.xlen("stream")
+        time.sleep(patient(0.3))
     world.clock.ms += 2 * 3_600_000
     readings = list(map(reading, range(quiet)))
 
