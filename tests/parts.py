@@ -20,9 +20,6 @@ PARTS = {TOGETHER: "everything", CONTRACT: "the contract", ALONE: "what measures
 Choice = dict[str, tuple[str, ...]]  # files, and with how their tests begin; () stands for all
 
 MEASURING: Choice = {
-    "notebooks/01_append_and_range.ipynb": (),
-    "notebooks/03_consumer_groups.ipynb": (),
-    "notebooks/04_pending_and_ack.ipynb": (),
     "notebooks/06_crash_recovery.ipynb": (),
     "notebooks/08_speed.ipynb": (),
     "tests/test_tuning.py": ("test_count_", "test_block_ends_early", "test_a_pause_buys"),

@@ -1,5 +1,7 @@
 """Runs the suite: all on the first server, the contract on the others, and last what measures.
 
+The contracts run side by side, since they wait more than they compute; the others by themselves.
+
 python -m tests.suite [--everything] [--on SERVER] [pytest arguments]
 
 The report at the end says how long each part took, and what the contract leaves out.
@@ -8,7 +10,9 @@ The report at the end says how long each part took, and what the contract leaves
 from __future__ import annotations
 
 import argparse
+import contextlib
 import functools
+import itertools
 import os
 import subprocess
 import sys
@@ -18,6 +22,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from helpers.course.pace import VARIABLE as PATIENCE
 from helpers.course.server.program import program_version
@@ -28,6 +33,7 @@ from tests.seen import Seen
 from tests.servers import SERVERS, program
 
 CORES = os.cpu_count() or 1
+PYTEST = [sys.executable, "-m", "pytest", "--quiet", "--nbval"]
 SPREAD = ["--dist=loadfile", "--no-loadscope-reorder"]
 OPTIONS = {  # of pytest, for each part
     parts.TOGETHER: [*SPREAD, f"-n{CORES + 5}"],  # these tests wait more than they compute
@@ -56,19 +62,21 @@ class Part:
         """What to call it."""
         return f"{parts.PARTS[self.kind]}: {SERVERS[self.server]} ({_version(self.server)})"
 
-    def run(self, arguments: list[str]) -> None:
-        """Run it, and end what it leaves behind."""
-        print(f"\n=== {self.label}", flush=True)
-        began = time.monotonic()
+    def start(self, slow: float, arguments: Sequence[str], output: IO[bytes] | None) -> None:
+        """Start it; what it prints goes to a file, or is seen at once."""
         self.folder.mkdir()
-        self.slow = slowness()  # it may have become busy since the last part
-        words = [sys.executable, "-m", "pytest", "--quiet", "--nbval", f"--server={self.server}"]
+        self.slow = slow
+        words = [*PYTEST, f"--server={self.server}"]
         words += [f"--part={self.kind}", f"--report={self.folder}", *OPTIONS[self.kind]]
         words += [] if self.first else ["--not-first"]
-        with run_folder():
-            words += [*_more_time(self.slow), *arguments]
-            self.code = subprocess.run(words, check=False).returncode
-        self.took_s = time.monotonic() - began
+        words += [*_more_time(slow), *arguments]
+        self._began = time.monotonic()
+        self._process = subprocess.Popen(words, stdout=output, stderr=output)
+
+    def wait(self) -> None:
+        """Wait until it has ended."""
+        self.code = self._process.wait()
+        self.took_s = time.monotonic() - self._began
 
     @property
     def outcome(self) -> str:
@@ -88,13 +96,13 @@ def main() -> int:
     parser.add_argument("--on", choices=SERVERS, help="only one server, and everything")
     options, arguments = parser.parse_known_args()
     began = time.monotonic()
-    if subprocess.run(["make", "--no-print-directory", "lint"], check=False).returncode:
+    if not style_is_right():
         return 1
     lint_s = time.monotonic() - began
     with tempfile.TemporaryDirectory(prefix="report-") as folder:
         those = list(_parts(Path(folder), options.on, options.everything))
-        for part in those:
-            part.run(arguments)
+        for _, group in itertools.groupby(those, _side_by_side):
+            run(list(group), arguments)
         print("\nWall time of each part, and by how much the machine lengthened its limits:")
         print(f"{lint_s:8.1f} s         passed    style and types")
         _print_times(those)
@@ -106,11 +114,38 @@ def main() -> int:
     return 0 if passed and complete else 1
 
 
+def style_is_right() -> bool:
+    """Check style and types, while a first look at the tests compiles them for all workers."""
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    look = subprocess.Popen([*PYTEST, "--collect-only", "-q"], stdout=subprocess.DEVNULL)
+    lint = subprocess.run(["make", "--no-print-directory", "lint"], check=False)
+    look.wait()
+    return lint.returncode == 0
+
+
+def _side_by_side(part: Part) -> str:
+    """What is alike for parts that run at the same time: the contracts wait more than they work."""
+    return part.kind if part.kind == parts.CONTRACT else f"{part.kind} {part.server}"
+
+
+def run(those: Sequence[Part], arguments: Sequence[str]) -> None:
+    """Run parts side by side, show what they print one after the other, and tidy up."""
+    slow = slowness()  # it may have become busy since the last parts
+    with run_folder() as folder, contextlib.ExitStack() as files:
+        outputs = [files.enter_context((folder / part.server).open("w+b")) for part in those[1:]]
+        for part, output in zip(those, [None, *outputs], strict=True):
+            part.start(slow, arguments, output)
+        for part, output in zip(those, [None, *outputs], strict=True):
+            print(f"\n=== {part.label}", flush=True)
+            part.wait()
+            if output:
+                output.seek(0)
+                print(output.read().decode(errors="replace"), end="", flush=True)
+
+
 def _more_time(slow: float) -> list[str]:
     """Give everything more time where the machine is slow: by the environment, and to pytest."""
     os.environ[PATIENCE] = f"{slow:.2f}"
-    # Hundreds of processes import the helpers: each would compile them again.
-    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     return [
         f"--timeout={TEST_LIMIT_S * slow:.0f}",
         f"--nbval-cell-timeout={CELL_LIMIT_S * slow:.0f}",

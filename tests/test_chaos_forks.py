@@ -50,6 +50,7 @@ def test_a_fork_is_a_process_like_any_other(redis):
         assert "this was meant" in failed.output()
 
 
+@pytest.mark.early
 @pytest.mark.once
 def test_forks_have_the_surroundings_of_the_moment(tmp_path, monkeypatch):
     def around():

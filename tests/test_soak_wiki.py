@@ -8,6 +8,7 @@ from tests.soaks.stage import run
 from tests.soaks.wiki import Plan, Wiki
 
 
+@pytest.mark.early
 @pytest.mark.once
 @pytest.mark.timeout(240)
 @pytest.mark.parametrize(("through", "faults"), [("stream", 6), ("pubsub", 0)])

@@ -143,6 +143,7 @@ def take_over(redis: Any, client: Any, last: int, stood: list[str | None]) -> No
     stood.append(redis.hget(STATE, "place"))
 
 
+@pytest.mark.early
 @pytest.mark.parametrize("changes", [1, LAST])
 @pytest.mark.parametrize("pause", [Wire.before, Wire.after])
 def test_who_was_paused_and_replaced_changes_nothing_and_is_told(redis, pause, changes):

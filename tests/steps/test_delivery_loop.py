@@ -152,6 +152,7 @@ def play(driver: Driver, scene: Scene, fault: Fault | None) -> tuple[Life, list[
     return life, found
 
 
+@pytest.mark.early
 @pytest.mark.parametrize("name", SCENES)
 def test_no_fault_at_any_step_does_harm(redis, name):
     scene = SCENES[name]

@@ -178,6 +178,7 @@ def test_a_successor_goes_on_whatever_is_still_under_way(redis):
         expect_each_once(redis, (fault, wire.steps))
 
 
+@pytest.mark.early
 @pytest.mark.parametrize("pause", [Wire.before, Wire.after])
 def test_who_was_paused_while_another_one_of_its_name_wrote_writes_nothing_twice(redis, pause):
     with wired(redis) as wire:

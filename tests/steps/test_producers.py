@@ -69,6 +69,7 @@ def expect_once(redis: Any, added: list[Added], note: Any) -> None:
 # ------------------------------------------------------------------ one fault, at any step
 
 
+@pytest.mark.early
 @pytest.mark.parametrize(("retries", "hows"), [(0, LOSING), (10, How)], ids=["plain", "again"])
 def test_each_entry_is_there_once_under_any_fault_at_any_step(redis, retries, hows):
     """A client that sends again by itself may send a copy of what was answered."""

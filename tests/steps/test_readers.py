@@ -229,6 +229,7 @@ def wired_loop(redis: Any, *faults: Fault) -> Iterator[tuple[Wire, Desk]]:
         yield wire, desk
 
 
+@pytest.mark.early
 @pytest.mark.parametrize(
     ("kill", "hows"),
     [(True, [How.LOST, How.UNANSWERED, How.HELD]), (False, [How.LOST, How.UNANSWERED])],
