@@ -21,6 +21,11 @@ class Life:
         """None while it is alive; -9 after kill -9."""
         return self._process.exit_code
 
+    @property
+    def output(self) -> str:
+        """What it has printed."""
+        return self._process.output()
+
     def kill(self) -> None:
         """End it as a crash would, also if it is paused: kill -9."""
         self._process.kill()

@@ -17,6 +17,7 @@ from redis.crc import key_slot
 import helpers
 from helpers import Consumer, DeadLetters, Entry, Group, Producer, Reader, clean, connect
 from helpers.averages.names import AGGREGATING_STATE, AVERAGES, AVERAGES_STATE, SET_ASIDE
+from helpers.chaos import Fault, Proxy
 from helpers.course import keys as course_keys
 from helpers.course.database import claim, reset
 from helpers.course.errors import ForeignDatabaseError, ServerError
@@ -123,6 +124,13 @@ def test_a_database_that_cannot_be_written_is_told(redis, elsewhere, monkeypatch
         assert "secret" not in str(caught.value)
     finally:
         redis.acl_deluser("reader")
+
+
+def test_a_server_that_is_lost_meanwhile_is_told_in_a_sentence(elsewhere):
+    with Proxy(find_server().url) as proxy:
+        proxy.arm(Fault.CUT_BEFORE, at=("ACL", 1))
+        with pytest.raises(ServerError, match="was lost while the course looked at its database"):
+            claim(proxy.url)
 
 
 def test_all_that_is_on_its_own_server_is_the_courses(elsewhere):

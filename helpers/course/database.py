@@ -16,7 +16,7 @@ from helpers.course.keys import MARK, STREAMS, made_by_the_course
 from helpers.course.rights import expect_rights
 from helpers.course.server.identity import Server, hide_password, probe
 from helpers.streams.keys import sibling_key
-from helpers.streams.states import STATES, state_of
+from helpers.streams.states import STATES, state_of, unreachable
 
 _CLAIM = """
 -- Mark an empty database; say how many keys stand in one that has no mark.
@@ -42,9 +42,9 @@ def claim(url: str, *, own: bool = False) -> None:
         ServerError: it cannot be written, or its user may not do what every lesson needs.
     """
     with probe(url) as client:
-        if not own:
-            expect_rights(client, hide_password(url))
         try:
+            if not own:
+                expect_rights(client, hide_password(url))
             foreign = client.eval(_CLAIM, 1, MARK, "own" if own else "shared")
         except redis.RedisError as error:
             raise ServerError(_unwritable(url, error, own)) from error
@@ -108,6 +108,11 @@ def reset(client: redis.Redis, server: Server) -> int:
 
 def _unwritable(url: str, error: redis.RedisError, own: bool) -> str:
     """Why a database cannot be taken, and what to do."""
+    if unreachable(error):
+        return (
+            f"The server at {hide_password(url)} was lost while the course looked at its database "
+            f"({error}): try again, and if it lasts, `course doctor` says more."
+        )
     code = state_of(error)
     if code == "MISCONF" or own:  # it is the server's own trouble, and may pass
         remedy = STATES[code][1] if code else "`course doctor` says more"

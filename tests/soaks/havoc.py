@@ -7,6 +7,7 @@ import random
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from datetime import timedelta
 from functools import partial
 from itertools import count
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
@@ -16,6 +17,7 @@ import redis
 from helpers.averages import AVERAGES, AVERAGES_STATE
 from helpers.chaos import LOSSES, Proxy, SpareServer
 from helpers.chaos import Fault as Loss
+from helpers.partitions import DEMO_START
 from tests.lives import Life
 from tests.soaks.server import SERVER, server_faults
 from tests.soaks.stage import KILLED, NO_SERVER, REPLACED, Act, Fault, Lane, Stage, Strike
@@ -168,10 +170,13 @@ class Havoc(Stage):
     def over(self) -> bool:
         """Whether all is written, aggregated and shown."""
         producer, *consumers = self._posts.values()
-        newest = self.client.xrevrange(AVERAGES, count=1)
-        read = not newest or newest[0][0] == self.client.hget(AVERAGES_STATE, "last_message_id")
-        aggregated = self._progress.aggregated() * self.plan.days >= self._progress.there()
-        return producer.finished and read and aggregated and all(map(self._begun, consumers))
+        last = DEMO_START + timedelta(days=self._progress.there() - 1)
+        for entry_id, hour in self.client.xrevrange(AVERAGES, count=1):
+            published = (hour["date"], hour["hour"]) == (f"{last:%Y/%m/%d}", "23")
+            read = entry_id == self.client.hget(AVERAGES_STATE, "last_message_id")
+            begun = all(map(self._begun, consumers))
+            return producer.finished and published and read and begun
+        return False
 
     def close(self) -> None:
         producer, *consumers = self._posts.values()
@@ -206,7 +211,8 @@ class Havoc(Stage):
         elif code == GAVE_UP and life in self._excused:
             self.report.more["gave up"] += 1
         elif code not in codes:
-            self.report.wrong.append(f"a process of the {post.role} ended with {code}")
+            said = f": {life.output.strip()}" if life.output else ""
+            self.report.wrong.append(f"a process of the {post.role} ended with {code}{said}")
 
     def _mark(self, post: Post) -> str | float:
         """What changes when a process begins to work."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import sys
 import time
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
@@ -62,7 +63,8 @@ def work(task: Task) -> None:
         {PRODUCER: produce, AGGREGATING: aggregate, SHOWING: show}[task.role](pace)
     except CheckpointError:
         os._exit(REPLACED)
-    except (NotConfirmedError, redis.ConnectionError, redis.TimeoutError):
+    except (NotConfirmedError, redis.ConnectionError, redis.TimeoutError) as error:
+        print(f"{task.role} gave up: {error!r}, after {error.__cause__!r}", file=sys.stderr)
         os._exit(GAVE_UP)
     except ServerError:
         os._exit(NO_SERVER)
