@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import ast
 import asyncio
 import inspect
 from collections import deque
 from collections.abc import Callable, Iterator, KeysView, Mapping, Set, ValuesView
 from decimal import Decimal
 from numbers import Integral, Real
+from textwrap import dedent
 from typing import Any
 
 import redis
@@ -52,6 +54,30 @@ async def _again(function: Callable[..., Any], arguments: tuple[Any, ...]) -> An
     async with connect_async() as client:
         given = [client if isinstance(one, redis.Redis) else one for one in arguments]
         return plain(await function(*given))
+
+
+def returns(function: Any) -> bool:
+    """Whether a function may give a value back, by a `return` or `yield` in its own source.
+
+    It says so of what has no source to look at, too.
+    """
+    call = function if inspect.isroutine(function) else getattr(function, "__call__", function)  # noqa: B004
+    try:
+        waiting: list[ast.AST] = [*ast.parse(dedent(inspect.getsource(call))).body]
+    except (OSError, TypeError, SyntaxError):
+        return True
+    if not isinstance(waiting[0], ast.FunctionDef | ast.AsyncFunctionDef):
+        return True  # a lambda
+    waiting = [*waiting[0].body]
+    while waiting:
+        match waiting.pop():
+            case ast.Return(value=ast.expr()) | ast.Yield() | ast.YieldFrom():
+                return True
+            case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef() | ast.Lambda():
+                pass  # what it returns is its own
+            case node:
+                waiting += ast.iter_child_nodes(node)
+    return False
 
 
 def plain(value: Any) -> Any:

@@ -10,7 +10,7 @@ from typing import Any
 import redis
 
 from helpers.checks import progress
-from helpers.checks.adapt import adapted
+from helpers.checks.adapt import adapted, returns
 from helpers.checks.scene import Scene
 from helpers.checks.verdict import StillBlank, Trouble, Verdict, Wrong
 from helpers.course.blank import BLANK, Blank
@@ -63,6 +63,7 @@ class Lab:
         """
         exercise = self._find(number)
         heading = f"Exercise {number} of {len(self.exercises)}: {exercise.title}"
+        given = answers
         try:
             _expect_answer(exercise, answers)
             if exercise.calls:
@@ -73,6 +74,8 @@ class Lab:
             lines = (("", f"Still blank: write your answer in place of `{BLANK!r}`."),)
             return Verdict("blank", heading, lines, self._more(number))
         except Wrong as wrong:
+            if wrong.found == repr(None) and exercise.calls and not any(map(returns, given)):
+                wrong.found += ": is there a `return`?"
             return Verdict("wrong", heading, _lines(wrong), self._more(number))
         except (redis.RedisError, StreamsError, Trouble) as error:
             if str(error).startswith(("NOGROUP", "WRONGTYPE", "no such key")):

@@ -124,7 +124,7 @@ class Scene:
             try:
                 yield commands
             finally:
-                end = f"the end of {self._prefix}"
+                end = f"the end of {self._prefix}{secrets.token_hex(4)}"
                 self.redis.echo(end)
                 while end not in (said := monitor.next_command())["command"]:
                     words = said["command"].split(" ")

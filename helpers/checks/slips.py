@@ -81,7 +81,23 @@ _SLIPS = (
         "coroutine",
         "An `await` is missing: what came back is a promise, no value.",
     ),
-    Slip("RuntimeWarning", "never awaited", "An `await` is missing, so a command was never sent."),
+    Slip(
+        "RuntimeWarning",
+        "never awaited",
+        "An `await` is missing in front of a call, so what it should do was never done.",
+    ),
+    Slip(
+        "TypeError",
+        r"'(int|float)' and 'str'|'str' and '(int|float)'",
+        "One of the two is a string and the other a number. The values that Redis gives back are "
+        "strings, so make a number of them: `int(value)` or `float(value)`.",
+    ),
+    Slip(
+        "TypeError",
+        r"can only concatenate str \(not \"(int|float)",
+        '`+` joins strings, and one of the two is a number. An f-string such as `f"({number}-0"` '
+        "takes both; `int(value)` makes a number of a string.",
+    ),
     Slip(
         "TypeError",
         "coroutine",

@@ -29,9 +29,9 @@ class Wrong(Exception):
         super().__init__(hint)
         self.hint = hint
         self.expected = expected if isinstance(expected, str) else repr(expected)
-        self.found = found if isinstance(found, str) else value(found)
+        self.found = found if isinstance(found, str) else repr(found)
         if instead is not _NOTHING:
-            self.found = value(instead)
+            self.found = repr(instead)
 
 
 class StillBlank(Exception):
@@ -40,11 +40,6 @@ class StillBlank(Exception):
 
 class Trouble(Exception):
     """Raised by a check: it could not do its work, and the answer is not to blame."""
-
-
-def value(given: object) -> str:
-    """A value as Python writes it."""
-    return "None: is there a `return`?" if given is None else repr(given)
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,11 @@ import inspect
 import json
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from functools import partial
+from functools import cache, partial
 from typing import Any, NamedTuple, cast
+
+import redis
+import redis.asyncio
 
 from helpers.chaos import Outcome, Running, Unfinished
 from helpers.checks.scene import LIMIT_S, Scene
@@ -45,6 +48,16 @@ def work(key: str, stuck: int, raises: str, fields: Any) -> None:
             raise Unbearable(f"the check's handler cannot bear entry {number} now")
         time.sleep(STUCK_S if begun == stuck else WORK_S)
         client.rpush(f"{key}:done", number)
+
+
+@cache
+def _client() -> redis.Redis:
+    return connect()
+
+
+def note(key: str, fields: Any) -> None:
+    """A handler that is quick, for many entries: it notes the number, and that is all."""
+    _client().rpush(key, number_of(fields))
 
 
 def number_of(fields: Any) -> str:
@@ -103,7 +116,8 @@ def meeting_handler(
 ) -> Callable[[Any], Awaitable[None]]:
     """A coroutine function that goes on once so many workers are in it at the same moment.
 
-    If they are not in time, it goes on nevertheless, and waits for nobody any more.
+    If they are not in time, it goes on nevertheless, and waits for none of them again. If they
+    met, the one that began first then waits until another one has begun its next entry.
     """
     return partial(work_together, scene.key("work"), stream, group, workers)
 
@@ -117,6 +131,7 @@ async def work_together(key: str, stream: str, group: str, workers: int, fields:
         holder = holders.get(f"{number}-0", "")
         held = list(holders.values()).count(holder)
         began = await client.rpush(f"{key}:begun", json.dumps(Began(number, holder, held)))
+        first = began == 1
         seen, deadline = began, time.monotonic() + MEETING_S
         while not await client.exists(f"{key}:met"):
             inside = began - await client.llen(f"{key}:done")
@@ -126,7 +141,19 @@ async def work_together(key: str, stream: str, group: str, workers: int, fields:
             began = await client.llen(f"{key}:begun")
             if began > seen:
                 seen, deadline = began, time.monotonic() + MEETING_S
+        if first and await client.get(f"{key}:met") == "1":
+            await _until_next(client, key, workers)
         await client.rpush(f"{key}:done", number)
+
+
+async def _until_next(client: redis.asyncio.Redis, key: str, workers: int) -> None:
+    """Wait until an entry is begun beyond the first of each worker, and note if none is."""
+    deadline = time.monotonic() + MEETING_S
+    while await client.llen(f"{key}:begun") <= workers:
+        if time.monotonic() > deadline:
+            await client.set(f"{key}:in_step", 1)
+            return
+        await asyncio.sleep(0.005)
 
 
 def who_began(scene: Scene) -> list[Began]:
@@ -137,6 +164,11 @@ def who_began(scene: Scene) -> list[Began]:
 def have_met(scene: Scene) -> bool:
     """Whether all workers have been in the meeting handler at the same moment."""
     return bool(scene.redis.get(scene.key("work:met")) == "1")
+
+
+def in_step(scene: Scene) -> bool:
+    """Whether no worker took another entry while the first of them was still at work."""
+    return bool(scene.redis.exists(scene.key("work:in_step")))
 
 
 def in_turn(function: Any, calls: Sequence[tuple[Any, ...]]) -> Callable[..., Any]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import redis
 
-from helpers.chaos import CLIENT, Failure, Fault
+from helpers.chaos import CLIENT, Failure, Fault, Proxy
 from helpers.checks.adapt import plain
 from helpers.checks.lab import Lab
 from helpers.checks.lab01.appending import Appends
@@ -129,18 +129,24 @@ def _hour_of_now() -> tuple[int, int]:
     return start, start + 3_600_000
 
 
+LARGEST = 2**64 - 1  # the sequence number: no bound that is guessed lies above it
+
+
 def _expect_hour(scene: Scene, between: Any, start: int, end: int) -> None:
     ids = [
         *(f"{start - 1}-7", f"{start}-0", f"{start}-1", f"{start + 501}-0"),
-        *(f"{end - 1}-0", f"{end - 1}-1234", f"{end}-0", f"{end}-1", f"{end + 1}-0"),
+        *(f"{end - 1}-0", f"{end - 1}-{LARGEST}", f"{end}-0", f"{end}-1", f"{end + 1}-0"),
     ]
     stream = scene.stream(f"hour:{start}", [(one, {"n": str(n)}) for n, one in enumerate(ids)])
-    got, wanted = ids_of(scene.call(between, CLIENT, stream, start, end)), ids[1:6]
+    with scene.watching(stream) as commands:
+        got, wanted = ids_of(scene.call(between, CLIENT, stream, start, end)), ids[1:6]
     if got == wanted:
         return
     hint = "Compare the first and the last ID with the bounds."
     if set(got) - set(ids):
         hint = "These IDs are not on the stream that was given: read `stream`, by its name."
+    elif got == wanted[: len(got)] and len(got) in map(_count, commands):
+        hint = "COUNT ended the reply before the hour did: an hour may have any number of entries."
     elif wanted[0] in got and got[-1] == f"{end}-1":
         hint = (
             f"As upper bound a bare `{end}` means the last ID of that millisecond, and `({end}` "
@@ -148,10 +154,20 @@ def _expect_hour(scene: Scene, between: Any, start: int, end: int) -> None:
         )
     elif got[-1:] == [f"{end}-0"]:
         hint = "The end belongs to the next hour, or it counts in both: leave it out with `(`."
+    elif got and got == wanted[: len(got)] and len(got) < 4:
+        hint = (
+            f"It ends too early: `{wanted[len(got)]}` is missing. The hour has every entry before "
+            f"`end_ms`, here {end}, so the whole millisecond {end - 1} belongs to it."
+        )
     elif got and got == wanted[: len(got)]:
         hint = (
             f"The last millisecond of the hour may have any number of entries: a bound such as "
             f"`{end - 1}-0` ends at that one ID, so higher sequence numbers are left out."
+        )
+    elif got and got == wanted[-len(got) :] and len(got) < 4:
+        hint = (
+            f"It begins too late: `{wanted[-len(got) - 1]}` is missing. The hour begins with the "
+            f"millisecond `start_ms`, here {start}."
         )
     elif got and got == wanted[-len(got) :]:
         hint = (
@@ -234,8 +250,13 @@ def page_by_page(scene: Scene, mean_temperature: Any) -> str:
         raise Wrong("Return the mean as a number.", expected="a number", instead=got)
     mean = sum(temperatures) / len(temperatures)
     if abs(got - mean) > 1e-9:
+        hint = _paging_hint(float(got), temperatures) or _pages_hint(scene, commands, ids)
         raise Wrong(
-            _paging_hint(float(got), temperatures), expected=f"{mean:.4f}", found=f"{got:.4f}"
+            hint
+            or "Add up `temperature` of every entry once, and divide by how many entries there "
+            "were.",
+            expected=f"{mean:.4f}",
+            found=f"{got:.4f}",
         )
     too_large = [command for command in commands if _count(command) > 100]
     if too_large:
@@ -244,8 +265,50 @@ def page_by_page(scene: Scene, mean_temperature: Any) -> str:
             expected="replies of at most 100 entries",
             found=" ".join(too_large[0]).replace(stream, "stream"),
         )
+    _expect_zero(scene, mean_temperature)
     _expect_none(scene, mean_temperature)
     return f"{len(commands)} replies, none larger than a page, and no entry twice."
+
+
+def _expect_zero(scene: Scene, mean_temperature: Any) -> None:
+    """Entries whose mean is 0."""
+    fields = [{"temperature": t} for t in ("-2", "3", "-1")]
+    stream = scene.stream("frost", [(f"{n}-0", one) for n, one in enumerate(fields, 1)])
+    got = scene.call(mean_temperature, CLIENT, stream, 100)
+    if got is None:
+        raise Wrong(
+            "A sum of 0 is false in Python, and so a mean of 0 °C was taken for no mean. Ask how "
+            "many entries there were: `if count`.",
+            expected="0 for the temperatures -2, 3 and -1",
+            instead=None,
+        )
+    if isinstance(got, bool) or got != 0:
+        raise Wrong(
+            "Temperatures may be below zero: add them up as they are.",
+            expected="0 for the temperatures -2, 3 and -1",
+            instead=got,
+        )
+
+
+def _pages_hint(scene: Scene, commands: list[list[str]], ids: list[str]) -> str:
+    """Which entries the pages had twice, or not at all: the same reads once more."""
+    had: list[str] = []
+    for command in commands:
+        if command[0] in ("XRANGE", "XREVRANGE"):
+            had += [str(one) for one, _ in scene.redis.execute_command(*command)]
+    twice = next((one for one in ids if had.count(one) > 1), None)
+    missing = next((one for one in ids if one not in had), None)
+    if had and twice:
+        return (
+            f"The pages overlap: `{twice}` came in more than one of them, and counted each time. "
+            "Start a page after the last ID of the page before: `(` leaves that ID out."
+        )
+    if had and missing:
+        return (
+            f"`{missing}` is in none of the pages. Start each page right after the last ID of the "
+            "page before, and go on until there are no more entries."
+        )
+    return ""
 
 
 def _expect_none(scene: Scene, mean_temperature: Any) -> None:
@@ -300,12 +363,14 @@ def _paging_hint(got: float, temperatures: list[int]) -> str:
             "loses the rest of it: start after the ID, `(ms-seq`.",
         ),
     )
+    if got == sum(temperatures) // len(temperatures):
+        return "The fraction is gone: divide with `/`, because `//` and `int` cut it off."
     if got in [round(sum(temperatures) / len(temperatures), digits) for digits in range(6)]:
         return "Return the mean as it is, and do not round it."
     for values, hint in mistakes:
         if abs(got - sum(values) / len(values)) < 1e-9:
             return hint
-    return "Add up `temperature` of every entry once, and divide by how many entries there were."
+    return ""
 
 
 @lab.exercise(
@@ -322,7 +387,12 @@ def only_existing(scene: Scene, append_existing: Any) -> str:
     fields = {"temperature": "31", "station": missing[-8:]}
     with Supervisor(scene) as supervisor, scene.proxied() as proxy:
         begin = partial(supervisor.begin, append_existing, CLIENT, through=proxy)
-        got = result(begin(missing, fields).outcome(), "", LIMIT_S)
+        with scene.watching(missing) as commands:
+            outcome = begin(missing, fields).outcome()
+        words = [" ".join(command).upper() for command in commands]
+        if scene.redis.exists(missing) or any(one.startswith(REMOVING) for one in words):
+            _expect_unmade(scene, missing, words)
+        got = result(outcome, "", LIMIT_S)
         if scene.redis.exists(missing):
             raise Wrong(
                 "XADD made the stream. Its option NOMKSTREAM says not to.",
@@ -357,6 +427,7 @@ def only_existing(scene: Scene, append_existing: Any) -> str:
                     found=str(outcome),
                 )
             result(outcome, "", LIMIT_S)
+        _expect_empty_counts(scene, begin, proxy, fields)
     return (
         "One command, so no other client can come in between."
         if names[:1] == names[-1:]
@@ -365,6 +436,35 @@ def only_existing(scene: Scene, append_existing: Any) -> str:
 
 
 MOST_PLACES = 6  # at which the stream is deleted
+REMOVING = ("DEL ", "UNLINK ")
+
+
+def _expect_unmade(scene: Scene, missing: str, commands: list[str]) -> None:
+    """There was no stream, and none was made to be deleted again."""
+    if scene.redis.exists(missing):
+        return
+    if any(one.startswith("XADD ") and " NOMKSTREAM " not in one for one in commands):
+        raise Wrong(
+            "XADD made the stream, and you delete it again: meanwhile others see it, and an entry "
+            "that they add is deleted too. NOMKSTREAM says not to make it.",
+            expected="no stream at any moment",
+            found="XADD, and a DEL or UNLINK after it",
+        )
+
+
+def _expect_empty_counts(scene: Scene, begin: Any, proxy: Proxy, fields: dict[str, str]) -> None:
+    """A stream whose entries are all deleted exists."""
+    empty = scene.stream("empty", [("1-0", {"a": "1"})])
+    scene.redis.xdel(empty, "1-0")
+    proxy.reset()
+    got = result(begin(empty, fields).outcome(), "", LIMIT_S)
+    if scene.redis.xlen(empty) != 1:
+        raise Wrong(
+            "A stream without entries exists all the same: XDEL and XTRIM may empty it, and XLEN "
+            "is then 0. NOMKSTREAM asks for the key, not for entries.",
+            expected="a new entry on an empty stream",
+            found=f"{got!r}, and no entry" if scene.redis.exists(empty) else "no stream any more",
+        )
 
 
 def _expect_added(scene: Scene, there: str, fields: dict[str, str], got: Any) -> None:

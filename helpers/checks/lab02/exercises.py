@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from typing import Any
 
 from helpers.chaos import CLIENT, Failure, Returned, Running, Unfinished
@@ -10,7 +11,8 @@ from helpers.checks.lab import Lab
 from helpers.checks.predictions import expect_predicted
 from helpers.checks.scene import LIMIT_S, Scene, ids_of, result
 from helpers.checks.verdict import Wrong
-from helpers.checks.work import WORK_S, handled, handler, until_begun
+from helpers.checks.work import WORK_S, handled, handler, note, until_begun
+from helpers.course.pace import patient
 
 lab = Lab("02", "`solutions/02_blocking_reads.ipynb`")
 
@@ -21,7 +23,8 @@ SETTLE_S = 0.3  # time for a learner's function to come to its XREAD
     1,
     "How many entries does XREAD bring?",
     "`XREAD` brings what comes after an ID; the entry with that ID is left out.",
-    "`$` means the last ID on the stream at the moment of the call. What comes after that?",
+    "`$` means the last ID that the stream has generated, at the moment of the call. What comes "
+    "after that?",
 )
 def how_many(scene: Scene, brought: Any) -> str:
     """Each prediction is compared with what the server replies."""
@@ -31,7 +34,7 @@ def how_many(scene: Scene, brought: Any) -> str:
         "1000": "a bare `1000` is short for `1000-0`, and `1000-1` comes after that",
         "2000-0": "nothing comes after the last entry; without BLOCK the reply is empty",
         "1500-0": "the ID need not exist: what comes after it counts",
-        "$": "`$` is the last ID at the moment of the call, and nothing is after it yet",
+        "$": "`$` is the last ID generated at the moment of the call, and nothing is after it yet",
     }
     ids = ["1000-0", "1000-1", "2000-0"]
     stream = scene.stream("three", [(one, {"n": "1"}) for one in ids])
@@ -70,7 +73,9 @@ def what_is_new(scene: Scene, read_after: Any) -> str:
         got = result(outcome, slow, LIMIT_S)
         if isinstance(got, dict):
             raise Wrong(
-                "That is the whole reply of `xread`: take this stream's entries out of it.",
+                "That is the whole reply of `xread`: take this stream's entries out of it."
+                if stream in got
+                else "Return a list of pairs, as the reply holds them: a dict is none.",
                 expected="a list of entries",
                 instead=got,
             )
@@ -84,7 +89,12 @@ def what_is_new(scene: Scene, read_after: Any) -> str:
         if found == wanted:
             continue
         hint = "`XREAD` takes the last ID that was seen, and brings all that is after it."
-        if found == [last_id, *wanted]:
+        if found == [last_id, *wanted] and not any(last_id in command for command in commands):
+            hint = (
+                "Pass `last_id` as it is: without its sequence number it means the first entry of "
+                "that millisecond."
+            )
+        elif found == [last_id, *wanted]:
             hint = "The entry with the last ID itself was seen already: XREAD leaves it out."
         elif any("$" in command for command in commands):
             hint = "`$` skips what is there already: read after the ID that you were given."
@@ -236,9 +246,14 @@ def follow(scene: Scene, follow_stream: Any) -> str:
         scene.watching(stream) as commands,
         scene.running(follow_stream, CLIENT, stream, handle, len(wanted)) as process,
     ):
-        process.begun()
-        time.sleep(SETTLE_S)
-        _lull(scene, process, stream, "1")
+        with scene.watching(stream) as first:
+            process.begun()
+            time.sleep(SETTLE_S)
+        if any(_block(command) == float("inf") for command in first):
+            scene.redis.xadd(stream, {"n": "1"})  # BLOCK 0 never ends without news
+            time.sleep(WORK_S * 1.6)
+        else:
+            _lull(scene, process, stream, "1")
         for n in wanted[1:]:  # some come while it waits, some while it works, some together
             scene.redis.xadd(stream, {"n": n})
             time.sleep(WORK_S * 1.6 if n == "4" else 0.01)
@@ -256,7 +271,8 @@ def follow(scene: Scene, follow_stream: Any) -> str:
     if found != wanted:
         if not isinstance(outcome, Unfinished):
             result(outcome, "", LIMIT_S)  # what it raised says more than what is missing
-        raise Wrong(_follow_hint(found, wanted), expected=wanted, instead=found)
+        ended = isinstance(outcome, Returned)
+        raise Wrong(_follow_hint(found, wanted, commands, ended), expected=wanted, instead=found)
     result(outcome, "", LIMIT_S)
     return "Seven entries, some of them while your function was busy, and none missed."
 
@@ -270,7 +286,11 @@ def _lull(scene: Scene, process: Running, stream: str, n: str) -> None:
     time.sleep(WORK_S * 1.6)
 
 
-def _follow_hint(found: list[str], wanted: list[str]) -> str:
+def _follow_hint(
+    found: list[str], wanted: list[str], commands: list[list[str]], ended: bool
+) -> str:
+    reads = [command for command in commands if command[0] == "XREAD"]
+    looks = [command for command in commands if command[0] in ("XINFO", "XREVRANGE")]
     if any("(" in one for one in found):
         return "`handle` takes the fields alone: `handle(fields)`."
     if "old" in found:
@@ -279,16 +299,35 @@ def _follow_hint(found: list[str], wanted: list[str]) -> str:
         return "Stop after `n` entries, also in the middle of a reply."
     if len(set(found)) < len(found):
         return "An entry was handled again: pass the ID of the last entry, not the first one's."
-    if not found:
-        return "Nothing was handled: call `handle(fields)` for each entry."
-    if found == wanted[1:] or (found and found[0] == "2"):
+    dollars = sum("$" in command for command in reads)
+    if dollars > 1 and found[:1] != wanted[:1]:
         return (
             "A BLOCK ended without news, and the entry that came just then is missing: `$` again "
             "means “from now on”. Look it up once, before the loop."
         )
+    if dollars > 1:
+        return (
+            "Entries are missing: those that came while `handle` was at work. `$` in every call "
+            "asks only for what comes later. Look it up once, before the loop."
+        )
+    if len(looks) > 1 and reads:
+        return (
+            "You look up the last ID of the stream more than once, and skip what was added "
+            "meanwhile: look it up once, before the loop, then pass the ID of the last entry "
+            "that you handled."
+        )
+    if ended and reads and found == wanted[: len(found)]:
+        return (
+            f"It ended after {len(found)} of {len(wanted)} entries. A BLOCK that brings nothing is "
+            "no end: more entries come later, so wait again until `n` are handled."
+        )
+    if not found:
+        return "Nothing was handled: call `handle(fields)` for each entry."
+    if not reads:
+        return "Entries are missing. Follow the stream with XREAD, from the last ID that you saw."
     return (
-        "Entries are missing: those that came while `handle` was at work. `$` in every call asks "
-        "only for what comes later. And a reply may hold more than one entry."
+        "Entries are missing. A reply may hold more than one entry: handle each of them, and pass "
+        "the ID of the last one to the next XREAD."
     )
 
 
@@ -321,6 +360,23 @@ def two_streams(scene: Scene, read_both: Any) -> str:
             expected="the last ID that was read, of each stream",
             found=f"`{' '.join(reads[1]).replace(first, 'fast').replace(second, 'slow')}`",
         )
+    if reads and first in reads[0] and any(first not in command for command in reads[1:]):
+        raise Wrong(
+            "A later XREAD names one stream only. A reply leaves out a stream without news, so "
+            "don't make the dict of last IDs anew from it: change the ID of the stream that had "
+            "news, and keep the other.",
+            expected="both streams in each XREAD",
+            found="the first XREAD for both, a later one for one of them",
+        )
+    again = [command for command in reads if first in command and _after(command, first) == "0"]
+    if len(again) > 1:
+        raise Wrong(
+            "It reads from the beginning again and again, so the same entries are sent each time: "
+            "start each stream after the last ID that you have read of it. If you add every reply "
+            "to your list, entries came twice.",
+            expected="`0` in the first XREAD alone",
+            found=f"`0` in {len(again)} of them",
+        )
     if isinstance(outcome, Unfinished):
         raise Wrong(_waiting_hint(reads), expected="6 entries", found="it was still waiting")
     got = result(outcome, "", LIMIT_S)
@@ -335,6 +391,13 @@ def two_streams(scene: Scene, read_both: Any) -> str:
     elif len(found) < len(wanted):
         hint = "Some are missing: go on reading until there are `n`."
     raise Wrong(hint, expected=wanted, instead=found)
+
+
+def _after(command: list[str], stream: str) -> str:
+    """The ID after which an XREAD reads a stream; `0` however that is written."""
+    named = command[[word.upper() for word in command].index("STREAMS") + 1 :]
+    after = named[len(named) // 2 + named.index(stream)]
+    return "0" if after in ("0", "0-0", "-") else after
 
 
 def _waiting_hint(reads: list[list[str]]) -> str:
@@ -373,22 +436,33 @@ def _expect_one_wait(reads: list[list[str]], other: str) -> None:
 def resume(scene: Scene, resume_reading: Any) -> str:
     """Killed twice in the middle of the work: nothing is lost, and little is done again."""
     wanted = [str(n) for n in range(1, 9)]
-    stream = scene.stream("resume", [(f"{n}-0", {"n": n}) for n in wanted])
+    stream = scene.stream("resume", [(f"1000-{n}", {"n": n}) for n in wanted])
     place, handle = scene.key("place"), handler(scene)
     mistaken = not scene.redis.exists("place")
     keys = set(scene.redis.scan_iter(count=1000))
-    for begun in (3, 6):
-        stuck = handler(scene, stuck=begun)
-        with scene.running(resume_reading, CLIENT, stream, place, stuck) as process:
-            if until_begun(scene, process, begun):
-                process.kill()  # in the middle of its work on an entry
-            else:
-                result(process.outcome(LIMIT_S), "", LIMIT_S)
-    for _ in range(2):  # the second time there is nothing left to do
-        with scene.running(resume_reading, CLIENT, stream, place, handle) as process:
-            outcome = process.outcome(LIMIT_S)
-        if not isinstance(outcome, Returned):
-            break
+    with scene.watching(stream) as commands:
+        for begun in KILLED_AT:
+            stuck = handler(scene, stuck=begun)
+            with scene.running(resume_reading, CLIENT, stream, place, stuck) as process:
+                if until_begun(scene, process, begun):
+                    process.kill()  # in the middle of its work on an entry
+                else:
+                    outcome = process.outcome(GLANCE_S)
+                    break
+        else:
+            for _ in range(2):  # the second time there is nothing left to do
+                with scene.running(resume_reading, CLIENT, stream, place, handle) as process:
+                    outcome = process.outcome(LIMIT_S)
+                if not isinstance(outcome, Returned):
+                    break
+    if not handled(scene, "begun") and any("$" in command for command in commands):
+        raise Wrong(
+            "`$` skips what is on the stream already. Where nothing is noted yet, begin at `0`.",
+            expected="the first XREAD from `0`",
+            found="XREAD from `$`, and nothing handled",
+        )
+    if len(handled(scene, "begun")) < KILLED_AT[0]:
+        result(outcome, "", LIMIT_S)
     if mistaken and scene.redis.delete("place"):
         raise Wrong(
             "`place` is a variable that holds the name of a key: write it without quotes.",
@@ -403,10 +477,53 @@ def resume(scene: Scene, resume_reading: Any) -> str:
             expected="a last ID in `place`",
             found=f"a key `{strange[0]}`" if strange else "no such key",
         )
+    _expect_whole_id(scene, place, len(handled(scene)) > len(set(handled(scene))))
     _expect_each_once(handled(scene), wanted, scene.redis.xlen(stream))
     slow = "Nothing is left, and it still waits: end when `xread` brings nothing more."
     result(outcome, slow, LIMIT_S)
+    _expect_no_bound(scene, resume_reading, max(map(_count, commands), default=0))
     return "Killed twice in the middle of its work, and every entry was handled: at least once."
+
+
+KILLED_AT = (4, 7)  # in which a batch of two or more, noted at its end, begins again
+GLANCE_S = patient(0.1)  # for what has run for long enough
+MOST_ENTRIES = 1000  # on a stream that one reply does not exhaust
+
+
+def _expect_whole_id(scene: Scene, place: str, again: bool) -> None:
+    """Not only the milliseconds are noted."""
+    noted = scene.redis.get(place) if scene.redis.type(place) == "string" else None
+    if again and noted == "1000":
+        raise Wrong(
+            "Only the milliseconds are noted, and several entries may share one: note the whole "
+            "ID, with its sequence number.",
+            expected="`1000-8` in `place`",
+            found="`1000`",
+        )
+
+
+def _expect_no_bound(scene: Scene, resume_reading: Any, count: int) -> None:
+    """A stream that is longer than a reply."""
+    if not 0 < count <= MOST_ENTRIES:
+        return
+    ids = [(f"{n}-0", {"n": str(n)}) for n in range(1, count + 2)]
+    stream, place = scene.stream("long", ids), scene.key("place:long")
+    noted = scene.key("noted")
+    slow = "Nothing is left, and it still runs: end when `xread` brings nothing more."
+    scene.call(resume_reading, CLIENT, stream, place, partial(note, noted), slow=slow)
+    if scene.redis.llen(noted) < len(ids):
+        raise Wrong(
+            f"It ended before the stream did. One reply with COUNT {count} holds at most {count} "
+            "entries, so read on until `xread` brings nothing more.",
+            expected=f"{len(ids)} entries handled, of a longer stream",
+            found=f"{scene.redis.llen(noted)}",
+        )
+
+
+def _count(command: list[str]) -> int:
+    """The COUNT of a command; 0 if it has none."""
+    words = [word.upper() for word in command]
+    return int(words[words.index("COUNT") + 1]) if "COUNT" in words else 0
 
 
 def _expect_each_once(found: list[str], wanted: list[str], length: int) -> None:
@@ -432,7 +549,7 @@ def _expect_each_once(found: list[str], wanted: list[str], length: int) -> None:
             expected="every entry at least once",
             found=f"{', '.join(lost)} never handled",
         )
-    if again > 2 or found[-2:] == [wanted[-1]] * 2:
+    if again:
         raise Wrong(
             "After a restart it began too far back: note the ID after every single entry, and go "
             "on after the one that is noted.",

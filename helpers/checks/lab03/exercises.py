@@ -26,13 +26,16 @@ from helpers.checks.work import (
     handled,
     handler,
     have_met,
+    in_step,
     in_turn,
     meeting_handler,
     until_begun,
     until_still,
     who_began,
+    work_together,
 )
 from helpers.course.blank import Blank
+from helpers.course.pace import patient
 
 lab = Lab("03", "`solutions/03_consumer_groups.ipynb`")
 
@@ -88,9 +91,11 @@ def who_gets_what(scene: Scene, delivered: Any) -> str:
 def see_to_it(scene: Scene, ensure: Any) -> str:
     """A stream alone, neither, both; a key of another type; and somebody else is faster."""
     alone, neither, both = numbered(scene, "alone", 3), scene.key("neither"), _begun(scene)
-    ensured = in_turn(ensure, [(stream, GROUP) for stream in (alone, neither, both)])
-    with scene.running(ensured, CLIENT) as process:
+    streams = (alone, neither, both)
+    ensured = in_turn(ensure, [(stream, GROUP) for stream in streams])
+    with scene.watching(GROUP) as commands, scene.running(ensured, CLIENT) as process:
         outcome = process.outcome(LIMIT_S)
+    _expect_none_destroyed([command for command in commands if {*streams} & {*command}])
     if isinstance(outcome, Failure) and "BUSYGROUP" in outcome.message:
         raise Wrong(
             "`BUSYGROUP` means that the group exists already, and that is all that you want: "
@@ -106,6 +111,18 @@ def see_to_it(scene: Scene, ensure: Any) -> str:
     _expect_raised(scene, ensure)
     _expect_no_race(scene, ensure)
     return "With a stream or without, made by you or by others: now there is a group."
+
+
+def _expect_none_destroyed(commands: list[list[str]]) -> None:
+    destroyed = [command for command in commands if "DESTROY" in map(str.upper, command)]
+    if destroyed:
+        raise Wrong(
+            "XGROUP DESTROY removes the group, with its place and all that is pending, and others "
+            "may be at work in it. Leave a group that exists alone, and neither make it again nor "
+            "move it: try to make it, and take `BUSYGROUP` for good news.",
+            expected="a group that exists keeps its place",
+            found="XGROUP DESTROY",
+        )
 
 
 def _expect_made(scene: Scene, stream: str) -> None:
@@ -231,6 +248,7 @@ def not_given_yet(scene: Scene, next_entries: Any) -> str:
         slow = "Nothing is left, and it waits: leave out BLOCK."
         answers = scene.call(in_turn(next_entries, asked), CLIENT, slow=slow)
     holders = pending_of(scene, stream)
+    _expect_names_given(commands, list(wanted))
     for (name, ids), got in zip(wanted.items(), answers, strict=True):
         _expect_list(got, commands)
         found = ids_of(got)
@@ -244,6 +262,20 @@ def not_given_yet(scene: Scene, next_entries: Any) -> str:
                 found=f"{len(held)}",
             )
     return "Each entry went to one of them, and an empty list says that none is left."
+
+
+def _expect_names_given(commands: list[list[str]], names: list[str]) -> None:
+    """Each reads in the name that it was given."""
+    read = [command[3] for command in commands if command[0] == "XREADGROUP"]
+    strange = [one for one in read if one not in names]
+    if strange or len({*read}) == 1 < len(read):
+        one = (strange or read)[0]
+        raise Wrong(
+            "Read in the name that you are given: `name` is the consumer, and another one at each "
+            "call.",
+            expected=f"reads for {', '.join(names)}",
+            found=f"a read for `{one}`" if strange else f"{len(read)} reads, all for `{one}`",
+        )
 
 
 def _expect_list(got: Any, commands: list[list[str]]) -> None:
@@ -279,7 +311,8 @@ def _next_hint(commands: list[list[str]], found: list[str], ids: list[str]) -> s
             f"With an ID, such as `{asked[0][-1]}`, a consumer asks for what *it* was given "
             "before. What is new to the group is `>`."
         )
-    if found[: len(ids)] == ids:
+    fewer = found == ids[: len(found)] and "COUNT" in str(asked).upper()
+    if fewer or found[: len(ids)] == ids:
         return "`count` is the most that it may bring: COUNT."
     return "Return all that the reply holds for this stream, in its order."
 
@@ -304,7 +337,7 @@ def _held_hint(commands: list[list[str]], too_many: bool) -> str:
     4,
     "Work, and say that it is done",
     "Which comes first, the work or XACK? Think of a crash between the two.",
-    "`redis.xack(stream, group, entry_id)` after `handle(fields)`, for every single entry.",
+    "`redis.xack(stream, group, entry_id)` after `handle(fields)`. It takes several IDs too.",
     "When `xreadgroup` with `>` brings nothing more, the function ends.",
     calls=("redis", "stream", "group", "name", "handle"),
 )
@@ -312,14 +345,20 @@ def work_and_ack(scene: Scene, work: Any) -> str:
     """Killed in the middle of its work; then started again, to do what is left."""
     stream = numbered(scene, "work", 3)
     scene.redis.xgroup_create(stream, GROUP, "0")
-    with scene.watching(stream) as commands:
-        arguments = (CLIENT, stream, GROUP, "alice")
-        with scene.running(work, *arguments, handler(scene, stuck=2)) as process:
-            if until_begun(scene, process, 2):
-                process.kill()  # in the middle of its work on the second entry
-            else:
-                slow = "There are entries, and none is handled: does it wait for others?"
-                result(process.outcome(LIMIT_S), slow, LIMIT_S)
+    arguments = (CLIENT, stream, GROUP, "alice")
+    with (
+        scene.watching(stream) as commands,
+        scene.running(work, *arguments, handler(scene, stuck=2)) as process,
+    ):
+        begun_two = until_begun(scene, process, 2)
+        if begun_two:
+            process.kill()  # in the middle of its work on the second entry
+        outcome = process.outcome(GLANCE_S)
+    _expect_new_asked(commands)
+    if not begun_two:
+        slow = "There are entries, and none is handled: does it wait for others?"
+        result(outcome, slow, LIMIT_S)
+    with scene.watching(stream) as later:
         _expect_fields(handled(scene, "begun"), "handle(fields)")
         _expect_nothing_lost(scene, stream)
         before = len(handled(scene))
@@ -329,6 +368,8 @@ def work_and_ack(scene: Scene, work: Any) -> str:
             if until_begun(scene, process, begun + 1):
                 numbered(scene, "work", 1, first=7)  # while it is at work
             outcome = until_still(scene, process, most=50)
+    commands += later
+    _expect_new_asked(commands)
     if not isinstance(outcome, Unfinished):
         result(outcome, "", LIMIT_S)
     _expect_all_handled(scene, stream, commands)
@@ -337,6 +378,28 @@ def work_and_ack(scene: Scene, work: Any) -> str:
     _expect_all_acked(scene, stream, handled(scene)[before:], commands)
     _expect_failed_pending(scene, stream, work)
     return "What was done is acknowledged, and what a crash interrupted is still pending."
+
+
+GLANCE_S = patient(0.1)  # for what has run for long enough
+
+
+def _expect_new_asked(commands: list[list[str]]) -> None:
+    """It asks for what is new, at least once, and so that it is pending then."""
+    asked = [command for command in commands if command[0] == "XREADGROUP"]
+    if any("NOACK" in map(str.upper, command) for command in asked):
+        raise Wrong(
+            "With NOACK the group takes an entry for done when it is delivered, so nothing is "
+            "pending when you crash: leave `noack` out, and send XACK after `handle`.",
+            expected="what is not finished is still pending",
+            found="XREADGROUP with NOACK",
+        )
+    after = {command[-1] for command in asked}
+    if asked and ">" not in after and "$" not in after:
+        raise Wrong(
+            f"`{asked[0][-1]}` asks for what alice was given before. What is new is `>`.",
+            expected="XREADGROUP with `>`",
+            found=f"XREADGROUP with `{asked[0][-1]}`",
+        )
 
 
 def _expect_failed_pending(scene: Scene, stream: str, work: Any) -> None:
@@ -399,8 +462,6 @@ def _expect_all_handled(scene: Scene, stream: str, commands: list[list[str]]) ->
         )
     if not begun:
         hint = "Nothing was handled: call `handle(fields)` for each entry of the reply."
-        if asked[0][-1] != ">":
-            hint = f"`{asked[0][-1]}` asks for what alice was given before. What is new is `>`."
         raise Wrong(hint, expected="every entry handled", found="none")
     unread = unread_of(scene, stream)
     if unread:
@@ -465,6 +526,12 @@ def many_hands(scene: Scene, share: Any) -> str:
             expected="a coroutine function",
             found="a plain function, and nothing was handled",
         )
+    if isinstance(outcome, Failure) and f"'{work_together.__name__}' was never" in outcome.message:
+        raise Wrong(
+            "An `await` is missing: `handle(fields)` alone only makes a coroutine, and nothing is "
+            "done. Write `await handle(fields)`.",
+            found=str(outcome),
+        )
     if not isinstance(outcome, Unfinished):
         result(outcome, "", LIMIT_S)
     _expect_each_once(scene, stream, [str(n) for n in range(1, count + 1)], outcome)
@@ -475,6 +542,14 @@ def many_hands(scene: Scene, share: Any) -> str:
             "one has ended. `asyncio.gather` lets all of them begin.",
             expected=f"{len(names)} at work at the same moment",
             found="never that many",
+        )
+    if in_step(scene):
+        raise Wrong(
+            "The workers go in step: when one has finished, it waits for the slowest before it "
+            "takes its next entry. Give each worker a loop of its own, in one coroutine, and let "
+            "`gather` run those.",
+            expected="a worker that has finished takes the next entry",
+            found="two had finished, and none went on while the third was at work",
         )
     holders = sorted({one.holder for one in who_began(scene)})
     if holders != names:
@@ -551,7 +626,7 @@ def to_come(scene: Scene, unread: Any) -> str:
     """Fresh, half read, with holes, trimmed, all read, and long; with another group beside it."""
     cases = {
         "fresh": "nothing read",
-        "half": "3 of 8 read, 1 of them acknowledged",
+        "half": "4 of 8 read, 2 of them acknowledged",
         "holes": "3 of 8 read, then one of these and one unread deleted",
         "trimmed": "3 of 8 read, then trimmed to 3",
         "done": "all read, then the last one deleted",
@@ -584,10 +659,12 @@ def _prepared(scene: Scene, name: str) -> str:
     stream = numbered(scene, name, 2500 if name == "long" else 8)
     scene.redis.xgroup_create(stream, GROUP, "0")
     scene.redis.xgroup_create(stream, "archive", "5-0")  # of the two groups it is named first
-    read = {"fresh": 0, "done": 8, "long": 2}.get(name, 3)
+    read = {"fresh": 0, "half": 4, "done": 8, "long": 2}.get(name, 3)
     if read:
         scene.redis.xreadgroup(GROUP, "alice", {stream: ">"}, count=read)
         scene.redis.xack(stream, GROUP, "1-0")
+    if name == "half":
+        scene.redis.xack(stream, GROUP, "2-0")
     match name:
         case "holes":
             scene.redis.xdel(stream, "2-0", "6-0")
@@ -626,6 +703,11 @@ def _unread_hint(scene: Scene, name: str, got: Any, wanted: int) -> str:
         return "Pending are those that were given and not acknowledged: that is another number."
     if got == scene.redis.xlen(stream):
         return "XLEN counts all that is on the stream, also what the group was given already."
+    if got == scene.redis.xlen(stream) - about.get("pending", 0):
+        return (
+            "XLEN without what is pending still counts what was acknowledged: that is on the "
+            "stream too, and isn't to come."
+        )
     if got == wanted + 1 and name == "half":
         return "One too many: the last one delivered is not to come. `(` leaves it out."
     return (

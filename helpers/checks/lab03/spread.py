@@ -47,7 +47,9 @@ def expect_names(chosen: Chosen) -> None:
         if got in [f"{WEATHER}{k}" for k in range(n)]:
             continue
         hint = f"Return the name of a stream, such as `{WEATHER}0`: `f'{WEATHER}{{…}}'`."
-        if str(got).startswith(WEATHER):
+        if str(got).startswith(WEATHER) and not str(got).removeprefix(WEATHER).isdecimal():
+            hint = f"The name is `{WEATHER}` and one number from 0 on, and nothing more."
+        elif str(got).startswith(WEATHER):
             hint = f"There are {n} streams here: the number is one of 0 to `n - 1`."
         raise Wrong(
             hint,
