@@ -10,6 +10,7 @@ import pytest
 
 from helpers.chaos import CLIENT, Failure, Fault, Returned, Unfinished
 from helpers.checks import open_lab, progress
+from helpers.checks.adapt import returns
 from helpers.checks.lab import Lab
 from helpers.checks.scene import Scene
 from helpers.checks.slips import PLAIN
@@ -246,6 +247,8 @@ def test_a_blank_inside_a_function_counts_as_blank(redis, lab):
         ("return redis.xread({stream: '9-0'})[stream]", "reply.get(stream, [])"),
         ("return redis.get(redis.get('nothing'))", "A None is none of them"),
         ("return 1 / 0", PLAIN),
+        ("return 0 + redis.xrange(stream)[0][1]['n']", "`int(value)`"),
+        ("return '(' + redis.xlen(stream)", "f-string"),
         ("for last in []:\n    n = 1\nreturn n", "before it got a value"),
         ("return redis.xrange(stream, 'x')", "An ID is a string like"),
         ("try: redis.lpop(stream)\nexcept redis.ResponseError: pass", "hides the module"),
@@ -275,6 +278,28 @@ def test_common_slips_draw_a_sentence_of_their_own(redis, body, says):
 @pytest.mark.parametrize("body", ["return redis.xlen(stream)", "redis.xlen(stream)\nreturn 3"])
 def test_a_missing_await_is_told(redis, lab, body):
     assert "An `await` is missing" in repr(lab.check(1, answer("async " + function(TAKES, body))))
+
+
+@pytest.mark.parametrize(
+    ("source", "asked"),
+    [
+        (function(TAKES, "redis.xlen(stream)"), True),
+        (function(TAKES, "if redis: return"), True),
+        (function(TAKES, "def inner():\n    return 3\ninner()"), True),
+        ("async " + function(TAKES, "print(await redis.xlen(stream))"), True),
+        (function(TAKES, "if not redis:\n    return 3"), False),
+        (function(TAKES, "return redis.get('nothing')"), False),
+        (function(TAKES, "return None"), False),
+        ("answer = lambda redis, stream: None", False),
+        ("answer = [].append", False),
+    ],
+)
+def test_a_return_is_missed_only_where_the_function_has_none(redis, lab, source, asked):
+    given = answer(source)
+    verdict = lab.check(1, given)
+    assert verdict.outcome == "wrong"
+    assert ("is there a `return`" in repr(verdict)) is asked
+    assert returns(given) is not asked
 
 
 def test_a_server_that_goes_away_is_not_the_learners_fault(redis, lab):

@@ -234,7 +234,7 @@ WRONG = [
     Case(4, "the group was not told", working(after="pass")),
     Case(4, "First `handle`, then XACK", working(before="redis.xack(stream, group, entry_id)", after="pass")),
     Case(4, "First `handle`, then XACK", working("redis.xack(stream, group, *[one for one, _ in entries])", after="pass")),
-    Case(4, "First `handle`, then XACK", working(after="pass", read="redis.xreadgroup(group, name, {stream: '>'}, noack=True)")),
+    Case(4, "With NOACK", working(after="pass", read="redis.xreadgroup(group, name, {stream: '>'}, noack=True)")),
     Case(4, "Acknowledge each", working(after="pass", last="redis.xack(stream, group, entry_id)")),
     Case(4, "the group and the ID", working(after="redis.xack(stream, name, entry_id)")),
     Case(4, "the group and the ID", working(after="redis.xack(stream, 'group', entry_id)")),

@@ -16,6 +16,7 @@ from helpers.course.pace import patient
 
 lab = Lab("02", "`solutions/02_blocking_reads.ipynb`")
 
+MOST_ENTRIES = 1000  # on a stream that one reply does not exhaust
 SETTLE_S = 0.3  # time for a learner's function to come to its XREAD
 
 
@@ -55,6 +56,7 @@ def what_is_new(scene: Scene, read_after: Any) -> str:
     """Entries after an ID as a list, empty if there are none, without waiting."""
     ids = ["1000-0", "1000-1", "2000-0", "2000-1"]
     stream = scene.stream("news", [(one, {"n": str(n)}) for n, one in enumerate(ids)])
+    most = 0  # entries that a reply may hold, by COUNT
     for last_id, wanted in (("1000-1", ids[2:]), ("0", ids), ("2000-1", [])):
         slow = "It waits for news. Without BLOCK, XREAD replies at once."
         with (
@@ -70,6 +72,7 @@ def what_is_new(scene: Scene, read_after: Any) -> str:
                 "for XRANGE.",
                 found=str(outcome),
             )
+        most = max([most, *map(_count, commands)])
         got = result(outcome, slow, LIMIT_S)
         if isinstance(got, dict):
             raise Wrong(
@@ -109,6 +112,15 @@ def what_is_new(scene: Scene, read_after: Any) -> str:
         elif set(found) > set(wanted):
             hint = "It returns entries of before too. Read after the ID that you were given."
         raise Wrong(hint, expected=wanted, instead=found)
+    if 0 < most <= MOST_ENTRIES:
+        longer = scene.stream("longer", [(f"{n}-0", {"n": str(n)}) for n in range(1, most + 2)])
+        if len(got := ids_of(scene.call(read_after, CLIENT, longer, "0"))) <= most:
+            raise Wrong(
+                f"COUNT {most} ends the reply, and there may be more: leave out COUNT, or read on "
+                "until nothing comes.",
+                expected=f"{most + 1} entries of a longer stream",
+                found=f"{len(got)}",
+            )
     return "All that is new, nothing twice, and an empty list if there is nothing."
 
 
@@ -299,6 +311,11 @@ def _follow_hint(
         return "Stop after `n` entries, also in the middle of a reply."
     if len(set(found)) < len(found):
         return "An entry was handled again: pass the ID of the last entry, not the first one's."
+    if ended and reads and not found:
+        return (
+            "Nothing was handled, and it ended. Call `handle(fields)` for each entry that comes; a "
+            "BLOCK that brings nothing is no end, so wait again until `n` are handled."
+        )
     dollars = sum("$" in command for command in reads)
     if dollars > 1 and found[:1] != wanted[:1]:
         return (
@@ -363,7 +380,7 @@ def two_streams(scene: Scene, read_both: Any) -> str:
     if reads and first in reads[0] and any(first not in command for command in reads[1:]):
         raise Wrong(
             "A later XREAD names one stream only. A reply leaves out a stream without news, so "
-            "don't make the dict of last IDs anew from it: change the ID of the stream that had "
+            "don't build the dict of last IDs from it again: change the ID of the stream that had "
             "news, and keep the other.",
             expected="both streams in each XREAD",
             found="the first XREAD for both, a later one for one of them",
@@ -417,9 +434,10 @@ def _expect_one_wait(reads: list[list[str]], other: str) -> None:
             found="an XREAD for one stream alone",
         )
     busy = sum(not _block(command) for command in reads)
-    if busy > 5:
+    if busy > 5 or not any(map(_block, reads)):
         raise Wrong(
             "It asks again and again while nothing comes: let XREAD wait, with BLOCK.",
+            expected="XREAD with BLOCK",
             found=f"{busy} XREADs without BLOCK",
         )
 
@@ -455,11 +473,13 @@ def resume(scene: Scene, resume_reading: Any) -> str:
                     outcome = process.outcome(LIMIT_S)
                 if not isinstance(outcome, Returned):
                     break
-    if not handled(scene, "begun") and any("$" in command for command in commands):
+    newest = [one for one in commands if "$" in one or one[0] in ("XINFO", "XREVRANGE")]
+    if newest and not handled(scene, "begun"):
         raise Wrong(
-            "`$` skips what is on the stream already. Where nothing is noted yet, begin at `0`.",
+            "`$`, or the last ID of the stream, skips what is on the stream already. Where nothing "
+            "is noted yet, begin at `0`.",
             expected="the first XREAD from `0`",
-            found="XREAD from `$`, and nothing handled",
+            found=f"{' '.join(newest[0]).replace(stream, 'stream')}, and nothing handled",
         )
     if len(handled(scene, "begun")) < KILLED_AT[0]:
         result(outcome, "", LIMIT_S)
@@ -487,7 +507,6 @@ def resume(scene: Scene, resume_reading: Any) -> str:
 
 KILLED_AT = (4, 7)  # in which a batch of two or more, noted at its end, begins again
 GLANCE_S = patient(0.1)  # for what has run for long enough
-MOST_ENTRIES = 1000  # on a stream that one reply does not exhaust
 
 
 def _expect_whole_id(scene: Scene, place: str, again: bool) -> None:

@@ -471,6 +471,14 @@ def _expect_all_handled(scene: Scene, stream: str, commands: list[list[str]]) ->
             expected="nothing left",
             found=f"{', '.join(unread)} never read",
         )
+    again = [number for number in ("4", "5", "6", "7") if begun.count(number) > 1]
+    if again:
+        raise Wrong(
+            "Without a crash in between an entry was handled more than once: call `handle(fields)` "
+            "once for each entry that `>` gives you.",
+            expected="each entry handled once",
+            found=f"{', '.join(again)} handled again",
+        )
     left = {"4", "5", "6", "7"} - set(begun)
     if left:
         raise Wrong(
