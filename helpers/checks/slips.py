@@ -37,7 +37,7 @@ _SLIPS = (
     ),
     Slip(
         "DataError",
-        "",
+        "Invalid input of type",
         "Redis takes strings, bytes and numbers, each as an argument of its own. A None is none of "
         "them, and `get` and `hget` give it where there is no such key or field.",
     ),
@@ -65,6 +65,17 @@ _SLIPS = (
         "requires the key to exist",
         "There is no stream of this name. To make an empty one together with the group, there is "
         "MKSTREAM: `mkstream=True`.",
+    ),
+    Slip(
+        "ResponseError",
+        "BUSYGROUP",
+        "A group of this name exists on this stream, and XGROUP CREATE makes no second one.",
+    ),
+    Slip(
+        "RuntimeError",
+        "Task got bad yield",
+        "What was awaited can't be. `gather` takes coroutines one by one: with a `*` in front, a "
+        "list or a generator of them becomes its arguments.",
     ),
     Slip(
         "ResponseError", "no such key", "There is no key of this name, and this command wants one."

@@ -356,6 +356,11 @@ def _paging_hint(got: float, temperatures: list[int]) -> str:
             "This is the mean of the pages' means. The last page is shorter, and would weigh as "
             "much as the others: add up entries, and divide once at the end.",
         ),
+        (
+            temperatures[:1],
+            "This is the temperature of the first entry alone. A `return` ends the whole function, "
+            "so it belongs after the loop.",
+        ),
         (temperatures[:page], "This is the mean of the first page: go on after its last ID."),
         (
             temperatures[: -(len(temperatures) % page)],

@@ -105,6 +105,12 @@ def see_to_it(scene: Scene, ensure: Any) -> str:
         )
     if Blank in map(type, result(outcome, "", LIMIT_S)):
         raise StillBlank
+    if any("CREATE" in map(str.upper, one[:2]) and one[2] == GROUP for one in commands):
+        raise Wrong(
+            "XGROUP CREATE takes the stream first, and then the group.",
+            expected="a group on the stream that was given",
+            found=f"a group on a key named `{GROUP}`",
+        )
     _expect_made(scene, alone)
     _expect_stream_made(scene, neither)
     _expect_kept(scene, both)
@@ -311,10 +317,17 @@ def _next_hint(commands: list[list[str]], found: list[str], ids: list[str]) -> s
             f"With an ID, such as `{asked[0][-1]}`, a consumer asks for what *it* was given "
             "before. What is new to the group is `>`."
         )
-    fewer = found == ids[: len(found)] and "COUNT" in str(asked).upper()
-    if fewer or found[: len(ids)] == ids:
+    counts = [one.partition(" COUNT ")[2].partition(" ")[0] for one in map(_upper, asked)]
+    if (
+        any(count.isdecimal() and int(count) < len(ids) for count in counts)
+        or found[: len(ids)] == ids
+    ):
         return "`count` is the most that it may bring: COUNT."
     return "Return all that the reply holds for this stream, in its order."
+
+
+def _upper(command: list[str]) -> str:
+    return " ".join(command).upper()
 
 
 def _held_hint(commands: list[list[str]], too_many: bool) -> str:
@@ -715,6 +728,11 @@ def _unread_hint(scene: Scene, name: str, got: Any, wanted: int) -> str:
         return (
             "XLEN without what is pending still counts what was acknowledged: that is on the "
             "stream too, and isn't to come."
+        )
+    if got == wanted - 1 and name == "fresh":
+        return (
+            "One too few: a group that was given nothing has nothing to leave out. `(` leaves out "
+            "exactly the last one delivered, so there is nothing to subtract."
         )
     if got == wanted + 1 and name == "half":
         return "One too many: the last one delivered is not to come. `(` leaves it out."
