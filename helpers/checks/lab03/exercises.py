@@ -44,7 +44,7 @@ lab = Lab("03", "`solutions/03_consumer_groups.ipynb`")
     1,
     "How many entries does each get?",
     "A group moves on with what it delivers, whichever of its consumers asked.",
-    "`$` is the last ID at the moment when the group is made. What is added later comes after it.",
+    "`$` is the last ID generated when the group is made. What is added later comes after it.",
 )
 def who_gets_what(scene: Scene, delivered: Any) -> str:
     """Each prediction is compared with what the server delivers."""
