@@ -37,7 +37,7 @@ _SLIPS = (
     ),
     Slip(
         "DataError",
-        "Invalid input of type",
+        "Invalid input of type|must be str, int, float or bytes",
         "Redis takes strings, bytes and numbers, each as an argument of its own. A None is none of "
         "them, and `get` and `hget` give it where there is no such key or field.",
     ),
