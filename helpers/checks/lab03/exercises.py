@@ -93,6 +93,7 @@ def see_to_it(scene: Scene, ensure: Any) -> str:
     alone, neither, both = numbered(scene, "alone", 3), scene.key("neither"), _begun(scene)
     streams = (alone, neither, both)
     ensured = in_turn(ensure, [(stream, GROUP) for stream in streams])
+    before = scene.redis.exists(GROUP)
     with scene.watching(GROUP) as commands, scene.running(ensured, CLIENT) as process:
         outcome = process.outcome(LIMIT_S)
     _expect_none_destroyed([command for command in commands if {*streams} & {*command}])
@@ -106,6 +107,8 @@ def see_to_it(scene: Scene, ensure: Any) -> str:
     if Blank in map(type, result(outcome, "", LIMIT_S)):
         raise StillBlank
     if any("CREATE" in map(str.upper, one[:2]) and one[2] == GROUP for one in commands):
+        if not before:
+            scene.redis.delete(GROUP)
         raise Wrong(
             "XGROUP CREATE takes the stream first, and then the group.",
             expected="a group on the stream that was given",
