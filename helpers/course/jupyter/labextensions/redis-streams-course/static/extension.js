@@ -2,7 +2,7 @@
 //
 // * A folded answer to a prediction stays folded until it is clicked. (JupyterLab shows its first
 //   line in its place, and unfolds it when its cell runs.)
-// * Source and tables that are too wide are scrolled: not broken in the middle of words, nor cut.
+// * Source that a cell shows is scrolled, not broken in the middle of words.
 //
 // This file is the extension as JupyterLab loads it: there is nothing to build.
 (() => {
@@ -10,9 +10,8 @@
   let shared; // JupyterLab's own modules: by name, then by version
 
   const STYLE = `
-    .jp-RenderedMarkdown { overflow-x: auto; }
-    .jp-RenderedMarkdown pre { overflow-x: auto; }
-    .jp-RenderedMarkdown pre code { white-space: pre; }
+    .jp-RenderedHTMLCommon.jp-RenderedMarkdown pre { overflow-x: auto; }
+    .jp-RenderedHTMLCommon.jp-RenderedMarkdown pre code { white-space: pre; }
     .jp-RenderedMarkdown td:first-child > strong { white-space: nowrap; }`;
 
   const load = async name => (await Object.values(shared[name])[0].get())();
