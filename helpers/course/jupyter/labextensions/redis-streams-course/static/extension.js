@@ -26,7 +26,7 @@
     description: "Keeps answers folded until they are clicked, and shown source unbroken.",
     autoStart: true,
     activate: async () => {
-      if (!shared["@jupyterlab/notebook"]) return; // Voila, which loads the same extensions
+      if (!shared["@jupyterlab/cells"]) return; // Voila, which loads the same extensions
       document.head.append(Object.assign(document.createElement("style"), { textContent: STYLE }));
       const { CodeCell } = await load("@jupyterlab/cells");
       const { NotebookActions } = await load("@jupyterlab/notebook");
