@@ -16,7 +16,7 @@ from typing import Any
 from urllib.request import urlopen
 
 import pytest
-from playwright.sync_api import BrowserContext, Page, expect, sync_playwright
+from playwright.sync_api import BrowserContext, ElementHandle, Page, expect, sync_playwright
 
 from helpers.course.home import CHECKOUT
 from helpers.course.pace import patient
@@ -180,6 +180,16 @@ class Notebook:
             "return cell.node.querySelector('.jp-OutputArea')?.innerText ?? ''; }",
             number,
         )
+
+    def placeholder(self, number: int) -> ElementHandle:
+        """What stands in place of a cell's folded output."""
+        self.scroll_to(number)
+        cell = self.page.evaluate_handle(
+            "number => window.jupyterapp.shell.currentWidget.content.widgets[number].node", number
+        ).as_element()
+        found = cell and cell.wait_for_selector(".jp-OutputPlaceholder", timeout=LIMIT_MS)
+        assert found
+        return found
 
     def sources(self) -> list[str]:
         """The sources of all cells."""

@@ -90,6 +90,27 @@ def test_lesson_01_runs_from_top_to_bottom_and_shows_its_pictures(page):
     assert page.locator("text=Jupyter news").count() == 0  # nothing pops up over the lesson
 
 
+def test_an_answer_stays_folded_until_it_is_clicked_unless_its_cell_fails(page):
+    notebook = Notebook(page, "notebooks/01_append_and_range.ipynb")
+    answer = notebook.find(r"noon\.ms \+ 3_600_000")
+    notebook.set_cell(answer, "6 * 7")
+    assert notebook.output(answer) == ""
+    assert notebook.placeholder(answer).inner_text().strip() == "Click to see the answer"
+    notebook.run_cell(answer)
+    assert notebook.output(answer) == ""
+    shown = notebook.placeholder(answer)
+    assert shown.inner_text().strip() == "Click to see the answer"
+
+    shown.click()
+    assert "42" in notebook.output(answer)
+    notebook.set_cell(answer, "6 * 8")
+    assert "48" in notebook.run_cell(answer)  # once seen, it isn't folded again
+
+    failing = notebook.find("^count, start, full")
+    notebook.set_cell(failing, "1 / 0")
+    assert "ZeroDivisionError" in notebook.run_cell(failing)
+
+
 def test_an_error_of_redis_is_two_lines_in_the_lesson(page):
     notebook = Notebook(page, "notebooks/00_start_here.ipynb")
     notebook.run_all()

@@ -36,10 +36,10 @@ def lab(
     server = find_server()
     out.print(f"[green]✓[/] {escape(server.sentence)}")
     os.chdir(CHECKOUT)
-    # Settings for the course's JupyterLab alone: no pop-ups about Jupyter's news.
-    settings = str(CHECKOUT / "helpers" / "course" / "jupyter")
-    before = os.environ.get("JUPYTER_CONFIG_PATH")
-    os.environ["JUPYTER_CONFIG_PATH"] = os.pathsep.join(filter(None, (settings, before)))
+    # For the course's JupyterLab alone: no pop-ups about Jupyter's news, and answers stay folded.
+    ours = str(CHECKOUT / "helpers" / "course" / "jupyter")
+    for path in ("JUPYTER_CONFIG_PATH", "JUPYTER_PATH"):
+        os.environ[path] = os.pathsep.join(filter(None, (ours, os.environ.get(path))))
     command = [sys.executable, "-m", "jupyterlab", f"--port={port}"]
     command += [f"--LabApp.default_url=/lab/tree/{FIRST_LESSON}"]
     command += [] if browser else ["--no-browser"]

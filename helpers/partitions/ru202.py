@@ -54,7 +54,7 @@ def aggregate(
         if not reply:
             following = _next_day(key)
             if not client.exists(following):
-                return  # the exercise waits here, for ever
+                return  # the exercise waits here, forever
             key = following
             continue
         entry_id, fields = reply[key][0]

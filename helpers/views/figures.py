@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 # Okabe and Ito's colours: told apart by colour-blind readers, and in grey.
 BLUE, ORANGE, GREEN, PURPLE = "#0072b2", "#e69f00", "#009e73", "#cc79a7"
 
+# As wide as a lesson on a laptop, so that its words are as large as the prose around it.
+WIDTH, DPI = 7.6, 123  # inches, and pixels an inch
+
 NOT_SO = "This run doesn't show that: the machine was busy, or works differently. Run it again."
 
 
@@ -38,7 +41,7 @@ def show_figure(figure: Figure, caption: str, *, holds: bool = True) -> None:
     if not holds:
         caption = f"{caption} {NOT_SO}"
     picture = BytesIO()
-    figure.savefig(picture, format="png", dpi=110, bbox_inches="tight", metadata={"Software": None})
+    figure.savefig(picture, format="png", dpi=DPI, bbox_inches="tight", metadata={"Software": None})
     display(
         {"image/png": picture.getvalue(), "text/plain": caption},
         metadata={} if holds else {"holds": False},
@@ -270,7 +273,7 @@ def distributions(samples: Mapping[str, Sequence[float]], *, unit: str, title: s
 
 
 def _canvas(title: str, height: float = 3.4) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(8.5, height))
+    figure = Figure(figsize=(WIDTH, height), layout="constrained")
     axes: Any = figure.subplots()
     axes.set_title(title, loc="left", fontsize=12)
     axes.spines[["top", "right"]].set_visible(False)

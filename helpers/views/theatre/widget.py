@@ -107,7 +107,8 @@ class Theatre(Stage):
         ]
         flow = Layout(display="flex", flex_flow="row wrap", grid_gap="4px 32px", margin="0 0 8px 0")
         rows = Box([row.box for row in self._rows.values()], layout=flow)
-        return VBox([HBox([*stream, self._line]), rows, self._picture])
+        top = HBox([*stream, self._line], layout=Layout(flex_flow="row wrap"))
+        return VBox([top, rows, self._picture])
 
     def _buttons(self) -> list[Button]:
         boxes = [self._box.children[0], *(row.box for row in self._rows.values())]
