@@ -49,7 +49,8 @@ def drive(client: redis.Redis, steps: Steps[T]) -> T:
                     case Run(script, keys, args):
                         answer = client.register_script(script)(keys, args)
                     case Wait(seconds):
-                        answer = time.sleep(seconds)
+                        time.sleep(seconds)
+                        answer = None
                     case send:
                         answer = send()
             except (redis.RedisError, UnicodeDecodeError) as error:
@@ -72,7 +73,8 @@ async def drive_async(client: redis.asyncio.Redis, steps: Steps[T]) -> T:
                     case Run(script, keys, args):
                         answer = await client.register_script(script)(keys, args)
                     case Wait(seconds):
-                        answer = await asyncio.sleep(seconds)
+                        await asyncio.sleep(seconds)
+                        answer = None
                     case send:
                         answer = await send()
             except (redis.RedisError, UnicodeDecodeError) as error:

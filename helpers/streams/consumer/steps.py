@@ -6,7 +6,8 @@ from collections.abc import Generator, Iterator
 from typing import Any, NamedTuple
 
 from ..entry import Entry
-from ..steps import Run as Run, Wait as Wait
+from ..steps import Run as Run
+from ..steps import Wait as Wait
 
 Entries = Iterator[tuple[str, Entry]]  # each with its ID as the server writes it
 
