@@ -17,8 +17,6 @@ import redis.asyncio
 from .entry import Entry, EntryId
 from .outbox import APPEND as APPEND
 from .outbox import BATCH, Added, Fields, Item, Outbox, ScriptOutbox
-from .outbox import Tally as Tally
-from .outbox import no_answer as no_answer
 from .outbox import sends_again as sends_again
 from .patience import LIMIT_S
 from .single import Single
