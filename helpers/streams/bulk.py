@@ -110,7 +110,7 @@ class BulkOutbox(Outbox):
             self._batches = [upcoming]
             yield from self._register()  # a batch that waits for that is settled by flush() too
             try:
-                yield partial(self._send, upcoming)
+                yield self._send
             except redis.RedisError as error:
                 yield from self._fail(error)
             failure: Exception | None = None
@@ -134,12 +134,13 @@ class BulkOutbox(Outbox):
                 elif batch.sent > 1 and len(batch.packed) >= LARGE:
                     yield from self._cut(batch)
                 else:
-                    yield partial(self._send, batch)
+                    yield self._send
             except redis.RedisError as error:
                 yield from self._fail(error)
 
-    def _send(self, batch: Batch) -> None:
-        """Send a batch; what comes of it is yet to be read."""
+    def _send(self) -> None:
+        """Send the first batch; what comes of it is yet to be read."""
+        batch = self._batches[0]
         if self._line is None:
             self._line = _Line(self._client)
         batch.sent += 1
@@ -187,7 +188,7 @@ class BulkOutbox(Outbox):
             parts = portions(size_of(words(one)) for one in items)
             self._batches = [self._packed(items[part]) for part in parts] + self._batches[1:]
         elif batch.sent < STRIKES:
-            yield partial(self._send, batch)
+            yield self._send
         else:
             self._too_large(batch)
 

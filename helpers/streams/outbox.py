@@ -370,13 +370,17 @@ class ScriptOutbox(Outbox):
             batch.sent += 1
             if batch.sent > 1:
                 self._copies = True  # also after Ctrl-C or a cancelled task, which no error reports
-            sent, arguments = batch.sent + self._repeats, [] if batch.asks else batch.packed
             try:
-                reply = yield partial(self._run, batch.number, sent, arguments)
+                reply = yield self._send
             except redis.RedisError as error:
                 yield from self._fail(error)
             else:
                 self._answered(batch, str(text_of(reply)))
+
+    def _send(self) -> Any:
+        batch = self._batches[0]
+        arguments = [] if batch.asks else batch.packed
+        return self._run(batch.number, batch.sent + self._repeats, arguments)
 
     def _answered(self, batch: Batch, reply: str) -> None:
         """The script ran: note the IDs that it gave, or raise what XADD said."""
