@@ -244,7 +244,7 @@ def singles() -> list[Any]:
         Producer(client, "s"), AsyncProducer(asyncio_client, "s"), BulkProducer(client, "s"),
         PartitionProducer(client, name="me"), ScriptOutbox(client, "s"),
         Reader(client, "s", name="me"), AsyncReader(asyncio_client, "s", name="me"),
-        Place(client, "s", "0", "me", "strict"), Consumer(client, "s", "g", print),
+        Place(client, "s", start="0", name="me"), Consumer(client, "s", "g", print),
         AsyncConsumer(asyncio_client, "s", "g", print), DeliveryLoop("s", "g", None, settings),
         State(client, "state", ()), AggregatingConsumer(client), FeedPlace("s", "stream", "url", 1),
         AveragesConsumer(client, show=print),

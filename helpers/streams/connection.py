@@ -17,6 +17,9 @@ from redis.utils import SENTINEL
 
 from .errors import ArgumentError
 
+Client = TypeVar("Client", redis.Redis, redis.asyncio.Redis)
+Pool = TypeVar("Pool", redis.ConnectionPool, redis.asyncio.ConnectionPool)
+
 REPLY_TIMEOUT_S = 5.0  # for a reply that does not block; a server may be slow for some seconds
 
 _MS = {"WAIT", "WAITAOF"}
@@ -161,9 +164,6 @@ def expect_one_server(client: Any, stream: str) -> None:
             f"of the host and port of `cluster.get_node_from_key({stream!r})`.",
             stream=stream,
         )
-
-
-Pool = TypeVar("Pool", redis.ConnectionPool, redis.asyncio.ConnectionPool)
 
 
 def patient(pool: Pool) -> Pool:

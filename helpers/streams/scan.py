@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from datetime import datetime
 from typing import Any
 
@@ -12,10 +12,47 @@ import redis.asyncio
 from .entry import LAST, Entry, EntryId
 from .errors import ArgumentError, explain
 from .size import Portion
+from .steps import Steps, drive, drive_async
 from .text import Errors, asking, decoded, text_of, undecoded
 
 Bound = str | EntryId | datetime
 Range = tuple[str, str]
+
+
+class Pages:
+    """The pages of a range."""
+
+    def __init__(
+        self, client: Any, stream: str, left: Range, page: int, reverse: bool, errors: Errors
+    ) -> None:
+        self.left: Range | None = left
+        self._client, self._asks = client, asking(client, errors)
+        self._stream, self._page, self._reverse, self._errors = stream, page, reverse, errors
+        self._portion = Portion()
+
+    def next(self) -> Steps[Iterable[Entry]]:
+        """The entries of the next page; none if it has to be asked for in another way."""
+        assert self.left
+        (low, high), count = self.left, self._portion.of(self._page)
+        try:
+            if self._reverse:
+                found = yield lambda: self._asks.xrevrange(self._stream, high, low, count=count)
+            else:
+                found = yield lambda: self._asks.xrange(self._stream, low, high, count=count)
+        except UnicodeDecodeError:
+            self._asks = undecoded(self._client)
+            return ()
+        except redis.ResponseError as error:
+            raise explain(error, self._stream) from error
+        except redis.ConnectionError as error:
+            if count == 1:
+                raise
+            self._portion.cut(error, count)
+            return ()
+        self._portion.came()
+        full = len(found) >= count
+        self.left = rest(self.left, text_of(found[-1][0]), reverse=self._reverse) if full else None
+        return decoded(found, self._stream, self._errors)
 
 
 def scan(
@@ -47,27 +84,9 @@ def scan(
         WrongTypeError: the key holds no stream.
         ArgumentError: a bound is no ID, or a page is empty.
     """
-    left: Range | None = bounds(start, end, page)
-    ask, portion = asking(client, errors), Portion()
-    while left:
-        (low, high), count = left, portion.of(page)
-        try:
-            if reverse:
-                found = ask.xrevrange(stream, high, low, count=count)
-            else:
-                found = ask.xrange(stream, low, high, count=count)
-        except UnicodeDecodeError:
-            ask = undecoded(client)
-        except redis.ResponseError as error:
-            raise explain(error, stream) from error
-        except redis.ConnectionError as error:
-            if count == 1:
-                raise
-            portion.cut(error, count)
-        else:
-            portion.came()
-            yield from decoded(found, stream, errors)
-            left = rest(left, found, count, reverse=reverse)
+    pages = Pages(client, stream, bounds(start, end, page), page, reverse, errors)
+    while pages.left:
+        yield from drive(client, pages.next())
 
 
 async def scan_async(
@@ -81,28 +100,10 @@ async def scan_async(
     errors: Errors = "strict",
 ) -> AsyncIterator[Entry]:
     """The same for asyncio: `async for entry in scan_async(…)`."""
-    left: Range | None = bounds(start, end, page)
-    ask, portion = asking(client, errors), Portion()
-    while left:
-        (low, high), count = left, portion.of(page)
-        try:
-            if reverse:
-                found = await ask.xrevrange(stream, high, low, count=count)
-            else:
-                found = await ask.xrange(stream, low, high, count=count)
-        except UnicodeDecodeError:
-            ask = undecoded(client)
-        except redis.ResponseError as error:
-            raise explain(error, stream) from error
-        except redis.ConnectionError as error:
-            if count == 1:
-                raise
-            portion.cut(error, count)
-        else:
-            portion.came()
-            for entry in decoded(found, stream, errors):
-                yield entry
-            left = rest(left, found, count, reverse=reverse)
+    pages = Pages(client, stream, bounds(start, end, page), page, reverse, errors)
+    while pages.left:
+        for entry in await drive_async(client, pages.next()):
+            yield entry
 
 
 def bounds(start: Bound, end: Bound, page: int) -> Range:
@@ -121,14 +122,11 @@ def bounds(start: Bound, end: Bound, page: int) -> Range:
     return low, high
 
 
-def rest(left: Range, found: Any, page: int, *, reverse: bool) -> Range | None:
-    """What is left of a range after a page of it, a reply of XRANGE; None if that was all."""
-    if len(found) < page:
-        return None
+def rest(left: Range, last: str | EntryId, *, reverse: bool = False) -> Range | None:
+    """What is left of a range after a full page, which ended at `last`; None if that was all."""
     low, high = left
-    last = text_of(found[-1][0])
     if reverse:
         return low, f"({last}"
-    return (
-        None if last == str(LAST) else (f"({last}", high)
-    )  # Redis refuses `(` with the largest ID
+    if str(last) == str(LAST):
+        return None  # Redis refuses `(` with the largest ID
+    return f"({last}", high
