@@ -247,7 +247,7 @@ class _Group(Generic[Client]):
             )
             for one in text_of(reply)
         ]
-        return found, rest(left, found[-1].id) if len(found) == page else None
+        return found, rest(left, str(found[-1].id)) if len(found) == page else None
 
     def _move(self, to: str | EntryId) -> Steps[None]:
         place = expect_place(to)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from datetime import datetime
-from typing import Any
 
 import redis
 import redis.asyncio
@@ -12,47 +11,10 @@ import redis.asyncio
 from .entry import LAST, Entry, EntryId
 from .errors import ArgumentError, explain
 from .size import Portion
-from .steps import Steps, drive, drive_async
 from .text import Errors, asking, decoded, text_of, undecoded
 
 Bound = str | EntryId | datetime
 Range = tuple[str, str]
-
-
-class Pages:
-    """The pages of a range."""
-
-    def __init__(
-        self, client: Any, stream: str, left: Range, page: int, reverse: bool, errors: Errors
-    ) -> None:
-        self.left: Range | None = left
-        self._client, self._asks = client, asking(client, errors)
-        self._stream, self._page, self._reverse, self._errors = stream, page, reverse, errors
-        self._portion = Portion()
-
-    def next(self) -> Steps[Iterable[Entry]]:
-        """The entries of the next page; none if it has to be asked for in another way."""
-        assert self.left
-        (low, high), count = self.left, self._portion.of(self._page)
-        try:
-            if self._reverse:
-                found = yield lambda: self._asks.xrevrange(self._stream, high, low, count=count)
-            else:
-                found = yield lambda: self._asks.xrange(self._stream, low, high, count=count)
-        except UnicodeDecodeError:
-            self._asks = undecoded(self._client)
-            return ()
-        except redis.ResponseError as error:
-            raise explain(error, self._stream) from error
-        except redis.ConnectionError as error:
-            if count == 1:
-                raise
-            self._portion.cut(error, count)
-            return ()
-        self._portion.came()
-        full = len(found) >= count
-        self.left = rest(self.left, text_of(found[-1][0]), reverse=self._reverse) if full else None
-        return decoded(found, self._stream, self._errors)
 
 
 def scan(
@@ -84,9 +46,29 @@ def scan(
         WrongTypeError: the key holds no stream.
         ArgumentError: a bound is no ID, or a page is empty.
     """
-    pages = Pages(client, stream, bounds(start, end, page), page, reverse, errors)
-    while pages.left:
-        yield from drive(client, pages.next())
+    left: Range | None = bounds(start, end, page)
+    ask, portion = asking(client, errors), Portion()
+    while left:
+        (low, high), count = left, portion.of(page)
+        try:
+            if reverse:
+                found = ask.xrevrange(stream, high, low, count=count)
+            else:
+                found = ask.xrange(stream, low, high, count=count)
+        except UnicodeDecodeError:
+            ask = undecoded(client)
+        except redis.ResponseError as error:
+            raise explain(error, stream) from error
+        except redis.ConnectionError as error:
+            if count == 1:
+                raise
+            portion.cut(error, count)
+        else:
+            portion.came()
+            yield from decoded(found, stream, errors)
+            left = (
+                rest(left, text_of(found[-1][0]), reverse=reverse) if len(found) == count else None
+            )
 
 
 async def scan_async(
@@ -100,10 +82,30 @@ async def scan_async(
     errors: Errors = "strict",
 ) -> AsyncIterator[Entry]:
     """The same for asyncio: `async for entry in scan_async(…)`."""
-    pages = Pages(client, stream, bounds(start, end, page), page, reverse, errors)
-    while pages.left:
-        for entry in await drive_async(client, pages.next()):
-            yield entry
+    left: Range | None = bounds(start, end, page)
+    ask, portion = asking(client, errors), Portion()
+    while left:
+        (low, high), count = left, portion.of(page)
+        try:
+            if reverse:
+                found = await ask.xrevrange(stream, high, low, count=count)
+            else:
+                found = await ask.xrange(stream, low, high, count=count)
+        except UnicodeDecodeError:
+            ask = undecoded(client)
+        except redis.ResponseError as error:
+            raise explain(error, stream) from error
+        except redis.ConnectionError as error:
+            if count == 1:
+                raise
+            portion.cut(error, count)
+        else:
+            portion.came()
+            for entry in decoded(found, stream, errors):
+                yield entry
+            left = (
+                rest(left, text_of(found[-1][0]), reverse=reverse) if len(found) == count else None
+            )
 
 
 def bounds(start: Bound, end: Bound, page: int) -> Range:
@@ -122,11 +124,11 @@ def bounds(start: Bound, end: Bound, page: int) -> Range:
     return low, high
 
 
-def rest(left: Range, last: str | EntryId, *, reverse: bool = False) -> Range | None:
-    """What is left of a range after a full page, which ended at `last`; None if that was all."""
+def rest(left: Range, last: str, *, reverse: bool = False) -> Range | None:
+    """What is left of a range after a full page that ended at `last`; None if nothing is."""
     low, high = left
     if reverse:
         return low, f"({last}"
-    if str(last) == str(LAST):
-        return None  # Redis refuses `(` with the largest ID
+    if last == str(LAST):  # Redis refuses `(` with the largest ID
+        return None
     return f"({last}", high
