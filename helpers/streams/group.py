@@ -10,10 +10,10 @@ import redis
 import redis.asyncio
 
 from .connection import Client, expect_one_server
-from .entry import EntryId
+from .entry import LAST, EntryId
 from .errors import EntryIdError, PendingError, explain, no_group
 from .keys import expect_name, notes_of
-from .scan import Bound, Range, bounds, rest
+from .scan import Bound, Range, bounds
 from .steps import Run, Step, Steps, drive, drive_async
 from .text import text_of, undecoded
 
@@ -247,7 +247,9 @@ class _Group(Generic[Client]):
             )
             for one in text_of(reply)
         ]
-        return found, rest(left, str(found[-1].id)) if len(found) == page else None
+        if len(found) < page or found[-1].id == LAST:  # Redis refuses `(` with the largest ID
+            return found, None
+        return found, (f"({found[-1].id}", left[1])
 
     def _move(self, to: str | EntryId) -> Steps[None]:
         place = expect_place(to)

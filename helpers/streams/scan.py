@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
 from datetime import datetime
+from typing import Any
 
 import redis
 import redis.asyncio
@@ -66,9 +67,7 @@ def scan(
         else:
             portion.came()
             yield from decoded(found, stream, errors)
-            left = (
-                rest(left, text_of(found[-1][0]), reverse=reverse) if len(found) == count else None
-            )
+            left = rest(left, found, count, reverse=reverse)
 
 
 async def scan_async(
@@ -103,9 +102,7 @@ async def scan_async(
             portion.came()
             for entry in decoded(found, stream, errors):
                 yield entry
-            left = (
-                rest(left, text_of(found[-1][0]), reverse=reverse) if len(found) == count else None
-            )
+            left = rest(left, found, count, reverse=reverse)
 
 
 def bounds(start: Bound, end: Bound, page: int) -> Range:
@@ -124,11 +121,14 @@ def bounds(start: Bound, end: Bound, page: int) -> Range:
     return low, high
 
 
-def rest(left: Range, last: str, *, reverse: bool = False) -> Range | None:
-    """What is left of a range after a full page that ended at `last`; None if nothing is."""
+def rest(left: Range, found: Any, page: int, *, reverse: bool) -> Range | None:
+    """What is left of a range after a page of it, a reply of XRANGE; None if that was all."""
+    if len(found) < page:
+        return None
     low, high = left
+    last = text_of(found[-1][0])
     if reverse:
         return low, f"({last}"
-    if last == str(LAST):  # Redis refuses `(` with the largest ID
-        return None
+    if last == str(LAST):
+        return None  # Redis refuses `(` with the largest ID
     return f"({last}", high
