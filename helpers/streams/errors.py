@@ -1,7 +1,4 @@
-"""What goes wrong on a stream: each error is one sentence that says what was wrong and what to do.
-
-Each has `stream`, `group` and `key`, so far as the error concerns one, else None; and `entries`.
-"""
+"""What goes wrong on a stream: each error is one sentence, of what is wrong and what to do."""
 
 from __future__ import annotations
 

@@ -119,11 +119,12 @@ class Place(Single, Generic[Client]):
                 if self._resumed(self._checkpoint, reply):
                     break  # else another reader of this name was opened just now
         for stream, start in self._starts.items():
-            if stream not in self._at:
-                now = start == "$"
-                self._at[stream] = (
-                    (yield from self._last_id(stream)) if now else EntryId.parse(start)
-                )
+            if stream in self._at:
+                continue
+            if start == "$":
+                self._at[stream] = yield from self._last_id(stream)
+            else:
+                self._at[stream] = EntryId.parse(start)
         yield from self._commit()
 
     def _resumed(self, checkpoint: Checkpoint, reply: list[Any]) -> bool:
