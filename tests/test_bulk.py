@@ -12,8 +12,8 @@ from helpers.chaos import LOSSES, Proxy
 from helpers.chaos.link import HungUpError
 from helpers.streams.entry import FIRST
 from helpers.streams.errors import NotConfirmedError, StreamsError
+from helpers.streams.outbox import Added, Fields
 from helpers.streams.patience import Patience
-from helpers.streams.producer import Added, Fields
 from tests.test_producer import numbers, readings
 
 MEMORY = "{s}:producers"
@@ -119,7 +119,7 @@ def test_a_full_server_is_waited_for_and_then_a_whole_batch_is_not_confirmed(hom
             client.config_set("maxmemory", 1)
             yield from readings(6, 6)
 
-        producer._patience = Patience(limit_s=0.1)
+        producer._outbox._patience = Patience(limit_s=0.1)
         with pytest.raises(NotConfirmedError, match=r"OOM: its memory is full: raise.*3 entries"):
             producer.add_many(filling(), batch=3)
         assert numbers(client) == list(range(6))

@@ -29,8 +29,8 @@ from helpers.chaos import LOSSES, Fault, Proxy
 from helpers.course.server import OwnServer
 from helpers.streams.entry import FIRST
 from helpers.streams.errors import EntryIdError, NotConfirmedError, StreamsError
+from helpers.streams.outbox import APPEND, Added, sends_again
 from helpers.streams.patience import Patience
-from helpers.streams.producer import APPEND, Added, sends_again
 from tests.points import call_of
 
 MEMORY = "{s}:producers"

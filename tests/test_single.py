@@ -32,7 +32,7 @@ from helpers.partitions import PartitionProducer, Reading, partition_key, start_
 from helpers.streams.consumer.loop import DeliveryLoop
 from helpers.streams.consumer.settings import ConsumerSettings
 from helpers.streams.errors import ArgumentError, CheckpointError, ConsumerError
-from helpers.streams.producer import Outbox
+from helpers.streams.outbox import ScriptOutbox
 from helpers.streams.reader import Place
 from helpers.wiki.place import FeedPlace
 
@@ -242,9 +242,9 @@ def singles() -> list[Any]:
     settings = ConsumerSettings()
     return [
         Producer(client, "s"), AsyncProducer(asyncio_client, "s"), BulkProducer(client, "s"),
-        PartitionProducer(client, name="me"), Outbox("s", sends_again=False),
+        PartitionProducer(client, name="me"), ScriptOutbox(client, "s"),
         Reader(client, "s", name="me"), AsyncReader(asyncio_client, "s", name="me"),
-        Place(client, "s", "0", "me", "strict"), Consumer(client, "s", "g", print),
+        Place(client, "s", start="0", name="me"), Consumer(client, "s", "g", print),
         AsyncConsumer(asyncio_client, "s", "g", print), DeliveryLoop("s", "g", None, settings),
         State(client, "state", ()), AggregatingConsumer(client), FeedPlace("s", "stream", "url", 1),
         AveragesConsumer(client, show=print),

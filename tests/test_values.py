@@ -25,7 +25,7 @@ from helpers.partitions import PartitionProducer, Reading, start_of
 from helpers.streams.bulk import pack, pack_in_python
 from helpers.streams.entry import LAST
 from helpers.streams.errors import ArgumentError, EntryIdError, StreamsError, WrongTypeError
-from helpers.streams.producer import Added
+from helpers.streams.outbox import Added
 from helpers.streams.values import word
 from tests.points import times
 

@@ -27,8 +27,8 @@ from helpers.streams.clock import Clock, ms_of, utc_now
 from helpers.streams.entry import FIRST
 from helpers.streams.errors import ArgumentError, NotConfirmedError, explain
 from helpers.streams.keys import expect_name, sibling_key
+from helpers.streams.outbox import Tally, no_answer
 from helpers.streams.patience import LIMIT_S, Patience
-from helpers.streams.producer import Tally, no_answer
 from helpers.streams.single import Single, portion
 from helpers.streams.states import fate_unknown, passes
 from helpers.streams.values import word

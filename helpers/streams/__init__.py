@@ -5,16 +5,17 @@ imports itself relatively: copy the folder, give it another name, and it works.
 
     entry, keys, clock, errors, patience, signals   the words that all of it is said in
     values, text                                    what a value is on a stream, and what is no text
+    steps                                           who decides and who sends
     single                                          what a fork or a copy must not share
     connection, states                              what a server that is away or ill asks of us
     scan                                            read a range, page by page
-    producer, bulk                                  append, each entry exactly once
+    producer, bulk, outbox                          append, each entry exactly once
     reader, checkpoint                              follow streams from a place that is kept
     group                                           look into a consumer group, and move it
     consumer/                                       work in a group: loop, effects, dead letters
 
 Where the synchronous and the asyncio class do the same, one object decides for both and never
-sends (Outbox, Place, DeliveryLoop), and each class is a thin loop around it.
+sends (Outbox, Place, DeliveryLoop), as a generator of steps, and each class only takes these.
 """
 
 import logging

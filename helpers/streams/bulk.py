@@ -11,45 +11,36 @@ still under way on it is never run. Then the note tells whether the batch was ap
 
 from __future__ import annotations
 
-import threading
 import time
-import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import Any, Self
+from functools import partial
+from typing import Any
 
 import redis
 
-from .connection import expect_one_server
-from .entry import EntryId
-from .errors import ArgumentError, NotConfirmedError, StreamsError, explain
-from .keys import PRODUCERS, expect_name, sibling_key
-from .patience import LIMIT_S, Patience
-from .producer import (
-    APPEND,
+from .errors import ArgumentError, StreamsError, explain
+from .outbox import (
+    BATCH,
     LARGE,
     MEMORY_S,
     STRIKES,
     Added,
+    Batch,
     Fields,
-    Tally,
-    connection_lost,
-    forgotten,
-    no_answer,
+    Outbox,
     no_notes,
     portions,
-    settled_before,
     size_of,
     sound,
-    too_large,
 )
-from .single import Single, portion
-from .states import passes, reconnect
+from .patience import LIMIT_S
+from .producer import Blocking
+from .single import portion
+from .states import passes
+from .steps import Steps
 from .text import text_of
 from .values import words
-
-BATCH = 1000  # entries a round trip
 
 NOTE = """
 -- In a MULTI, behind its first and its last XADD: note the batch, and the ID of this entry.
@@ -66,18 +57,7 @@ redis.call('EXPIRE', KEYS[2], ARGV[3])
 """
 
 
-@dataclass
-class _Batch:
-    """A batch on its way: its number, its entries, and the bytes that append them."""
-
-    number: int
-    entries: list[Fields]
-    packed: bytes
-    sent: int = 0  # how often
-    under_way: bool = False  # its replies are to be read
-
-
-class BulkProducer(Single):
+class BulkProducer(Blocking):
     """Appends many entries to one stream, each exactly once. Use it in a `with` block.
 
         with BulkProducer(redis, "chennai") as producer:
@@ -91,32 +71,12 @@ class BulkProducer(Single):
     It takes fields only, whose IDs the server's clock gives, and needs the right to send CLIENT.
     """
 
+    _outbox: BulkOutbox
+
     def __init__(self, client: redis.Redis, stream: str, *, patience_s: float = LIMIT_S) -> None:
         """Prepare to append; nothing is sent yet: see `Producer`."""
-        self._patience_s, self._asked_at = patience_s, 0.0  # when what may fail next was sent
-        expect_one_server(client, stream)
-        self._client = client
-        self._stream = expect_name("stream", stream)
-        self._memory = sibling_key(self._stream, PRODUCERS)
-        self._append = client.register_script(APPEND)
-        self._reset()
-        super().__init__()
-
-    def _reset(self) -> None:
-        self._name = uuid.uuid4().hex  # unique: a name used twice would swallow batches
-        self._number = 0
-        self._known = False
-        self._batches: list[_Batch] = []  # the first one is on its way
-        self._line: _Line | None = None
-        self._patience = Patience(self._patience_s)
-        self._lock = threading.RLock()
-        self._tally = Tally()
-        self._depth = 0  # of calls: a generator may add by itself
-
-    @property
-    def added(self) -> Added:
-        """What the current or last call has appended for certain."""
-        return self._tally.added
+        self._outbox = BulkOutbox(client, stream, patience_s)
+        super().__init__(client)
 
     def add_many(self, entries: Iterable[Fields], *, batch: int = BATCH) -> Added:
         """Append entries; the server gives their IDs.
@@ -133,183 +93,123 @@ class BulkProducer(Single):
         """
         if batch < 1 or not isinstance(entries, Iterable):
             raise ArgumentError("Give a list or a generator of entries, and a batch above zero.")
-        with self._lock:
-            with settled_before(self._stream):
-                self.flush()
-            outer, self._tally = self._tally, Tally()
-            self._depth += 1
-            try:
-                self._add(iter(entries), batch)
-                return self._tally.result(self._stream)
-            finally:
-                self._depth = max(0, self._depth - 1)  # in a forked child it began anew
-                if self._depth:
-                    self._tally = outer
+        return self._drive(self._outbox.call(self._outbox.add(iter(entries), batch)))
 
-    def _add(self, entries: Iterator[Fields], size: int) -> None:
+
+class BulkOutbox(Outbox):
+    """Batches that a MULTI appends, on a connection of their own."""
+
+    def _reset(self) -> None:
+        super()._reset()
+        self._line: _Line | None = None
+
+    def add(self, entries: Iterator[Fields], size: int) -> Steps[None]:
+        """Append entries: see `BulkProducer.add_many`."""
         upcoming = self._pack(entries, size)
         while upcoming:
             self._batches = [upcoming]
-            self._register()  # a batch that waits for that is settled by flush() too
+            yield from self._register()  # a batch that waits for that is settled by flush() too
             try:
-                self._send(upcoming)
+                yield self._send
             except redis.RedisError as error:
-                self._fail(error)
+                yield from self._fail(error)
             failure: Exception | None = None
             try:  # the server is at work meanwhile
                 upcoming = self._pack(entries, size)
             except Exception as error:
                 failure = error  # the batch that is under way is settled all the same
-            self._settle()
+            yield from self._settle()
             if failure:
                 raise failure
 
-    def _register(self) -> None:
-        """Have it noted that there is this producer, so that a note that is gone can be told."""
-        while not self._known:
-            self._asked_at = time.monotonic()
-            try:
-                self._append([self._stream, self._memory], [self._name, 0, MEMORY_S, 1])
-                self._known = True
-                self._patience.renew()
-            except redis.RedisError as error:
-                self._fail(error)
-
-    def flush(self) -> None:
-        """Settle a batch of which it is not known whether it was appended."""
-        with self._lock:
-            self._settle()
-            self._tally.result(self._stream)
-
-    def _settle(self) -> None:
+    def _settle(self) -> Steps[None]:
         while self._batches:
-            self._register()
-            batch, self._asked_at = self._batches[0], time.monotonic()
+            yield from self._register()
+            batch, self._sent_at = self._batches[0], time.monotonic()
             try:
-                if batch.under_way:
-                    self._read(batch)
-                elif noted := self._noted(batch):
-                    self._appended(len(batch.entries), *noted)
+                if batch.under_way and self._line:
+                    self._read(batch, (yield partial(self._line.replies, len(batch.items) + 2)))
+                elif ids := (yield from self._noted(batch)):
+                    self._appended(len(batch.items), *ids)
                 elif batch.sent > 1 and len(batch.packed) >= LARGE:
-                    self._cut(batch)
+                    yield from self._cut(batch)
                 else:
-                    self._send(batch)
+                    yield self._send
             except redis.RedisError as error:
-                self._fail(error)
+                yield from self._fail(error)
 
-    def close(self) -> None:
-        """Settle what is open, give the connection back, and let the server forget us."""
-        self.flush()
-        self._release()
-        if self._known:
-            with suppress(redis.RedisError):  # the server forgets it after a day in any case
-                self._client.hdel(self._memory, self._name)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: object, error: object, trace: object) -> None:
-        if error is None:
-            self.close()
-        else:
-            self._release()
-
-    def _send(self, batch: _Batch) -> None:
-        """Send a batch; what comes of it is yet to be read."""
+    def _send(self) -> None:
+        """Send the first batch; what comes of it is yet to be read."""
+        batch = self._batches[0]
         if self._line is None:
             self._line = _Line(self._client)
         batch.sent += 1
         batch.under_way = True
         self._line.send(batch.packed)
 
-    def _read(self, batch: _Batch) -> None:
-        """Read the replies to a batch, and settle it if they come."""
-        assert self._line
-        first, note, *rest, last_note = self._line.replies(len(batch.entries) + 2)
+    def _read(self, batch: Batch, replies: list[Any]) -> None:
+        """Settle a batch by the replies to it."""
+        first, note, *rest, last_note = replies
         results = [first, *rest]
         ids = [text_of(one) for one in results if not isinstance(one, Exception)]
         wrong = [one for one in (*results, note, last_note) if isinstance(one, redis.RedisError)]
-        why = explain(wrong[0], self._stream) if wrong else None
+        why = explain(wrong[0], self.stream) if wrong else None
         if not ids and not isinstance(why, ArgumentError):
             raise wrong[0]
         if len(ids) < len(results):
-            self._tally.give_back(batch.entries[len(ids) :], ArgumentError(str(why)))
+            self.tally.give_back(batch.items[len(ids) :], ArgumentError(str(why)))
         self._appended(len(ids), *(ids[0], ids[-1]) if ids else ("0-0", "0-0"))  # for good
         if wrong and len(ids) == len(results):
-            raise self._ended(no_notes(self._memory))
+            raise self._ended(no_notes(self.memory))
 
-    def _appended(self, count: int, first: str, last: str) -> None:
-        self._patience.renew()
-        added = self._tally.added
-        if count:
-            added = self._tally.with_more(count, EntryId.parse(first), EntryId.parse(last))
-        self._tally.added, self._batches = added, self._batches[1:]
-
-    def _noted(self, batch: _Batch) -> tuple[str, str] | None:
+    def _noted(self, batch: Batch) -> Steps[tuple[str, str] | None]:
         """The first and the last ID of a batch that was appended although no reply came.
 
         A batch that was never sent is asked for too: that is simpler than to keep count.
         """
         if self._line:
-            self._line.end()
+            yield self._line.end
             self._line = None
         said: Any = None
         try:
-            said = self._client.hget(self._memory, self._name)
+            said = yield partial(self._client.hget, self.memory, self.name)
         except redis.ResponseError as error:
             if passes(error):
                 raise  # else the key holds something else by now
         if said is None:
-            self._batches, self._known = [], False
-            raise forgotten(len(batch.entries), self._tally.added.count, self._stream)
+            raise self._forgotten()
         number, *ids = text_of(said).partition(" @")[0].split()
         return (ids[0], ids[-1]) if int(number) == batch.number else None
 
-    def _cut(self, batch: _Batch) -> None:
+    def _cut(self, batch: Batch) -> Steps[None]:
         """Twice the connection was lost with this batch, and nothing of it is on the stream."""
-        entries = batch.entries
-        if len(entries) > 1:
-            parts = portions(size_of(words(one)) for one in entries)
-            self._batches = [self._packed(entries[part]) for part in parts] + self._batches[1:]
+        items = batch.items
+        if len(items) > 1:
+            parts = portions(size_of(words(one)) for one in items)
+            self._batches = [self._packed(items[part]) for part in parts] + self._batches[1:]
         elif batch.sent < STRIKES:
-            self._send(batch)
+            yield self._send
         else:
-            self._tally.give_back(entries, too_large(entries[0], self._stream))
-            self._batches = self._batches[1:]
+            self._too_large(batch)
 
-    def _fail(self, error: redis.RedisError) -> None:
-        """Wait after a lost connection, or raise what the caller gets."""
+    def _fail(self, error: redis.RedisError) -> Steps[None]:
         for batch in self._batches:
             batch.under_way = False
-        reconnect(self._client, error)
-        count = self._tally.added.count
-        if not passes(error) and not connection_lost(error):
-            asked = not self._known and "WRONGTYPE" in str(error)
-            raise self._ended(
-                no_notes(self._memory) if asked else explain(error, self._stream)
-            ) from error
-        time.sleep(self._patience.failed(self._asked_at))
-        if self._patience.exhausted:
-            self._patience.renew()
-            raise NotConfirmedError(
-                f"{no_answer(error, self._stream, self._patience)} {count} entries are on "
-                f"{self._stream!r} for certain; call flush() to settle the next batch, which is "
-                "there once or not at all.",
-                confirmed=count,
-                stream=self._stream,
-            ) from error
+        yield from self._try_again(error, sure=True, by_notes=not self._known)
 
     def _ended(self, why: StreamsError) -> StreamsError:
-        """Nothing more of this call is taken."""
-        count = self._tally.added.count
+        count = self.tally.added.count
         told = type(why)(
             f"{why} Entry {count + 1} of this call and those behind it were not appended; {count} "
             "were.",
-            stream=self._stream, key=why.key,
+            stream=self.stream, key=why.key,
         )  # fmt: skip
-        left = [one for batch in self._batches for one in batch.entries]
-        self._batches = []
-        return self._tally.ended(told, left)
+        return super()._ended(told)
+
+    def forget(self) -> Steps[None]:
+        """Give the connection back too."""
+        yield self._release
+        yield from super().forget()
 
     def _release(self) -> None:
         """Let go of the connection. One that still has something under way is ended."""
@@ -320,21 +220,20 @@ class BulkProducer(Single):
         elif line:
             line.release()
 
-    def _pack(self, entries: Iterator[Fields], size: int) -> _Batch | None:
+    def _pack(self, entries: Iterator[Fields], size: int) -> Batch | None:
         """The next batch; what cannot be sent is given back."""
-        while (chunk := portion(entries, size)) and not self._tally.full:
+        while (chunk := portion(entries, size)) and not self.tally.full:
             try:
                 return self._packed(chunk)
             except ArgumentError:
-                if chunk := sound(chunk, self._tally):
+                if chunk := sound(chunk, self.tally):
                     return self._packed(chunk)
         return None
 
-    def _packed(self, entries: list[Fields]) -> _Batch:
+    def _packed(self, items: list[Any]) -> Batch:
         self._number += 1
-        number = self._number
-        packed = packed_batch(entries, self._stream, self._memory, self._name, number)
-        return _Batch(number, entries, packed)
+        packed = packed_batch(items, self.stream, self.memory, self.name, self._number)
+        return Batch(self._number, items, packed)
 
 
 class _Line:

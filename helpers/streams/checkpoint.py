@@ -17,6 +17,7 @@ from .entry import EntryId
 from .errors import CheckpointError
 from .fencing import TAKE_OVER
 from .keys import CHECKPOINT, KNOWN, sibling_key
+from .steps import Run
 from .text import text_of
 
 EPOCH, MOVES = ":epoch", ":moves"  # no stream of the course has these names
@@ -50,7 +51,6 @@ end
 return 1
 """
 
-
 FORGET = """
 -- KEYS: the checkpoint, and what stays when it is lost. ARGV: the caller's epoch.
 if redis.call('HGET', KEYS[1], ':epoch') == ARGV[1] then redis.call('DEL', KEYS[1], KEYS[2]) end
@@ -58,38 +58,32 @@ if redis.call('HGET', KEYS[1], ':epoch') == ARGV[1] then redis.call('DEL', KEYS[
 
 
 class Checkpoint:
-    """What is known of one checkpoint: the decisions, without the sending."""
+    """What is known of one checkpoint. It decides, and does not send."""
 
     def __init__(self, name: str) -> None:
-        self.name = name
-        self.key = CHECKPOINT + name
+        self.name, self.key = name, CHECKPOINT + name
         self.lost = False  # there was one of this name, and it is gone
-        self._known = sibling_key(self.key, KNOWN)
-        self._seen = ""
-        self._epoch = self._next()
+        self._keys = [self.key, sibling_key(self.key, KNOWN)]
         self._moves = 0
+        self._see("")
 
-    def _next(self) -> str:
-        """An epoch above the one that was seen, and that no other reader has.
+    def _see(self, epoch: str) -> None:
+        """Choose an epoch above the one that was seen, and that no other reader has.
 
         A number, since readers of earlier versions add 1 to it.
         """
-        return str(int(self._seen or 0) + 1 + secrets.randbelow(2**31))
+        self._seen = epoch
+        self._epoch = str(int(epoch or 0) + 1 + secrets.randbelow(2**31))
 
-    def open(self) -> dict[str, Any]:
-        """OPEN's keys and arguments."""
-        return {"keys": [self.key, self._known], "args": [self._seen, self._epoch]}
-
-    def forget(self) -> dict[str, Any]:
-        """FORGET's keys and arguments."""
-        return {"keys": [self.key, self._known], "args": [self._epoch]}
+    def open(self) -> Run:
+        """Take it over."""
+        return Run(OPEN, self._keys, [self._seen, self._epoch])
 
     def opened(self, reply: list[Any]) -> dict[str, EntryId] | None:
-        """The positions in OPEN's reply; None if the checkpoint was another's: ask again."""
+        """The positions in OPEN's reply; None if the checkpoint was another's: open it again."""
         owner, lost, *stored = text_of(reply)
         if owner != self._epoch:
-            self._seen = owner
-            self._epoch = self._next()
+            self._see(owner)
             return None
         self.lost = bool(lost)
         fields = dict(zip(stored[::2], stored[1::2], strict=True))
@@ -97,11 +91,11 @@ class Checkpoint:
         fields.pop(EPOCH, None)
         return {stream: EntryId.parse(last) for stream, last in fields.items()}
 
-    def move(self, positions: Mapping[str, EntryId]) -> dict[str, Any]:
-        """MOVE's keys and arguments. Moving twice to the same place changes nothing."""
+    def move(self, positions: Mapping[str, EntryId]) -> Run:
+        """Store positions. Moving twice to the same place changes nothing."""
         self._moves += 1
         pairs = [part for stream, last in positions.items() for part in (stream, str(last))]
-        return {"keys": [self.key], "args": [self._epoch, self._moves, *pairs]}
+        return Run(MOVE, [self.key], [self._epoch, self._moves, *pairs])
 
     def moved(self, reply: int) -> None:
         """Make sure that MOVE was allowed.
@@ -114,3 +108,7 @@ class Checkpoint:
                 f"Another reader named {self.name!r} took over, so this one may not move the "
                 "checkpoint: stop one of them, or give them different names."
             )
+
+    def forget(self) -> Run:
+        """Delete it, unless another reader took it over."""
+        return Run(FORGET, self._keys, [self._epoch])

@@ -17,11 +17,17 @@ from redis.utils import SENTINEL
 
 from .errors import ArgumentError
 
+Client = TypeVar("Client", redis.Redis, redis.asyncio.Redis)
+Pool = TypeVar("Pool", redis.ConnectionPool, redis.asyncio.ConnectionPool)
+
 REPLY_TIMEOUT_S = 5.0  # for a reply that does not block; a server may be slow for some seconds
 
-_MS = {"WAIT", "WAITAOF"}
-_SECONDS_LAST = {"BLPOP", "BRPOP", "BRPOPLPUSH", "BLMOVE", "BZPOPMIN", "BZPOPMAX"}
-_SECONDS_FIRST = {"BLMPOP", "BZMPOP"}
+_LAST, _FIRST = (-1, 1), (1, 1)  # where in the command the time stands, and its units a second
+_TIMES = {
+    "WAIT": (-1, 1000), "WAITAOF": (-1, 1000),
+    "BLPOP": _LAST, "BRPOP": _LAST, "BRPOPLPUSH": _LAST, "BLMOVE": _LAST,
+    "BZPOPMIN": _LAST, "BZPOPMAX": _LAST, "BLMPOP": _FIRST, "BZMPOP": _FIRST,
+}  # fmt: skip
 
 
 def block_s(command: tuple[Any, ...]) -> float:
@@ -31,13 +37,10 @@ def block_s(command: tuple[Any, ...]) -> float:
         words = [_word(one) for one in command[1:9]]  # BLOCK stands before the streams
         at = words.index("BLOCK") + 1 if "BLOCK" in words else 0
         return _seconds(words[at], 1000) if at else 0.0
-    if name in _MS:
-        return _seconds(command[-1], 1000)
-    if name in _SECONDS_LAST:
-        return _seconds(command[-1], 1)
-    if name in _SECONDS_FIRST:
-        return _seconds(command[1], 1)
-    return 0.0
+    if name not in _TIMES:
+        return 0.0
+    at, per_second = _TIMES[name]
+    return _seconds(command[at], per_second)
 
 
 def _word(part: Any) -> str:
@@ -161,9 +164,6 @@ def expect_one_server(client: Any, stream: str) -> None:
             f"of the host and port of `cluster.get_node_from_key({stream!r})`.",
             stream=stream,
         )
-
-
-Pool = TypeVar("Pool", redis.ConnectionPool, redis.asyncio.ConnectionPool)
 
 
 def patient(pool: Pool) -> Pool:

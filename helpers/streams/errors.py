@@ -1,20 +1,4 @@
-"""What goes wrong on a stream: each error is one sentence that says what was wrong and what to do.
-
-    StreamsError
-    ├─ ArgumentError      what was given cannot be used, and nothing was sent
-    │  └─ EntryIdError    an entry ID that Redis would not take, or not there
-    ├─ NotTextError       an entry holds bytes that are no UTF-8
-    ├─ HandlerError       a handler returned what is no effect
-    ├─ WrongTypeError     the key holds something else
-    ├─ GroupError         the group, or its stream, is not there
-    ├─ PendingError       entries are pending that this would drop
-    ├─ ConsumerError      another consumer of this name began later
-    ├─ CheckpointError    another reader of this name began later
-    ├─ NotConfirmedError  whether a batch was appended is not yet known
-    └─ ServerStateError   the server answers, and cannot do this as it is now
-
-Each has `stream`, `group` and `key`, so far as the error concerns one, else None; and `entries`.
-"""
+"""What goes wrong on a stream: each error is one sentence, of what is wrong and what to do."""
 
 from __future__ import annotations
 
@@ -101,8 +85,8 @@ class NotConfirmedError(StreamsError):
         confirmed: how many entries of this call are on the stream for certain.
     """
 
-    def __init__(self, message: str, confirmed: int, *, stream: str | None = None) -> None:
-        super().__init__(message, stream=stream)
+    def __init__(self, message: str, confirmed: int, **about: str | None) -> None:
+        super().__init__(message, **about)
         self.confirmed = confirmed
 
 
@@ -113,11 +97,26 @@ class ServerStateError(StreamsError):
         code: the state, as the server's reply begins: OOM, READONLY, LOADING, MISCONF, …
     """
 
-    def __init__(
-        self, message: str, code: str, *, stream: str | None = None, group: str | None = None
-    ) -> None:
-        super().__init__(message, stream=stream, group=group)
+    def __init__(self, message: str, code: str, **about: str | None) -> None:
+        super().__init__(message, **about)
         self.code = code
+
+
+# What a server says of a command or of its key: a phrase in it, and the sentence to raise.
+_REFUSALS: tuple[tuple[str, type[StreamsError], str], ...] = (
+    ("WRONGTYPE", WrongTypeError,
+     "The key {key!r} holds no stream: use another name, or delete it."),
+    ("equal or smaller", EntryIdError,
+     "The stream {key!r} has an entry with this ID or a larger one already: IDs only grow. Use a "
+     "larger one, or '*' for the server's clock."),
+    ("last possible ID", EntryIdError,
+     "The stream {key!r} has the largest ID there is, and nothing can follow it: use another key."),
+    ("too large to be stored", EntryIdError,  # Redis 7.0 says so of both
+     "The stream {key!r} has the largest ID there is, or the entry is larger than a stream can "
+     "hold: use another key, or divide the entry."),
+    ("BUSYGROUP", GroupError,
+     "The stream {key!r} has a consumer group of this name already."),
+)  # fmt: skip
 
 
 def explain(error: redis.RedisError, key: str, group: str | None = None) -> StreamsError:
@@ -129,34 +128,10 @@ def explain(error: redis.RedisError, key: str, group: str | None = None) -> Stre
         group: the consumer group that the command named. Redis 7.0 does not always name it.
     """
     said = str(error)
-    if "WRONGTYPE" in said:
-        return WrongTypeError(
-            f"The key {key!r} holds no stream: use another name, or delete it.",
-            stream=key, group=group, key=key,
-        )  # fmt: skip
-    if "equal or smaller" in said:
-        return EntryIdError(
-            f"The stream {key!r} has an entry with this ID or a larger one already: "
-            "IDs only grow. Use a larger one, or '*' for the server's clock.",
-            stream=key,
-        )
-    if "last possible ID" in said:
-        return EntryIdError(
-            f"The stream {key!r} has the largest ID there is, and nothing can follow it: use "
-            "another key.",
-            stream=key,
-        )
-    if "too large to be stored" in said:  # Redis 7.0 says so of both
-        return EntryIdError(
-            f"The stream {key!r} has the largest ID there is, or the entry is larger than a stream "
-            "can hold: use another key, or divide the entry.",
-            stream=key,
-        )
-    if "BUSYGROUP" in said:
-        return GroupError(
-            f"The stream {key!r} has a consumer group of this name already.",
-            stream=key, group=group,
-        )  # fmt: skip
+    for phrase, kind, sentence in _REFUSALS:
+        if phrase in said:
+            in_the_way = key if kind is WrongTypeError else None
+            return kind(sentence.format(key=key), stream=key, group=group, key=in_the_way)
     if "NOGROUP" in said or "UNBLOCKED the stream key" in said:
         named, named_group = _KEY.search(said), _GROUP.search(said)
         return no_group(named[1] if named else key, named_group[1] if named_group else group)
@@ -164,9 +139,8 @@ def explain(error: redis.RedisError, key: str, group: str | None = None) -> Stre
         return no_stream(key, group)
     code = state_of(error)
     if code:
-        remedy = STATES[code][1]
         return ServerStateError(
-            f"The server refuses a command on {key!r} with {code}: {remedy} ({said}).",
+            f"The server refuses a command on {key!r} with {code}: {STATES[code][1]} ({said}).",
             code, stream=key, group=group,
         )  # fmt: skip
     return StreamsError(f"The server refused a command on {key!r}: {said}", stream=key, group=group)
@@ -184,31 +158,29 @@ def given_up(error: redis.RedisError, key: str, group: str | None = None) -> Exc
 
 
 def no_group(stream: str, group: str | None) -> GroupError:
-    """There is no such group; on a stream that does not exist there is none either."""
+    """There is no such group; on a stream that does not exist there is none either.
+
+    The sentence says what to create it again repeats or misses: it may have been there before.
+    """
     if group is None:
-        return GroupError(
+        named = "…"
+        gone = (
             f"The consumer group on the stream {stream!r} is gone, deleted by itself or with the "
-            f"stream. {_create_again(stream, '…')}",
-            stream=stream,
+            "stream."
         )
+    else:
+        named = repr(group)
+        gone = f"There is no consumer group {group!r} on the stream {stream!r}."
     return GroupError(
-        f"There is no consumer group {group!r} on the stream {stream!r}. "
-        f"{_create_again(stream, repr(group))}",
+        f"{gone} Create it, with Group(redis, {stream!r}, {named}).create('0'): that delivers all "
+        "that is on the stream, what an earlier group has handled too, and create('$') would miss "
+        "it. A Consumer at work creates a lost group by itself, with on_lost_group='0', which "
+        "repeats, or 'resume', which goes on where it was and misses what was pending for others.",
         stream=stream, group=group,
     )  # fmt: skip
 
 
-def _create_again(stream: str, group: str) -> str:
-    """How to create a group that may have been there before, and what that repeats or misses."""
-    return (
-        f"Create it, with Group(redis, {stream!r}, {group}).create('0'): that delivers all that is "
-        "on the stream, what an earlier group has handled too, and create('$') would miss it. "
-        "A Consumer at work creates a lost group by itself, with on_lost_group='0', which repeats, "
-        "or 'resume', which goes on where it was and misses what was pending for others."
-    )
-
-
-def no_stream(stream: str, group: str | None = None) -> GroupError:
+def no_stream(stream: str, group: str | None) -> GroupError:
     """There is no stream, and so no consumer group on it."""
     if group is None:
         return GroupError(

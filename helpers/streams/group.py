@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import AsyncIterator, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Generic
 
 import redis
 import redis.asyncio
 
-from .connection import expect_one_server
+from .connection import Client, expect_one_server
 from .entry import LAST, EntryId
 from .errors import EntryIdError, PendingError, explain, no_group
 from .keys import expect_name, notes_of
 from .scan import Bound, Range, bounds
+from .steps import Run, Step, Steps, drive, drive_async
 from .text import text_of, undecoded
 
 COUNTED = 1000  # unread entries are counted up to here where the server does not know the lag
@@ -133,7 +133,133 @@ class PendingEntry:
     deliveries: int
 
 
-class Group:
+class _Group(Generic[Client]):
+    """What both groups have in common: what they send, and what the replies mean."""
+
+    def __init__(self, client: Client, stream: str, name: str) -> None:
+        expect_one_server(client, stream)
+        self._client: Client = client
+        self._raw = undecoded(client)  # a name may be no UTF-8
+        self.stream = expect_name("stream", stream)
+        self.name = expect_name("group", name)
+        self._keys = [stream, *notes_of(stream, name)]
+
+    def _ask(self, step: Step) -> Steps[Any]:
+        try:
+            return (yield step)
+        except redis.ResponseError as error:
+            raise explain(error, self.stream, self.name) from error
+
+    def _create(self, start: str | EntryId, make_stream: bool) -> Steps[bool]:
+        place = expect_place(start)
+        try:
+            yield lambda: self._client.xgroup_create(self.stream, self.name, place, make_stream)
+        except redis.ResponseError as error:
+            if "BUSYGROUP" not in str(error):
+                raise explain(error, self.stream, self.name) from error
+            return False  # there is one of this name
+        return True
+
+    def _destroy(self, even_if_pending: bool) -> Steps[bool]:
+        args = [self.name, int(even_if_pending)]
+        done, pending = yield from self._ask(Run(DESTROY, self._keys, args))
+        if pending and not even_if_pending:
+            raise self._still(
+                f"The group {self.name!r}", pending,
+                "and XGROUP DESTROY would drop the list of them: handle and acknowledge them "
+                "first, or say destroy(even_if_pending=True).",
+            )  # fmt: skip
+        return bool(done)
+
+    def _remove_consumer(self, name: str) -> Steps[bool]:
+        done, pending = yield from self._ask(Run(REMOVE, self._keys[:2], [self.name, name]))
+        if pending:
+            raise self._still(
+                repr(name), pending,
+                "which XGROUP DELCONSUMER would drop: claim them for another consumer first, or "
+                "acknowledge them.",
+            )  # fmt: skip
+        return bool(done)
+
+    def _still(self, who: str, count: int, so: str) -> PendingError:
+        entries = "entry" if count == 1 else "entries"
+        return PendingError(
+            f"{who} still has {count} pending {entries}, {so}", stream=self.stream, group=self.name
+        )
+
+    def _info(self) -> Steps[GroupInfo]:
+        reply = yield from self._ask(lambda: self._raw.eval(LOOK, 1, self.stream))
+        stream, groups = text_of(reply)
+        found = next((one for one in map(paired, groups) if one["name"] == self.name), None)
+        if found is None:
+            raise no_group(self.stream, self.name)
+        cursor, lag = found["last-delivered-id"], lag_of(paired(stream), found)
+        if lag is None:
+            unread = yield from self._ask(
+                lambda: self._raw.xrange(self.stream, f"({cursor}", count=COUNTED)
+            )
+            lag = len(unread) if len(unread) < COUNTED else None
+        return GroupInfo(
+            name=self.name,
+            consumers=found["consumers"],
+            pending=found["pending"],
+            last_delivered=EntryId.parse(cursor),
+            entries_read=found["entries-read"],
+            lag=lag,
+        )
+
+    def _consumers(self) -> Steps[list[ConsumerInfo]]:
+        reply = yield from self._ask(lambda: self._raw.xinfo_consumers(self.stream, self.name))
+        return [
+            ConsumerInfo(
+                name=found["name"],
+                pending=found["pending"],
+                idle_ms=found["idle"],
+                inactive_ms=found["inactive"] if found.get("inactive", -1) >= 0 else None,
+            )
+            for found in text_of(reply)
+        ]
+
+    def _pending_summary(self) -> Steps[PendingSummary]:
+        reply = text_of((yield from self._ask(lambda: self._raw.xpending(self.stream, self.name))))
+        return PendingSummary(
+            count=reply["pending"],
+            first=EntryId.parse(reply["min"]) if reply["min"] else None,
+            last=EntryId.parse(reply["max"]) if reply["max"] else None,
+            by_consumer={found["name"]: found["pending"] for found in reply["consumers"]},
+        )
+
+    def _page(
+        self, left: Range, page: int, consumer: str | None, min_idle_ms: int
+    ) -> Steps[tuple[list[PendingEntry], Range | None]]:
+        """Pending entries of a range, as many as a page holds, and what is left of the range."""
+        reply = yield from self._ask(
+            lambda: self._raw.xpending_range(
+                self.stream, self.name, *left, page, consumer, min_idle_ms or None
+            )
+        )
+        found = [
+            PendingEntry(
+                id=EntryId.parse(one["message_id"]),
+                consumer=one["consumer"],
+                idle_ms=one["time_since_delivered"],
+                deliveries=one["times_delivered"],
+            )
+            for one in text_of(reply)
+        ]
+        if len(found) < page or found[-1].id == LAST:  # Redis refuses `(` with the largest ID
+            return found, None
+        return found, (f"({found[-1].id}", left[1])
+
+    def _move(self, to: str | EntryId) -> Steps[None]:
+        place = expect_place(to)
+        yield from self._ask(lambda: self._client.xgroup_setid(self.stream, self.name, place))
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(redis, {self.stream!r}, {self.name!r})"
+
+
+class Group(_Group[redis.Redis]):
     """A consumer group of a stream: how it stands, and what to do with it.
 
         group = Group(redis, "chennai", "display")
@@ -142,12 +268,6 @@ class Group:
 
     What its methods raise when the group or its stream does not exist is a GroupError.
     """
-
-    def __init__(self, client: redis.Redis, stream: str, name: str) -> None:
-        expect_one_server(client, stream)
-        self._client, self._raw = client, undecoded(client)  # a name may be no UTF-8
-        self.stream = expect_name("stream", stream)
-        self.name = expect_name("group", name)
 
     def create(self, start: str | EntryId = "$", *, make_stream: bool = False) -> bool:
         """Create the group, by XGROUP CREATE; False if there is one of this name already.
@@ -164,11 +284,7 @@ class Group:
             EntryIdError: the start is none.
             WrongTypeError: the key holds no stream.
         """
-        try:
-            self._client.xgroup_create(self.stream, self.name, place(start), make_stream)
-        except redis.ResponseError as error:
-            return expect_busy(error, self.stream, self.name)
-        return True
+        return drive(self._client, self._create(start, make_stream))
 
     def destroy(self, *, even_if_pending: bool = False) -> bool:
         """Destroy the group, by XGROUP DESTROY; False if there is none.
@@ -179,10 +295,7 @@ class Group:
         Raises:
             PendingError: entries are pending. With `even_if_pending` it is done all the same.
         """
-        script = self._client.register_script(DESTROY)
-        with explained(self.stream, self.name):
-            reply = script(noted(self.stream, self.name), [self.name, int(even_if_pending)])
-        return destroyed(reply, self.stream, self.name, even_if_pending)
+        return drive(self._client, self._destroy(even_if_pending))
 
     def info(self) -> GroupInfo:
         """How the group stands, by XINFO STREAM and XINFO GROUPS in one script.
@@ -190,23 +303,15 @@ class Group:
         The lag is right or None: see `lag_of`. Where the server does not know it, unread
         entries are counted by XRANGE, up to 1,000 of them.
         """
-        with explained(self.stream, self.name):
-            replies = text_of(self._raw.eval(LOOK, 1, self.stream))
-            info = group_info(replies, self.stream, self.name)
-            if info.lag is None:
-                after = f"({info.last_delivered}"
-                info = counted(info, self._raw.xrange(self.stream, after, count=COUNTED))
-        return info
+        return drive(self._client, self._info())
 
     def consumers(self) -> list[ConsumerInfo]:
         """The group's consumers, by XINFO CONSUMERS."""
-        with explained(self.stream, self.name):
-            return consumer_infos(text_of(self._raw.xinfo_consumers(self.stream, self.name)))
+        return drive(self._client, self._consumers())
 
     def pending_summary(self) -> PendingSummary:
         """How many entries are pending, and whose, by XPENDING."""
-        with explained(self.stream, self.name):
-            return summary(text_of(self._raw.xpending(self.stream, self.name)))
+        return drive(self._client, self._pending_summary())
 
     def pending(
         self,
@@ -227,14 +332,8 @@ class Group:
         """
         left: Range | None = bounds(start, end, page)
         while left:
-            with explained(self.stream, self.name):
-                found = pending_entries(
-                    self._raw.xpending_range(
-                        self.stream, self.name, *left, page, consumer, min_idle_ms or None
-                    )
-                )
+            found, left = drive(self._client, self._page(left, page, consumer, min_idle_ms))
             yield from found
-            left = beyond(found, left, page)
 
     def remove_consumer(self, name: str) -> bool:
         """Remove a consumer that has nothing pending; False if there is none of this name.
@@ -245,10 +344,7 @@ class Group:
         Raises:
             PendingError: the consumer still has pending entries.
         """
-        script = self._client.register_script(REMOVE)
-        with explained(self.stream, self.name):
-            reply = script(noted(self.stream, self.name)[:2], [self.name, name])
-        return removed(reply, self.stream, self.name, name)
+        return drive(self._client, self._remove_consumer(name))
 
     def move(self, to: str | EntryId) -> None:
         """Set the group's cursor, by XGROUP SETID: `>` goes on after it.
@@ -260,56 +356,31 @@ class Group:
         Args:
             to: `$` for the end, `0` for the beginning, or an ID.
         """
-        with explained(self.stream, self.name):
-            self._client.xgroup_setid(self.stream, self.name, place(to))
-
-    def __repr__(self) -> str:
-        return f"Group(redis, {self.stream!r}, {self.name!r})"
+        drive(self._client, self._move(to))
 
 
-class AsyncGroup:
+class AsyncGroup(_Group[redis.asyncio.Redis]):
     """The same for asyncio: `await group.info()`, `async for entry in group.pending()`."""
-
-    def __init__(self, client: redis.asyncio.Redis, stream: str, name: str) -> None:
-        expect_one_server(client, stream)
-        self._client, self._raw = client, undecoded(client)
-        self.stream = expect_name("stream", stream)
-        self.name = expect_name("group", name)
 
     async def create(self, start: str | EntryId = "$", *, make_stream: bool = False) -> bool:
         """Create the group; False if there is one of this name already: see `Group.create`."""
-        try:
-            await self._client.xgroup_create(self.stream, self.name, place(start), make_stream)
-        except redis.ResponseError as error:
-            return expect_busy(error, self.stream, self.name)
-        return True
+        return await drive_async(self._client, self._create(start, make_stream))
 
     async def destroy(self, *, even_if_pending: bool = False) -> bool:
         """Destroy the group; False if there is none: see `Group.destroy`."""
-        script = self._client.register_script(DESTROY)
-        with explained(self.stream, self.name):
-            reply = await script(noted(self.stream, self.name), [self.name, int(even_if_pending)])
-        return destroyed(reply, self.stream, self.name, even_if_pending)
+        return await drive_async(self._client, self._destroy(even_if_pending))
 
     async def info(self) -> GroupInfo:
         """How the group stands, with a lag that is right or None: see `Group.info`."""
-        with explained(self.stream, self.name):
-            replies = text_of(await self._raw.eval(LOOK, 1, self.stream))
-            info = group_info(replies, self.stream, self.name)
-            if info.lag is None:
-                after = f"({info.last_delivered}"
-                info = counted(info, await self._raw.xrange(self.stream, after, count=COUNTED))
-        return info
+        return await drive_async(self._client, self._info())
 
     async def consumers(self) -> list[ConsumerInfo]:
         """The group's consumers, by XINFO CONSUMERS."""
-        with explained(self.stream, self.name):
-            return consumer_infos(text_of(await self._raw.xinfo_consumers(self.stream, self.name)))
+        return await drive_async(self._client, self._consumers())
 
     async def pending_summary(self) -> PendingSummary:
         """How many entries are pending, and whose, by XPENDING."""
-        with explained(self.stream, self.name):
-            return summary(text_of(await self._raw.xpending(self.stream, self.name)))
+        return await drive_async(self._client, self._pending_summary())
 
     async def pending(
         self,
@@ -323,49 +394,21 @@ class AsyncGroup:
         """The entries that are pending, in the order of their IDs: see `Group.pending`."""
         left: Range | None = bounds(start, end, page)
         while left:
-            with explained(self.stream, self.name):
-                found = pending_entries(
-                    await self._raw.xpending_range(
-                        self.stream, self.name, *left, page, consumer, min_idle_ms or None
-                    )
-                )
+            steps = self._page(left, page, consumer, min_idle_ms)
+            found, left = await drive_async(self._client, steps)
             for entry in found:
                 yield entry
-            left = beyond(found, left, page)
 
     async def remove_consumer(self, name: str) -> bool:
         """Remove a consumer that has nothing pending: see `Group.remove_consumer`."""
-        script = self._client.register_script(REMOVE)
-        with explained(self.stream, self.name):
-            reply = await script(noted(self.stream, self.name)[:2], [self.name, name])
-        return removed(reply, self.stream, self.name, name)
+        return await drive_async(self._client, self._remove_consumer(name))
 
     async def move(self, to: str | EntryId) -> None:
         """Set the group's cursor: see `Group.move`."""
-        with explained(self.stream, self.name):
-            await self._client.xgroup_setid(self.stream, self.name, place(to))
-
-    def __repr__(self) -> str:
-        return f"AsyncGroup(redis, {self.stream!r}, {self.name!r})"
+        await drive_async(self._client, self._move(to))
 
 
-@contextmanager
-def explained(stream: str, group: str) -> Iterator[None]:
-    """Say in one sentence what the server refused."""
-    try:
-        yield
-    except redis.ResponseError as error:
-        raise explain(error, stream, group) from error
-
-
-def expect_busy(error: redis.ResponseError, stream: str, group: str) -> bool:
-    """A group that exists already was not created; any other error is one."""
-    if "BUSYGROUP" not in str(error):
-        raise explain(error, stream, group) from error
-    return False
-
-
-def place(start: str | EntryId) -> str:
+def expect_place(start: str | EntryId) -> str:
     """Where a group's cursor may be put: `$`, `0` or another ID.
 
     Raises:
@@ -377,31 +420,6 @@ def place(start: str | EntryId) -> str:
         return str(EntryId.parse(start))
     except EntryIdError as error:
         raise EntryIdError(f"{start!r} is no place for a group: give '$', '0' or an ID.") from error
-
-
-def noted(stream: str, group: str) -> list[str]:
-    """The stream, and the keys beside it in which consumers of a group keep their notes."""
-    return [stream, *notes_of(stream, group)]
-
-
-def group_info(replies: list[Any], stream: str, name: str) -> GroupInfo:
-    """One group, from LOOK's reply.
-
-    Raises:
-        GroupError: the stream has no group of this name.
-    """
-    stream_info, *groups = (paired(one) for one in (replies[0], *replies[1]))
-    for found in groups:
-        if found["name"] == name:
-            return GroupInfo(
-                name=name,
-                consumers=found["consumers"],
-                pending=found["pending"],
-                last_delivered=EntryId.parse(found["last-delivered-id"]),
-                entries_read=found["entries-read"],
-                lag=lag_of(stream_info, found),
-            )
-    raise no_group(stream, name)
 
 
 def paired(flat: list[Any]) -> dict[str, Any]:
@@ -433,91 +451,3 @@ def lag_of(stream_info: Mapping[str, Any], group: Mapping[str, Any]) -> int | No
         return length - (cursor == first)
     lag: int | None = group["lag"] if stream_info["entries-added"] == length else None
     return None if lag is not None and lag < 0 else lag
-
-
-def counted(info: GroupInfo, unread: Any) -> GroupInfo:
-    """The same with the number of unread entries, if a reply of XRANGE holds them all."""
-    return replace(info, lag=len(unread)) if len(unread) < COUNTED else info
-
-
-def consumer_infos(reply: Iterable[Mapping[str, Any]]) -> list[ConsumerInfo]:
-    """The consumers in a reply of XINFO CONSUMERS, where -1 stands for never."""
-    return [
-        ConsumerInfo(
-            name=found["name"],
-            pending=found["pending"],
-            idle_ms=found["idle"],
-            inactive_ms=found["inactive"] if found.get("inactive", -1) >= 0 else None,
-        )
-        for found in reply
-    ]
-
-
-def summary(reply: Mapping[str, Any]) -> PendingSummary:
-    """What XPENDING replies without a range."""
-    return PendingSummary(
-        count=reply["pending"],
-        first=EntryId.parse(reply["min"]) if reply["min"] else None,
-        last=EntryId.parse(reply["max"]) if reply["max"] else None,
-        by_consumer={found["name"]: found["pending"] for found in reply["consumers"]},
-    )
-
-
-def pending_entries(reply: Any) -> list[PendingEntry]:
-    """What XPENDING replies for a range."""
-    return [
-        PendingEntry(
-            id=EntryId.parse(found["message_id"]),
-            consumer=found["consumer"],
-            idle_ms=found["time_since_delivered"],
-            deliveries=found["times_delivered"],
-        )
-        for found in text_of(reply)
-    ]
-
-
-def beyond(found: list[PendingEntry], left: Range, page: int) -> Range | None:
-    """What is left of a range after a page of it; None if that was all."""
-    if len(found) < page or found[-1].id == LAST:  # Redis refuses `(` with the largest ID
-        return None
-    return f"({found[-1].id}", left[1]
-
-
-def destroyed(reply: list[int], stream: str, group: str, even_if_pending: bool) -> bool:
-    """What DESTROY did.
-
-    Raises:
-        PendingError: nothing, because entries are pending.
-    """
-    done, pending = reply
-    if pending and not even_if_pending:
-        raise PendingError(
-            f"The group {group!r} still has {entries_pending(pending)}, and XGROUP DESTROY would "
-            "drop the list of them: handle and acknowledge them first, or say "
-            "destroy(even_if_pending=True).",
-            stream=stream,
-            group=group,
-        )
-    return bool(done)
-
-
-def removed(reply: list[int], stream: str, group: str, consumer: str) -> bool:
-    """What REMOVE did.
-
-    Raises:
-        PendingError: nothing, because entries are pending.
-    """
-    done, pending = reply
-    if pending:
-        raise PendingError(
-            f"{consumer!r} still has {entries_pending(pending)}, which XGROUP DELCONSUMER would "
-            "drop: claim them for another consumer first, or acknowledge them.",
-            stream=stream,
-            group=group,
-        )
-    return bool(done)
-
-
-def entries_pending(count: int) -> str:
-    """`1 pending entry`, `2 pending entries`."""
-    return f"{count} pending {'entry' if count == 1 else 'entries'}"

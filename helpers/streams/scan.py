@@ -129,6 +129,6 @@ def rest(left: Range, found: Any, page: int, *, reverse: bool) -> Range | None:
     last = text_of(found[-1][0])
     if reverse:
         return low, f"({last}"
-    return (
-        None if last == str(LAST) else (f"({last}", high)
-    )  # Redis refuses `(` with the largest ID
+    if last == str(LAST):
+        return None  # Redis refuses `(` with the largest ID
+    return f"({last}", high

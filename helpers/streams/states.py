@@ -10,39 +10,34 @@ A reply that is not here says something of the command or of its keys, and not o
 
 from __future__ import annotations
 
-from enum import Enum
-
 import redis
 import redis.asyncio
 
+# What a client should do about a reply.
+WAIT = "wait and try again"
+RECONNECT = "connect again, perhaps to another server, and try again"
 
-class Ask(Enum):
-    """What a client should do about a reply."""
-
-    WAIT = "wait and try again"
-    RECONNECT = "connect again, perhaps to another server, and try again"
-
-
-STATES: dict[str, tuple[Ask, str]] = {
-    "LOADING": (Ask.WAIT, "it loads its data: wait until it has"),
-    "BUSY": (Ask.WAIT, "a script keeps it busy: wait, or end that script with SCRIPT KILL"),
-    "MASTERDOWN": (Ask.WAIT, "it is a replica that has lost its primary: wait for a failover"),
-    "CLUSTERDOWN": (Ask.WAIT, "slots of the cluster are not served: bring their node back"),
-    "TRYAGAIN": (Ask.WAIT, "a slot of the cluster is being moved: wait until it has"),
-    "MISCONF": (Ask.WAIT, "it cannot write its data to disk: make room there, and see its log"),
-    "NOREPLICAS": (Ask.WAIT, "too few replicas are linked: bring them back, or lower"
-                             " min-replicas-to-write"),
-    "OOM": (Ask.WAIT, "its memory is full: raise maxmemory, or trim streams and delete keys"),
-    "NOPERM": (Ask.WAIT, "this user may not do that: see ACL SETUSER"),
-    "NOAUTH": (Ask.WAIT, "it wants a password: put it into the URL"),
-    "WRONGPASS": (Ask.WAIT, "it does not take this password: put the right one into the URL"),
-    "MAXCLIENTS": (Ask.WAIT, "it has as many clients as maxclients allows: close some"),
-    "UNBLOCKED": (Ask.WAIT, "the wait was ended by CLIENT UNBLOCK"),
-    "READONLY": (Ask.RECONNECT, "it is a replica: connect to the primary"),
-    "DEMOTED": (Ask.RECONNECT, "it has become a replica: connect to the primary"),
-    "MOVED": (Ask.RECONNECT, "this key is on another node of a cluster: connect to the one that"
-                             " the reply names"),
-    "ASK": (Ask.RECONNECT, "this key moves to another node of a cluster: wait until it has moved"),
+# By its code: that, and what the state is and what to do about it, for people.
+STATES: dict[str, tuple[str, str]] = {
+    "LOADING": (WAIT, "it loads its data: wait until it has"),
+    "BUSY": (WAIT, "a script keeps it busy: wait, or end that script with SCRIPT KILL"),
+    "MASTERDOWN": (WAIT, "it is a replica that has lost its primary: wait for a failover"),
+    "CLUSTERDOWN": (WAIT, "slots of the cluster are not served: bring their node back"),
+    "TRYAGAIN": (WAIT, "a slot of the cluster is being moved: wait until it has"),
+    "MISCONF": (WAIT, "it cannot write its data to disk: make room there, and see its log"),
+    "NOREPLICAS": (WAIT, "too few replicas are linked: bring them back, or lower"
+                         " min-replicas-to-write"),
+    "OOM": (WAIT, "its memory is full: raise maxmemory, or trim streams and delete keys"),
+    "NOPERM": (WAIT, "this user may not do that: see ACL SETUSER"),
+    "NOAUTH": (WAIT, "it wants a password: put it into the URL"),
+    "WRONGPASS": (WAIT, "it does not take this password: put the right one into the URL"),
+    "MAXCLIENTS": (WAIT, "it has as many clients as maxclients allows: close some"),
+    "UNBLOCKED": (WAIT, "the wait was ended by CLIENT UNBLOCK"),
+    "READONLY": (RECONNECT, "it is a replica: connect to the primary"),
+    "DEMOTED": (RECONNECT, "it has become a replica: connect to the primary"),
+    "MOVED": (RECONNECT, "this key is on another node of a cluster: connect to the one that"
+                          " the reply names"),
+    "ASK": (RECONNECT, "this key moves to another node of a cluster: wait until it has moved"),
 }  # fmt: skip
 
 # What some replies say in place of a code of their own, or behind a code that says less.
@@ -89,7 +84,7 @@ def fate_unknown(error: BaseException) -> bool:
 def wants_reconnect(error: BaseException) -> bool:
     """Whether another connection may lead to a server that can do it."""
     code = state_of(error)
-    return code is not None and STATES[code][0] is Ask.RECONNECT
+    return code is not None and STATES[code][0] == RECONNECT
 
 
 def reconnect(client: redis.Redis, error: BaseException) -> None:

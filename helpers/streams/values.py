@@ -34,10 +34,9 @@ def words(fields: Any) -> list[Word]:
     Raises:
         ArgumentError: a sentence that names the field, and what to write instead.
     """
-    if type(fields) is not dict and not isinstance(fields, Mapping):
-        raise no_entry(fields)
-    if not 0 < len(fields) <= MAX_FIELDS:
-        raise no_entry(fields)
+    mapping = type(fields) is dict or isinstance(fields, Mapping)
+    if not mapping or not 0 < len(fields) <= MAX_FIELDS:
+        raise ArgumentError(f"{shown(fields)} is no entry: it takes a dict of 1 to 1000 fields.")
     found: list[Word] = []
     plain = True
     for name, value in fields.items():
@@ -99,11 +98,6 @@ def shown(value: Any) -> str:
         return f"{value!r:.60}"
     except Exception:  # a __repr__ of the caller's
         return f"<{type(value).__name__}>"
-
-
-def no_entry(fields: Any) -> ArgumentError:
-    """What is to be added is no mapping, or has no fields, or too many."""
-    return ArgumentError(f"{shown(fields)} is no entry: it takes a dict of 1 to 1000 fields.")
 
 
 def _utf8(text: str, what: str) -> Word:

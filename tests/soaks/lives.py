@@ -154,7 +154,7 @@ class Lives(Stage):
             one = BulkProducer(client, STREAM)
             one.add_many([self._entry(), self._entry()])
             if self._gone():
-                one._release()
+                one._outbox._release()
             else:
                 one.close()
 

@@ -154,7 +154,7 @@ def fork_half_read(one: Reader, *_: Entries) -> None:
 
 def _read_in_child(one: Reader, entries: Iterator[Any], there: list[str]) -> None:
     _expect_refusal(lambda: next(entries))
-    if not one._place.checkpoint:  # else the place is the parent's
+    if not one._checkpoint:  # else the place is the parent's
         with one:
             read = [str(entry.id) for _, entry in one.read(count=len(there))]
         if read != there:

@@ -15,8 +15,8 @@ from helpers import AsyncProducer, BulkProducer, EntryId, Producer, connect, con
 from helpers.streams import bulk
 from helpers.streams.entry import FIRST
 from helpers.streams.errors import NotConfirmedError
+from helpers.streams.outbox import APPEND, Added
 from helpers.streams.patience import Patience
-from helpers.streams.producer import APPEND, Added
 from tests.points import times
 from tests.steps.faults import LOSING, Fault, How, Killed, Wire, every_fault, told
 
@@ -130,8 +130,7 @@ def test_what_the_server_remembers_is_gone_only_if_no_copy_is_under_way(redis):
 
 def impatient(producer: Any) -> Any:
     """Let a producer give up at its first failure."""
-    box = producer if isinstance(producer, BulkProducer) else producer._outbox
-    box._patience = Patience(limit_s=-1)
+    producer._outbox._patience = Patience(limit_s=-1)
     return producer
 
 

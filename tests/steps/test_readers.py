@@ -140,7 +140,7 @@ def test_who_gives_up_at_each_loss_may_ask_again(redis):
         lost: list[str] = []
         with wired(redis, fault) as (wire, desk):
             reader = Reader(wire.client(), ["s", "t"], start="0", name="me")
-            reader._place._patience = Patience(limit_s=-1)
+            reader._patience = Patience(limit_s=-1)
             insist(reader.open)
             while reader.positions != END:
                 for stream, entry in insist(partial(reader.read, block_ms=20, count=REPLY)):

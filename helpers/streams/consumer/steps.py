@@ -6,16 +6,10 @@ from collections.abc import Generator, Iterator
 from typing import Any, NamedTuple
 
 from ..entry import Entry
+from ..steps import Run as Run
+from ..steps import Wait as Wait
 
 Entries = Iterator[tuple[str, Entry]]  # each with its ID as the server writes it
-
-
-class Run(NamedTuple):
-    """Run a script on the server, and send back its reply."""
-
-    script: str
-    keys: list[Any]
-    args: list[Any]
 
 
 class Send(NamedTuple):
@@ -39,12 +33,6 @@ class Handle(NamedTuple):
 
     entries: Entries  # those that are not given to it now come with a later step
     until: float
-
-
-class Wait(NamedTuple):
-    """Do nothing for so many seconds."""
-
-    seconds: float
 
 
 class Collect(NamedTuple):
