@@ -281,7 +281,7 @@ WRONG_CASES = [
     Case(2, "confirmation of SUBSCRIBE", defined(HEAR, HEARING, ('if message["type"] == "message":', "if True:"))),
     Case(2, "PSUBSCRIBE takes a pattern", defined(HEAR, HEARING, ("pubsub.subscribe(channel)", "pubsub.psubscribe(channel)"), ('== "message"', '== "pmessage"'))),
     Case(2, "listen()` itself never ends", defined(HEAR, HEARING, ("break", "continue"))),
-    Case(2, "an empty text is a message", defined(HEAR, HEARING, ('if message["type"] == "message":', 'if message["type"] == "message" and message["data"]:'))),
+    Case(2, "an empty string", defined(HEAR, HEARING, ('if message["type"] == "message":', 'if message["type"] == "message" and message["data"]:'))),
     Case(2, "gap", defined(HEAR, RESUBSCRIBING)),
     Case(2, "however long you have slept", defined(HEAR, SLEEPING)),
     Case(2, "gives None when nothing", defined(HEAR, POLLING, ("if message is not None", "if True"))),

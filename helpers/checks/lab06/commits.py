@@ -22,6 +22,7 @@ from helpers.checks.work import in_turn
 
 SLOW = "Nothing is left to do, and it still runs: end when it is done, or cannot be done any more."
 
+SCRIPTS = {"EVAL", "EVALSHA", "FCALL"}
 MOST = 6  # places at which it is struck
 
 BEGINNING = "0-0"
@@ -40,9 +41,15 @@ MEAN = {
     "date": "2100/01/01", "hour": "7", "average_temp_f": "70.67", "num_observations": "3",
 }  # fmt: skip
 FIRST = _state("4102470000000-0", 141, 2)
+EARLIER = MEAN | {"hour": "6"}
 SECOND = _state("4102473600000-0", 68, 1)  # an hour is over by then
 ELSEWHERE = _state("4102470060000-0", 212, 3)  # where another one comes to, with a shorter page
 
+OTHER_FIELD = {"station": "chennai"}
+KEPT_FIELDS = (
+    "Leave the other fields of `state` as they are: HSET changes only those that it is given, and "
+    "DEL takes away all."
+)
 _NO_MEAN = "`mean` is None where no hour is over: then only the state is stored."
 
 FIRST_CALL = (BEGINNING, FIRST, None)
@@ -108,7 +115,7 @@ class Stage:
             raise Wrong(
                 "Publish by XADD to `averages`, and store the fields in the hash `state`, by HSET.",
                 expected="a stream and a hash",
-                found=f"a {kinds[0]} and a {kinds[1]}",
+                found=" and ".join("no key" if one == "none" else f"a {one}" for one in kinds),
             )
         return Found(
             [fields for _, fields in client.xrange(place.averages)], client.hgetall(place.state)
@@ -142,6 +149,13 @@ def changes(names: list[str]) -> list[int]:
     return found
 
 
+def queues_first(names: list[str]) -> bool:
+    """Whether what changes something after a WATCH comes after the MULTI."""
+    after = names[names.index("WATCH") :] if "WATCH" in names else []
+    changing = [name for name in after if name == "MULTI" or name not in HARMLESS]
+    return changing[:1] in ([], ["MULTI"])
+
+
 def stored(found: Found, fields: Fields) -> str:
     """Whether `all`, `some` or `none` of these fields are in the state."""
     there = [found.state.get(name) == value for name, value in fields.items()]
@@ -160,21 +174,75 @@ def expect_one_step(scene: Scene, publish: Any) -> None:
     with Supervisor(scene) as supervisor, scene.proxied() as proxy:
         stage = Stage(scene, supervisor, proxy, publish)
         place = stage.place()
-        result(stage.begin(*place, SECOND, MEAN).outcome(), SLOW, LIMIT_S)
+        scene.redis.xadd(place.averages, cast("Any", EARLIER))
+        _add_field(stage, place)
+        _settle(stage, stage.begin(*place, SECOND, MEAN).outcome())
         _expect_sent(proxy)
-        _expect_done(stage.found(place))
-        if any(one[0] in ("DEL", "UNLINK") and place.state in one for one in proxy.commands):
+        found = stage.found(place)
+        if found.published[:1] != [EARLIER]:
             raise Wrong(
-                "Leave the other fields of `state` as they are: HSET changes only those that it is "
-                "given, and DEL takes away all.",
-                found="it deletes `state`",
+                "An earlier hour was in the stream `averages`, and is gone. Add one entry, and "
+                "leave the others: XADD without `maxlen`.",
+                expected=f"{EARLIER}, and the new mean behind it",
+                instead=found.published,
             )
+        _expect_done(Found(found.published[1:], found.state))
+        _expect_kept(found)
+        if any(one[0] in ("DEL", "UNLINK") and place.state in one for one in proxy.commands):
+            raise Wrong(KEPT_FIELDS, found="it deletes `state`")
         commands = proxy.names
         for at in changes(commands):
             place = stage.place()
             life = partial(stage.struck, Fault.FREEZE_BEFORE, at, *place, SECOND, MEAN)
             if at > 1 and _killed(stage, life()):
                 _expect_whole(stage, place, commands)
+
+
+def _add_field(stage: Stage, place: Place) -> None:
+    """Give the state one more field, of which the learner's function knows nothing."""
+    cast("Any", stage.scene.redis).hset(place.state, mapping=OTHER_FIELD)
+
+
+def _expect_kept(found: Found) -> None:
+    if stored(found, OTHER_FIELD) != "all":
+        raise Wrong(
+            KEPT_FIELDS,
+            expected=f"the new fields, and {OTHER_FIELD}",
+            instead=found.state,
+        )
+
+
+def _settle(stage: Stage, outcome: Outcome) -> None:
+    """A life that nothing strikes comes to its end.
+
+    Raises:
+        Wrong: it did not; in the words that fit what it has sent.
+    """
+    commands = stage.proxy.commands
+    if isinstance(outcome, Unfinished):
+        _expect_sent(stage.proxy)
+    if isinstance(outcome, Failure):
+        names = stage.proxy.names
+        if outcome.kind == "WatchError" and not queues_first(names):
+            raise Wrong(
+                "After `watch`, the pipeline sends each command at once, and so it changed the "
+                "watched key itself. `multi()` ends that: what follows waits for `execute()`.",
+                found=str(outcome),
+            )
+        if "WRONGTYPE" in outcome.message:
+            raise Wrong(
+                "`averages` is a stream, to which XADD adds the mean, and `state` is a hash, for HSET "
+                "and HGET. A command here was for another type.",
+                found=str(outcome),
+            )
+        scripts = [words for words in commands if words[0] in ("EVAL", "EVALSHA")]
+        if any(len(words) < 3 or not words[2].isdigit() for words in scripts):
+            raise Wrong(
+                "After the script comes the number of keys: "
+                "`redis.eval(script, 2, state, averages, …)`.",
+                found=str(outcome),
+            )
+    result(outcome, SLOW, LIMIT_S)
 
 
 def _expect_sent(proxy: Proxy) -> None:
@@ -186,7 +254,8 @@ def _expect_sent(proxy: Proxy) -> None:
     if not changes(proxy.names):
         raise Wrong(
             "Your function sent nothing that changes anything, on the client that it was given. A "
-            "pipeline collects commands, and sends them only when you call `execute()`.",
+            "pipeline collects commands, and sends them only when you call `execute()`. And an "
+            "`except` that hides every error hides that too.",
             expected="XADD and HSET",
             found=", ".join(dict.fromkeys(proxy.names)) or "no command",
         )
@@ -209,9 +278,15 @@ def _expect_done(found: Found, fields: Fields = SECOND) -> None:
             expected="one entry",
             found="none",
         )
+    if len(found.published) > 1:
+        raise Wrong(
+            "The mean was added more than once, without any fault: one XADD is enough.",
+            expected="one entry",
+            found=f"{len(found.published)} entries",
+        )
     if found.published != [MEAN]:
         raise Wrong(
-            "The entry is `mean` as it is, and is added once.",
+            "The entry is `mean` as it is: `xadd(averages, mean)`.",
             expected=f"[{MEAN}]",
             instead=found.published,
         )
@@ -259,6 +334,8 @@ def _halves_hint(state: str, is_published: bool, commands: list[str]) -> str:
         if is_published
         else "It has stored that the hour is published, and died before: the hour is lost."
     )
+    if SCRIPTS & {*commands}:
+        return f"{what} Do both in the script: what it sends beside it is a step of its own."
     return (
         f"{what} Send both in one MULTI; a pipeline without (`transaction=False`) saves a round "
         "trip, and is still two steps."
@@ -293,6 +370,7 @@ def expect_compared(scene: Scene, commit: Any) -> None:
         for at in pauses:
             _pause(stage, next(begun), at, commands)
         _expect_nothing_without_a_state(stage)
+        _expect_compared_without_a_mean(stage)
 
 
 def _plain(stage: Stage) -> list[str]:
@@ -305,9 +383,9 @@ def _plain(stage: Stage) -> list[str]:
             f"{_NO_MEAN} It is None in this call, in which the state is not there yet either.",
             found=str(outcome),
         )
-    result(outcome, SLOW, LIMIT_S)
-    if not found.state and not found.published and set(stage.proxy.names) <= {"HSET"}:
-        _expect_sent(stage.proxy)
+    _settle(stage, outcome)
+    if not changes(stage.proxy.names) and "HGET" not in stage.proxy.names:
+        _expect_sent_without_a_mean(stage)
     if found.published:
         raise Wrong(
             _NO_MEAN,
@@ -315,17 +393,64 @@ def _plain(stage: Stage) -> list[str]:
             instead=found.published,
         )
     if not found.state:
-        raise Wrong(
-            "The very first call finds no state at all. A state that is not there counts as `0-0`, "
-            "which is `before` here, so the fields are stored.",
-            expected=FIRST,
-            found="no state, after a call with `before='0-0'`",
-        )
+        raise _nothing_stored(stage)
     _expect_stored(found, FIRST)
     stage.proxy.reset()
-    result(stage.begin(*place, *SECOND_CALL).outcome(), SLOW, LIMIT_S)
-    _expect_done(stage.found(place))
+    _add_field(stage, place)
+    _settle(stage, stage.begin(*place, *SECOND_CALL).outcome())
+    _expect_done(found := stage.found(place))
+    _expect_kept(found)
     return stage.proxy.names
+
+
+def _expect_sent_without_a_mean(stage: Stage) -> None:
+    """Nothing was sent, and no mean was there: is that why?
+
+    Raises:
+        Wrong: in any case.
+    """
+    stage.proxy.reset()
+    stage.begin(*stage.place(), BEGINNING, SECOND, MEAN).outcome()
+    _expect_sent(stage.proxy)
+    raise Wrong(
+        f"{_NO_MEAN} In this call it's None, and your function sent nothing.",
+        expected="the fields stored, in a call with `mean=None`",
+        found="no command",
+    )
+
+
+def _nothing_stored(stage: Stage) -> Wrong:
+    """The first call stored nothing: because there was no state, or where there is one too?"""
+    place, in_script = stage.place(), bool(SCRIPTS & {*stage.proxy.names})
+    cast("Any", stage.scene.redis).hset(place.state, "last_message_id", BEGINNING)
+    stage.begin(*place, *FIRST_CALL).outcome()
+    if stored(stage.found(place), FIRST) == "none":
+        return Wrong(
+            "The state's `last_message_id` was `0-0`, and so was `before`: they are equal, and "
+            "nothing was stored. What is compared is the stored `last_message_id` with `before`.",
+            expected=FIRST,
+            found="no field stored, though nothing had changed",
+        )
+    return Wrong(
+        "The very first call finds no state at all. A state that is not there counts as `0-0`, "
+        "which is `before` here, so the fields are stored."
+        + (" In a script, what isn't there is `false`, and not nil: `or '0-0'`." * in_script),
+        expected=FIRST,
+        found="no state, after a call with `before='0-0'`",
+    )
+
+
+def _expect_compared_without_a_mean(stage: Stage) -> None:
+    """Where no hour is over, the state goes on only from where the caller has found it."""
+    place = stage.place()
+    stage.all_aside([(*place, *FIRST_CALL), (*place, BEGINNING, ELSEWHERE, None)])
+    if stored(stage.found(place), ELSEWHERE) != "none":
+        raise Wrong(
+            "In this call `mean` is None, and another instance had been faster: the state was "
+            "overwritten. Compare with `before` in that case too.",
+            expected=f"the state at {FIRST['last_message_id']}",
+            found=f"the state at {ELSEWHERE['last_message_id']}, after a call with `before='0-0'`",
+        )
 
 
 def _expect_nothing_without_a_state(stage: Stage) -> None:
@@ -417,7 +542,8 @@ def _pause(stage: Stage, place: Place, at: int, commands: list[str]) -> None:
     right, many = (SECOND, 1) if was_first else (ELSEWHERE, 0)
     if stored(found, right) != "all" or len(found.published) != many:
         raise Wrong(
-            _zombie_hint([*commands, *stage.proxy.names], _takes_lock(stage.proxy.commands)),
+            _half_compared_hint(found)
+            or _zombie_hint([*commands, *stage.proxy.names], _takes_lock(stage.proxy.commands)),
             expected=f"{many} published, the state at {right['last_message_id']}",
             found=f"{len(found.published)} published, the state at "
             f"{found.state.get('last_message_id')}: {told}",
@@ -438,6 +564,21 @@ def _takes_lock(commands: list[list[str]]) -> bool:
         words[0] == "SETNX" or (words[0] == "SET" and "NX" in map(str.upper, words))
         for words in commands
     )
+
+
+def _half_compared_hint(found: Found) -> str:
+    """What to say if only one of the two was kept back."""
+    if not found.published and stored(found, SECOND) == "all":
+        return (
+            "The mean was not published, which is right, and the fields were stored all the same: "
+            "the state went back. If another instance was faster, change neither."
+        )
+    if found.published and stored(found, ELSEWHERE) == "all":
+        return (
+            "The state was left alone, which is right, and the mean was published all the same. "
+            "If another instance was faster, change neither."
+        )
+    return ""
 
 
 def _zombie_hint(names: list[str], has_lock: bool) -> str:

@@ -5,21 +5,30 @@ from __future__ import annotations
 import re
 import secrets
 from collections.abc import Iterable
-from datetime import UTC, date, datetime, timedelta, timezone
+from datetime import UTC, date, datetime, timedelta
 from typing import Any, NamedTuple
 
 from helpers.chaos import CLIENT, Failure, Outcome
 from helpers.checks.lab import Lab
 from helpers.checks.lab06 import commits, resuming
-from helpers.checks.lab06.hourly import FIRST_DAY, Average, Days, Hour, ms_at, named, same, truth
+from helpers.checks.lab06.hourly import (
+    CHENNAI,
+    FIRST_DAY,
+    HOUR_MS,
+    Average,
+    Days,
+    Hour,
+    ms_at,
+    named,
+    same,
+    truth,
+)
 from helpers.checks.lives import Supervisor
 from helpers.checks.scene import LIMIT_S, Scene, result
 from helpers.checks.stepping import far_from_utc
 from helpers.checks.verdict import Wrong
 
 lab = Lab("06", "`solutions/06_crash_recovery.ipynb`")
-
-CHENNAI = timezone(timedelta(hours=5, minutes=30))  # the local time of the learner's function
 
 
 def _timely(outcome: Outcome, slow: str = "") -> Any:
@@ -102,8 +111,18 @@ def _hour_hint(got: Any, came: int, own: int | None) -> str:
         )
     if hour != named(taken)[1] and hour == datetime.fromtimestamp(taken / 1000, UTC).minute:
         return "Those are the minutes: `moment.hour` is the hour."
-    if hour == named(taken)[1]:
+    right = named(taken)
+    if hour == right[1]:
+        if re.fullmatch(r"\d{4}/\d\d/\d\d", date):
+            return f"The hour is right, and the date isn't: this reading was taken on {right[0]}."
         return "The date is written as the averages have it: year, month and day, as `2100/01/02`."
+    if (date, hour) == named(taken + HOUR_MS):
+        return (
+            "That is the next hour, which had not begun. A reading counts for the hour in which "
+            "it was taken, up to its last millisecond: round down, by `//`."
+        )
+    if hour == right[1] % 12:
+        return "The hours are counted from 0 to 23: `moment.hour`, or `%H`; `%I` stops at 12."
     return (
         "An ID is milliseconds after 1970, a hyphen, and a number that is no time. 3,600,000 "
         "milliseconds are an hour."
@@ -158,9 +177,10 @@ def _ask_means(supervisor: Supervisor, means: Any, entries: Any, now: int) -> An
 
 def _averages(got: Any) -> list[Average]:
     try:
-        return [
+        rows = [tuple(row) for row in got]
+        found = [
             Average((str(date), int(hour)), float(mean), int(count))
-            for date, hour, mean, count in got
+            for date, hour, mean, count in rows
         ]
     except (TypeError, ValueError):
         raise Wrong(
@@ -168,6 +188,14 @@ def _averages(got: Any) -> list[Average]:
             expected="[('2100/01/01', 7, 70.5, 2), …]",
             instead=got,
         ) from None
+    for row in rows:
+        if isinstance(row[1], str):
+            raise Wrong(
+                "The hour is a number, as in exercise 1, and no string.",
+                expected="('2100/01/01', 7, 70.5, 2)",
+                instead=row,
+            )
+    return found
 
 
 def _listed(averages: Iterable[Average]) -> str:
@@ -185,6 +213,19 @@ def _means_hint(got: list[Average], right: list[Average], *, is_open: bool) -> s
     hours, wanted = [one.hour for one in got], [one.hour for one in right]
     counts, wanted_counts = ({one.hour: one.readings for one in part} for part in (got, right))
     nine = ("2100/01/02", 9)
+    if not got:
+        return (
+            "Nothing came back. What time it is, `now` says, and here that's in the year 2100: "
+            "every hour that it isn't in any more is over."
+        )
+    if got == right[:1]:
+        return "Only the first hour came back. Is a `return` inside the loop?"
+    if hours == wanted and all(
+        one.mean == other.readings for one, other in zip(got, right, strict=True)
+    ):
+        return (
+            "The number of readings stands where the mean belongs: first the mean, then how many."
+        )
     if is_open and nine in hours:
         return (
             "At `now` it is half a minute before ten, so 9 o'clock is not over: its mean may still "
@@ -203,11 +244,22 @@ def _means_hint(got: list[Average], right: list[Average], *, is_open: bool) -> s
     if not is_open and hours == [hour for hour in wanted if hour != nine]:
         return (
             "The last hour is missing. No reading of a later hour is there to say that it is over, "
-            "and perhaps none will ever come: the clock says it, `now`."
+            "and perhaps none will ever come: the clock says it, `now`. At 10:00:00 "
+            "sharp, 9 o'clock is over."
         )
     eight = ("2100/01/02", 8)
     if counts.get(eight, 0) > wanted_counts[eight]:
         return _CAME_LATE
+    if any(not one.readings for one in got):
+        return (
+            "An hour without any reading has no mean: leave it out, and return only hours that "
+            "have readings."
+        )
+    if lacking := sorted(set(wanted) - set(hours)):
+        return (
+            f"{lacking[0][0]}, {lacking[0][1]} o'clock is over by `now`, and is missing. To find "
+            "which hours are over, compare the date and the hour together with those of `now`."
+        )
     if set(hours) != set(wanted):
         return "All hours that have readings and are over by `now`, and no others."
     if counts != wanted_counts:
@@ -215,11 +267,16 @@ def _means_hint(got: list[Average], right: list[Average], *, is_open: bool) -> s
     if same(sorted(got), right):
         return "The hours in the order of time: sort them by date, then by hour."
     if all(one.mean == int(one.mean) for one in got):
-        return "A mean is no integer: divide with `/`, and `//` cuts off what is behind the point."
+        return (
+            "Every mean is a whole number here, and should not be: divide with `/`, since `//` "
+            "cuts off what is behind the point, and don't round."
+        )
     return "The mean of an hour is the sum of its temperatures, divided by their number."
 
 
 # ------------------------------------------------------------------ 3: the damage
+
+LONG = 220  # readings of one hour, more than one page brings
 
 
 @lab.exercise(
@@ -237,7 +294,17 @@ def find_damage(scene: Scene, damage: Any) -> str:
     """Every kind of damage, on two days that share their hours, and hours that are in order."""
     first = FIRST_DAY + timedelta(days=secrets.randbelow(300))
     days = Days(first)
-    days.add(1, "06:10:00 70", "06:20:00 71", "06:30:00 71", "07:10:00 60", "07:20:00 61")
+    days.add(1, *(f"03:{n // 4:02}:{15 * (n % 4):02} {50 + n % 2}" for n in range(LONG)))
+    days.add(
+        1,
+        "05:10:00 55",
+        "05:20:00 57",
+        "06:10:00 70",
+        "06:20:00 71",
+        "06:30:00 71",
+        "07:10:00 60",
+        "07:20:00 61",
+    )
     days.add(1, "08:10:00 50", "08:20:00 50", "08:30:00 50")
     days.add(1, "11:10:00 60", "11:20:00 61", "12:00:03 65 at 11:59:58")
     days.add(2, "07:10:00 80", "07:20:00 81", "08:10:00 40", "08:20:00 41")
@@ -245,18 +312,39 @@ def find_damage(scene: Scene, damage: Any) -> str:
     one, two = (f"{first + timedelta(days=n):%Y/%m/%d}" for n in (0, 1))
     averages = _published(
         scene,
-        (one, 6, "70.67", 3), (one, 7, "60.50", 2), (one, 8, "50.00", 2), (one, 11, "62.00", 3),
+        (one, 3, "50.50", LONG), (one, 6, "70.67", 3), (one, 7, "60.50", 2), (one, 8, "50.00", 2),
+        (one, 11, "62.00", 3),
         (two, 8, "40", 2), (two, 9, "30.00", 1), (two, 9, "30.00", 2), (two, 10, "20.67", 3),
         (one, 7, "60.00", 1),
     )  # fmt: skip
     right = (
-        {(two, 7)},
+        {(one, 5), (two, 7)},
         {(one, 7), (two, 9)},
         {(one, 7), (one, 8), (two, 8), (two, 9)},
     )
     partitions = days.write(scene)
-    with far_from_utc():
+    with far_from_utc(), scene.watching(partitions[1]) as commands:
         found = _three_sets(scene.call(damage, CLIENT, partitions, averages))
+    if not commands:
+        raise Wrong(
+            "Read every key in `partitions`, and not only the first.",
+            expected=f"the readings of {len(partitions)} partitions read",
+            found="the second one never read",
+        )
+    if (one, 3) in found[2] and (one, 5) not in found[0]:
+        raise Wrong(
+            f"3 o'clock on {one} is in order: it has {LONG} readings, and others come behind them. "
+            "One XRANGE or XREAD with COUNT brings a page. Read on after its last ID until "
+            "nothing comes, or leave out the count.",
+            expected=f"all readings of {partitions[0]}",
+            found=f"wrong: {sorted(found[2])}",
+        )
+    if found != [*right] and sorted(map(sorted, found)) == sorted(map(sorted, right)):
+        raise Wrong(
+            "These are the right sets, in another order.",
+            expected="missing, doubled, wrong",
+            instead=found,
+        )
     hints = (_missing_hint, _doubled_hint, _wrong_hint)
     for kind, got, wanted, hint in zip(
         ("missing", "doubled", "wrong"), found, right, hints, strict=True
@@ -282,9 +370,8 @@ def _published(scene: Scene, *averages: tuple[str, int, str, int]) -> str:
 def _three_sets(answer: Any) -> list[set[Hour]]:
     try:
         missing, doubled, wrong = answer
-        return [
-            {(str(date), int(hour)) for date, hour in kind} for kind in (missing, doubled, wrong)
-        ]
+        kinds = [[(date, hour) for date, hour in kind] for kind in (missing, doubled, wrong)]
+        found = [{(str(date), int(hour)) for date, hour in kind} for kind in kinds]
     except (TypeError, ValueError):
         raise Wrong(
             "Return three sets, `missing, doubled, wrong`. What is in them are hours with their "
@@ -292,22 +379,35 @@ def _three_sets(answer: Any) -> list[set[Hour]]:
             expected="({('2100/01/01', 7), …}, {…}, {…})",
             instead=answer,
         ) from None
+    if texts := [pair for kind in kinds for pair in kind if isinstance(pair[1], str)]:
+        raise Wrong(
+            "In the averages `hour` is a string, and in a pair as in exercise 1 it's a number: "
+            "compare numbers with numbers, `int(one['hour'])`.",
+            expected=f"({texts[0][0]!r}, {texts[0][1]})",
+            instead=texts[0],
+        )
+    return found
 
 
 def _missing_hint(got: set[Hour], wanted: set[Hour], one: str, two: str) -> str:
+    if len(got) > len(wanted) + 9:
+        return (
+            "Most of these hours have no readings either, so nothing is missing there. Missing is "
+            "an hour that has readings and no average."
+        )
     if (one, 12) in got:
         return (
             "At 12 o'clock no reading was taken. The one that came at 12:00:03 is late: it was "
             "taken at 11:59:58, as its field `at` says."
         )
-    if not got:
+    if (two, 7) not in got and got <= wanted:
         return (
-            "An hour that has readings has no average. There is one for 7 o'clock, but of the "
-            "other day: compare date and hour."
+            f"On {two}, 7 o'clock has readings and no average. There is an average for 7 o'clock, "
+            "but of the other day: compare date and hour."
         )
     return (
         "Missing is an hour that has readings and no average: of the averages `hour` is a string, "
-        "so compare numbers with numbers. And look at all partitions."
+        "so compare numbers with numbers."
     )
 
 
@@ -328,10 +428,15 @@ def _doubled_hint(got: set[Hour], wanted: set[Hour], one: str, two: str) -> str:
 
 
 def _wrong_hint(got: set[Hour], wanted: set[Hour], one: str, two: str) -> str:
-    if (one, 11) in got:
+    if got - wanted == {(one, 11)}:
         return (
             "11 o'clock is in order: the reading that came at 12:00:03 was taken at 11:59:58, as "
             "its field `at` says."
+        )
+    if got - wanted <= {(one, 5), (two, 7)} and got - wanted:
+        return (
+            "An hour without an average is missing. It has no average that could be wrong, so it "
+            "isn't one of these."
         )
     if got - wanted:
         return (
@@ -388,6 +493,7 @@ def cross_midnight(scene: Scene, next_partition: Any) -> str:
     """Before and after midnight, with readings left or not, and days that have no partition."""
     days = Days(first=date(2099, 12, 31))
     days.add(1, "10:00:00 50", "23:59:58 51")
+    days.again(1, "23:59:58", 11)
     days.add(2, "00:00:01 52", "11:00:00 53")
     days.add(4, "08:00:00 54")
     prefix = days.write(scene)[0][:-8]
@@ -416,18 +522,30 @@ def _midnights(days: Days) -> list[Midnight]:
     """All the moments, those with the commonest mistakes first."""
     first, second, fourth = ("20991231", "20991231"), ("21000101",), ("21000103",)
     third = "21000102"
-    before, last = days.ids(1)
+    before, *_, ninth, _, last = days.ids(1)
     stay = "Stay: "
     return [
         Midnight(
             "20991231", last, days.at(2, "01:00:00"), second,
             "The day is over, also its grace period, and there is nothing behind `last_id`: go on "
-            "to the next day. Mind the ends of months and years.",
+            "to the next day. Mind the ends of months and years. A range that begins with "
+            "`last_id` brings that entry itself; one from `(last_id` leaves it out.",
+        ),
+        Midnight(
+            "21000103", days.ids(4)[-1], days.at(4, "12:00:00"), fourth,
+            stay + "it is noon of that day, so the day is not over: it ends with the next "
+            "midnight. Look at `now`. It and `grace_ms` are milliseconds, and `timestamp()` gives "
+            "seconds.",
         ),
         Midnight(
             "21000103", days.ids(4)[-1], days.at(4, "20:00:00"), fourth,
             stay + "the day is not over. Look at `now`; and midnight is that of UTC, not that of "
             "this machine, which may be anywhere.",
+        ),
+        Midnight(
+            "21000103", days.ids(4)[-1], days.at(4, "23:59:30"), fourth,
+            stay + "it is half a minute before midnight. `grace_ms` comes after midnight, and not "
+            "before: the day is left from midnight + `grace_ms` on.",
         ),
         Midnight(
             "20991231", last, days.at(1, "23:59:59"), first,
@@ -438,6 +556,12 @@ def _midnights(days: Days) -> list[Midnight]:
             "20991231", before, days.at(2, "01:00:00"), first,
             stay + "a reading is still behind `last_id`. A consumer that was away for some hours "
             "finds the day over, and has yet to read it.",
+        ),
+        Midnight(
+            "20991231", ninth, days.at(2, "01:00:00"), first,
+            stay + "readings are still behind `last_id`, in the same millisecond: their IDs end in "
+            "`-10` and `-11`, and `last_id` in `-9`. The next ID is not the next millisecond, and "
+            "IDs don't sort as strings. Let the server compare: XRANGE from `(last_id`, or XREAD.",
         ),
         Midnight(
             "20991231", last, days.at(2, "00:00:30"), first,
@@ -483,6 +607,8 @@ def _midnight_hint(got: Any, prefix: str, moment: Midnight) -> str:
         return "Return the key of the partition to be read now: the same one, or a later one."
     if not got.startswith(prefix):
         return "Keep what stands before the date in the key: `key[:-8]`."
+    if not re.fullmatch(r"\d{8}", got.removeprefix(prefix)):
+        return "A key ends with the date in eight digits: `f'{key[:-8]}{day:%Y%m%d}'`."
     try:
         datetime.strptime(got.removeprefix(prefix), "%Y%m%d")
     except ValueError:
@@ -521,7 +647,7 @@ def one_step(scene: Scene, publish: Any) -> str:
     "Compare on the server, in the step in which you write: a script. Or WATCH the state before "
     "you read it: then EXEC does nothing if it was changed meanwhile.",
     "In the script: `if (redis.call('HGET', KEYS[1], 'last_message_id') or '0-0') ~= ARGV[1] then "
-    "return 0 end`, then HSET and, if there is a mean, XADD, with `unpack(ARGV, from, to)`.",
+    "return 0 end`, then XADD, if there is a mean, and then HSET, with `unpack(ARGV, from, to)`.",
     calls=("redis", "averages", "state", "before", "fields", "mean"),
 )
 def compare_and_set(scene: Scene, commit: Any) -> str:

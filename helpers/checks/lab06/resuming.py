@@ -6,11 +6,23 @@ from collections import Counter
 from functools import partial
 from typing import Any, cast
 
-from helpers.chaos import CLIENT, Fault, Proxy
+from helpers.chaos import CLIENT, Fault, Proxy, Unfinished
 from helpers.checks.lab06.commits import changes
-from helpers.checks.lab06.hourly import Average, Days, ms_at, published, same, truth
+from helpers.checks.lab06.hourly import (
+    CHENNAI,
+    HOUR_MS,
+    Average,
+    Days,
+    Hour,
+    ms_at,
+    published,
+    same,
+    truth,
+)
+from helpers.checks.lab06.hourly import named as hour_at
 from helpers.checks.lives import Supervisor
 from helpers.checks.scene import LIMIT_S, Scene, result
+from helpers.checks.stepping import far_from_utc
 from helpers.checks.verdict import Wrong
 
 KEPT = 120  # averages
@@ -20,12 +32,19 @@ SLOW = "Everything is read, and it still runs: return when there is nothing more
 READS = ("XREAD", "XRANGE", "XREVRANGE")
 
 OPEN, OVER = ms_at(2, "08:20:00"), ms_at(3, "00:00:30")  # the moments of the two calls
-EIGHT, LAST = ("2100/01/02", 8), ("2100/01/02", 23)
+THREE, EIGHT, LAST = ("2100/01/01", 3), ("2100/01/02", 8), ("2100/01/02", 23)
+LONG = 220  # readings of 3 o'clock
 
 
-def two_days() -> Days:
-    """Three hours that are over by the first call, one that goes on after it, and one more."""
+def two_days(*, with_a_long_hour: bool) -> Days:
+    """Three hours that are over by the first call, one that goes on after it, and one more.
+
+    Args:
+        with_a_long_hour: whether another hour has more readings than one page brings.
+    """
     days = Days()
+    if with_a_long_hour:
+        days.add(1, *(f"03:{n // 4:02}:{15 * (n % 4):02} {50 + n % 2}" for n in range(LONG)))
     days.add(1, "05:10:00 70", "05:50:00 71", "05:55:00 71")
     days.add(1, "07:05:00 60", "07:15:00 61", "07:30:00 61")
     days.add(2, "07:40:00 80", "07:50:00 83", "08:05:00 50", "08:10:00 52")
@@ -40,7 +59,7 @@ class Station:
         self, scene: Scene, supervisor: Supervisor, proxy: Proxy, name: str, aggregate: Any
     ) -> None:
         self.scene, self.proxy, self.name = scene, proxy, name
-        self.days = two_days()
+        self.days = two_days(with_a_long_hour=name == "plain")
         self.averages, self.state = scene.key(f"{name}:averages"), scene.key(f"{name}:state")
         self.partitions: list[str] = []
         self.kills: list[str] = []  # before which command
@@ -61,7 +80,14 @@ class Station:
 
     def call(self, now: int) -> None:
         """One life to its end."""
-        result(self._life(now).outcome(), SLOW, LIMIT_S)
+        outcome = self._life(now).outcome()
+        if self.proxy.commands or not isinstance(outcome, Unfinished):
+            result(outcome, SLOW, LIMIT_S)
+        if not self.proxy.commands:
+            raise Wrong(
+                "Your function sent nothing on the client that it was given: `redis`.",
+                found="no command",
+            )
 
     def killed_to_the_end(self, now: int) -> None:
         """Let each life make one change after it has begun to read, and kill it before the next.
@@ -159,19 +185,15 @@ def expect_resumed(scene: Scene, aggregate: Any) -> None:
     Raises:
         Wrong: an hour is missing, doubled or wrong.
     """
-    with Supervisor(scene) as supervisor, scene.proxied() as proxy:
+    with far_from_utc(), Supervisor(scene) as supervisor, scene.proxied() as proxy:
         plain, killed = (
             Station(scene, supervisor, proxy, name, aggregate) for name in ("plain", "killed")
         )
         plain.fill()
         for begins, now in ((0, OPEN), (OPEN, OVER)):
             plain.arrive(begins, now)
+            proxy.reset()
             plain.call(now)
-            if not proxy.commands:
-                raise Wrong(
-                    "Your function sent nothing on the client that it was given: `redis`.",
-                    found="no command",
-                )
             _expect_plain(plain, now)
         _expect_rounded(plain)
         _expect_kept(plain)
@@ -197,7 +219,7 @@ def _expect_plain(station: Station, now: int) -> None:
         return
     hours = [one.hour for one in found]
     raise Wrong(
-        _plain_hint(found, right, is_first=now == OPEN),
+        _plain_hint(found, right, station, is_first=now == OPEN),
         expected="; ".join(map(_line, right)),
         found="; ".join(map(_line, found))
         if len(hours) < 7
@@ -217,11 +239,30 @@ def _expect_rounded(station: Station) -> None:
             )
 
 
-def _plain_hint(found: list[Average], right: list[Average], *, is_first: bool) -> str:
+def _plain_hint(
+    found: list[Average], right: list[Average], station: Station, *, is_first: bool
+) -> str:
     hours, wanted = [one.hour for one in found], [one.hour for one in right]
+    twice = len(set(hours)) < len(hours)
+    if not found and "XADD" in station.proxy.names:
+        return (
+            "An XADD was sent, and nothing is in `averages`. If the server refused it, an "
+            "`except` has hidden that: an ID must be larger than that of the newest entry."
+        )
     if not found:
         return "Read all partitions, from the first entry on, and publish in `averages`."
-    if len(set(hours)) < len(hours) and is_first:
+    if _is_local(hours, station.days):
+        return (
+            "Those hours are in the local time of this machine. Take UTC: "
+            "`datetime.fromtimestamp(ms / 1000, UTC)`."
+        )
+    if any(one.hour == THREE and one.readings < LONG for one in found) and is_first and not twice:
+        return (
+            f"3 o'clock has {LONG} readings, and not all of them were read: one XRANGE or XREAD "
+            "with COUNT brings a page. Read on after its last ID until nothing comes, and only "
+            "then is an hour complete."
+        )
+    if twice and is_first:
         return (
             "An hour was published twice, without any crash. It goes on in the next page, or in "
             "the next reply: only a reading of a later hour, or `now`, says that it is over."
@@ -231,13 +272,15 @@ def _plain_hint(found: list[Average], right: list[Average], *, is_first: bool) -
             "At `now` it is 8:20, so 8 o'clock is not over, and more readings of it will come: "
             "leave it in the state."
         )
-    if len(set(hours)) < len(hours):
+    if twice:
         return (
             "The second call began again, and published again what the first had published. Read "
             "the state, and go on behind its last ID."
         )
     if any(one.hour[1] == 7 and one.readings > 3 for one in found) and len(hours) < len(wanted):
         return "7 o'clock of two days was taken for one hour: compare the date too."
+    if {date for date, _ in hours} == {wanted[0][0]} and len(hours) < len(wanted):
+        return "Only the first of `partitions` was read: read each of them to its end, in order."
     if LAST in wanted and LAST not in hours:
         return (
             "The last hour is missing. No reading of a later one comes to say that it is over; "
@@ -246,6 +289,13 @@ def _plain_hint(found: list[Average], right: list[Average], *, is_first: bool) -
     if set(hours) != set(wanted):
         return "All hours of all partitions that are over by `now`, and no others."
     return _values_hint(found, right)
+
+
+def _is_local(hours: list[Hour], days: Days) -> bool:
+    """Whether these are the hours of the readings by the local clock, and not by UTC."""
+    taken = [int(entry_id.partition("-")[0]) for entry_id, _ in days.entries]
+    local = {hour_at(ms - back, CHENNAI) for ms in taken for back in (0, ms % HOUR_MS)}
+    return {*hours} <= local and not {*hours} <= {hour_at(ms) for ms in taken}
 
 
 def _values_hint(found: list[Average], right: list[Average]) -> str:

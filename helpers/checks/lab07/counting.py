@@ -256,6 +256,14 @@ def _count_hint(
             "The bucket is called by the second with which its interval begins. So round down, "
             "also the last millisecond before the next one: `//`."
         )
+    moved = {
+        bucket: got[bucket] - right[bucket] for bucket in right if got[bucket] != right[bucket]
+    }
+    if sorted(moved.values()) == [-1, 1] and min(moved, key=int) == min(right, key=int):
+        return (
+            "A change that came late was counted in the interval of a newer one. Each counts in "
+            "the interval of its own `at`, whichever came before."
+        )
     if sum(got.values()) == sum(right.values()):
         return (
             "All changes are counted, and some in the wrong interval. Round down, also the last "
@@ -305,8 +313,11 @@ def expect_forgotten(scene: Scene, count: Any) -> None:
 def _expect_all_forgotten(scene: Scene, begin: Callable[..., Life], proxy: Proxy) -> None:
     new = scene.key("new:")
 
-    def call(prefix: str, made: Made = FRESH) -> None:
+    def call(prefix: str, made: Made = FRESH) -> bool:
+        """One life; whether it deleted a whole key."""
+        before = len(proxy.commands)
         settle(begin(prefix, *asked(made)).outcome())
+        return bool({"DEL", "UNLINK"} & {*proxy.names[before:]})
 
     call(new)
     names = proxy.names
@@ -349,14 +360,20 @@ def _expect_expiries(scene: Scene, prefix: str, proxy: Proxy) -> None:
         if HISTORY_S - ALLOWED_S <= left <= HISTORY_S + INTERVAL_S + 60:
             continue
         raise Wrong(
-            _expiry_hint(left, proxy.commands),
+            _expiry_hint(prefix + name, left, proxy.commands),
             expected=f"`{name}` expires in {HISTORY_S} s",
             found=f"in {left:,} s" if left >= 0 else "it never expires: its TTL is -1",
         )
 
 
-def _expiry_hint(left: int, commands: list[list[str]]) -> str:
+def _expiry_hint(key: str, left: int, commands: list[list[str]]) -> str:
     names = {words[0] for words in commands}
+    of_key = [words[0] for words in commands if words[1:2] == [key]]
+    if left < 0 and of_key[:1] in (["EXPIRE"], ["PEXPIRE"]):
+        return (
+            "EXPIRE came before the key was there, and then it does nothing. Count first, and set "
+            "the expiry after that, in the same step."
+        )
     if left < 0:
         if any("GT" in map(str.upper, words[3:]) for words in commands if "EXPIRE" in words[0]):
             return (
@@ -366,7 +383,7 @@ def _expiry_hint(left: int, commands: list[list[str]]) -> str:
         if {"EXPIRE", "PEXPIRE"} & names:
             return "Every key needs an expiry: both hashes, and the set too."
         return "Set an expiry on each key that you write to: EXPIRE, in seconds."
-    if left > 1000 * HISTORY_S - 10_000:
+    if left > 1000 * HISTORY_S - 10_000 or (left < 2 and "PEXPIRE" in names):
         return "EXPIRE takes seconds; PEXPIRE takes milliseconds."
     return "From the last change that was counted in it, a key lives for `history_s` seconds."
 
@@ -398,7 +415,7 @@ SWEEPS = (
 )
 
 
-def _expect_swept(scene: Scene, call: Callable[[str, Made], None], case: Sweep) -> None:
+def _expect_swept(scene: Scene, call: Callable[[str, Made], bool], case: Sweep) -> None:
     """What is old goes from each of the hashes, whichever change comes.
 
     Raises:
@@ -419,7 +436,7 @@ def _expect_swept(scene: Scene, call: Callable[[str, Made], None], case: Sweep) 
             )
 
 
-def _expect_busy(scene: Scene, call: Callable[[str], None]) -> None:
+def _expect_busy(scene: Scene, call: Callable[[str], bool]) -> None:
     """Hashes that somebody counts into all the time: young buckets stay, and old ones go."""
     prefix = scene.key("busy:")
     young = {str(OLDEST): 4, str(NOW - 20): 5, str(NOW - INTERVAL_S): 6}
@@ -430,13 +447,13 @@ def _expect_busy(scene: Scene, call: Callable[[str], None]) -> None:
     scene.redis.sadd(f"{prefix}known_domains", ENGLISH, GERMAN)
     for name in (*names, "known_domains"):
         scene.redis.expire(prefix + name, SHORT_S)
-    call(prefix)
+    deletes = call(prefix)
     found = counted(scene, prefix)
     right = young | {str(NOW - INTERVAL_S): 7}
     for name in names:
         if found.get(name) != right:
             raise Wrong(
-                _busy_hint(found.get(name, {}), right, old),
+                _busy_hint(found.get(name, {}), right, old, deletes=deletes),
                 expected=f"`{name}` at {NOW}: {right}",
                 found=f"{found.get(name, {})}",
             )
@@ -451,7 +468,14 @@ def _expect_busy(scene: Scene, call: Callable[[str], None]) -> None:
             )
 
 
-def _busy_hint(got: Mapping[str, int], right: Mapping[str, int], old: Mapping[str, int]) -> str:
+def _busy_hint(
+    got: Mapping[str, int], right: Mapping[str, int], old: Mapping[str, int], *, deletes: bool
+) -> str:
+    if not got and deletes:
+        return (
+            "The whole key was deleted, with the young buckets and the change that was just made. "
+            "HDEL deletes only the fields that it is given."
+        )
     if not got:
         return (
             "All is deleted, even the change that was just made. By the clock that you were given, "
@@ -462,6 +486,12 @@ def _busy_hint(got: Mapping[str, int], right: Mapping[str, int], old: Mapping[st
             "Old buckets are left. This hash is counted into every second, so it never "
             "expires, and it grows forever: HDEL what begins before `now - history_s`, in both "
             "hashes."
+        )
+    if set(got) & set(old) == {OLD}:
+        return (
+            f"The bucket {OLD} is left, and it begins before `now - history_s`, which is {OLDEST}. "
+            "When its interval ends, or when the change was made, makes no difference; and all "
+            "old buckets go, not just one."
         )
     if set(got) & set(old):
         return "Delete every bucket that begins before `now - history_s`, and not just one."

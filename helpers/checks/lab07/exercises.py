@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
@@ -118,8 +119,8 @@ def _heard(pubsub: Any, end: str) -> int:
 
 # ------------------------------------------------------------------ 2: a subscriber
 
-WANTED = 4
-THEN, LATE = ["", "1"], ["fourth", "fifth", "sixth"]
+WANTED = 5
+THEN, LATE = ["", "1", "1"], ["fifth", "sixth", "seventh"]
 
 
 @lab.exercise(
@@ -151,7 +152,7 @@ def hear(scene: Scene, collect: Any) -> str:
     got = _listed(result(outcome, slow, ENOUGH_S))
     wanted = all_of_them[:WANTED]
     if got != wanted:
-        raise Wrong(_heard_hint(got), expected=wanted, instead=got)
+        raise Wrong(_heard_hint(got, all_of_them), expected=wanted, instead=got)
     return "The next messages, no more and no less, whichever database they came from."
 
 
@@ -175,7 +176,7 @@ def _expect_no_gap(heard: Heard, wanted: list[str]) -> None:
         )
 
 
-def _heard_hint(got: Any) -> str:
+def _heard_hint(got: Any, sent: list[str]) -> str:
     if not isinstance(got, list):
         return "Return a list of what was published."
     if any(isinstance(one, dict) for one in got):
@@ -189,6 +190,20 @@ def _heard_hint(got: Any) -> str:
         return (
             "That was published to another channel. PSUBSCRIBE takes a pattern, and in it `?` and "
             "`*` stand for other letters. SUBSCRIBE takes a name, letter by letter."
+        )
+    if got == sent[:1]:
+        return (
+            f"It returned with the first of {WANTED}. Is a `return` inside the loop? Or did "
+            "`get_message` give None, since nothing was there yet? Go on until the list has `n`."
+        )
+    if got == [one for place, one in enumerate(sent) if one not in sent[:place]][:WANTED]:
+        return "The same message was published twice, and both count: keep each, also an equal one."
+    if got == [one for one in sent if one][:WANTED]:
+        return "One of the messages is an empty string, and it counts as well."
+    if got == sent[-WANTED:]:
+        return (
+            "Those are the last ones that were published, and the next ones were wanted: the "
+            "first that come once you listen."
         )
     if len(got) < WANTED:
         return (
@@ -249,9 +264,13 @@ NO_CHANGES = (
     '["de.wikipedia.org"]',
     '{"title": "without a domain", "bot": 0}',
     '{"domain": "de.wikipedia.org", "title": "says not whether it was a bot"}',
-    '{"domain": ["de.wikipedia.org"], "title": "two of them", "bot": 0}',
     "",
 )
+
+
+OTHERS = ("de.wikipedia.org.example", "old.de.wikipedia.org", "wikipedia.org")
+ELSEWHERE = "in a wiki of a similar name"
+SHORT = "no more than a title"
 
 
 def _change(domain: str, title: str, *, bot: bool = False) -> str:
@@ -276,17 +295,19 @@ def follow(scene: Scene, followed: Any) -> str:
     messages = [
         *NO_CHANGES,
         _change("fr.wikipedia.org", "Lyon"),
-        _change("de.wikipedia.org.example", "a wiki that is another"),
+        *(_change(domain, ELSEWHERE) for domain in OTHERS),
         _change(german, "by a bot", bot=True),
         _change(english, hamlet),
+        _change(english, hamlet),
+        json.dumps({"domain": german, "title": SHORT, "bot": 0}),
         _change(german, 'Das "Käthchen"'),
         _change(german, "too many"),
     ]
-    wanted = [faust, hamlet, 'Das "Käthchen"']
+    wanted = [faust, hamlet, hamlet, SHORT, 'Das "Käthchen"']
     given = (list(DOMAINS), len(wanted))
     heard = while_it_listens(scene, followed, *given, first=_change(german, faust), then=messages)
     if isinstance(heard.outcome, Failure):
-        proper = [_change(english, hamlet), *messages[-2:]]
+        proper = messages[-5:]
         plain = while_it_listens(
             scene, followed, *given, first=_change(german, faust), then=proper
         ).outcome
@@ -294,7 +315,8 @@ def follow(scene: Scene, followed: Any) -> str:
     _expect_no_gap(heard, wanted)
     slow = (
         "All that you wait for was published: by people, to these wikis. In a message `bot` is a "
-        "number, 0 or 1; and only what is no change is passed over."
+        "number, 0 or 1. Only what is no change is passed over; an `except` that passes over more "
+        "hides your own slips, such as `json.loads(message)` for `json.loads(message['data'])`."
     )
     got = _listed(result(heard.outcome, slow, ENOUGH_S))
     if got != wanted:
@@ -343,12 +365,20 @@ def _follow_hint(got: Any, wanted: list[str]) -> str:
         return "Return the titles: the field `title` of each change."
     if "by a bot" in got:
         return "That was a bot: its `bot` is 1."
-    if "a wiki that is another" in got or "Lyon" in got:
+    if ELSEWHERE in got or "Lyon" in got:
         return "That wiki is none of `domains`: compare the whole name."
+    if got[:2] == wanted[:1] + wanted[2:3] and wanted[1] not in got[2:]:
+        return "The same page was changed twice, and both changes count: its title comes twice."
+    if SHORT not in got and wanted[-1] in got:
+        return (
+            f"{SHORT!r} is a change: it has `domain`, `title` and `bot`. What else a message lacks "
+            "doesn't matter."
+        )
     if len(got) < len(wanted):
         return (
-            "It returned before it had so many: what is no change is passed over, and does not "
-            "end the loop. The `try` belongs inside it."
+            f"It returned {len(got)} of {len(wanted)} titles. Count the titles, not the messages; "
+            "and what is no change is passed over, and does not end the loop. The `try` belongs "
+            "inside it."
         )
     if len(got) > len(wanted):
         return "Return once you have so many: the rest is not yours."

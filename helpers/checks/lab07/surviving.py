@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from functools import partial
 from typing import Any, NamedTuple, cast
 
@@ -82,7 +83,11 @@ class Course:
         self._end(life)
 
     def kill(self, kill: Kill) -> None:
-        """A life that ends at a command; more changes come, and then another life."""
+        """A life that ends at a command; more changes come, and then another life.
+
+        The first change is the only one of its wiki: no other makes up for it.
+        """
+        self.change(f"once-{kill.domain}", SECONDS[:1])
         self.change(kill.domain, SECONDS, MANY)
         self.proxy.reset()
         self.proxy.arm(kill.fault, kill.command)
@@ -262,6 +267,11 @@ def _plain_hint(domain: str, got: dict[str, int], plain: dict[str, int], wanted:
         return (
             "Nothing of it was counted where it belongs: keys and buckets are those of exercise 3."
         )
+    if abs(max(map(int, filter(str.isdigit, got)), default=0) - time.time()) < 86_400:
+        return (
+            "That is now, when the entry was added, as its ID says. A change counts in the "
+            "interval in which it was made: its field `at`."
+        )
     if sum(got.values()) < wanted:
         return PART
     return "Count each change once, in the interval in which it was made, as in exercise 3."
@@ -270,7 +280,7 @@ def _plain_hint(domain: str, got: dict[str, int], plain: dict[str, int], wanted:
 def _expect_survived(course: Course, kill: Kill) -> None:
     """The wiki has its counts, whatever befell them, and so has the hash of all."""
     found, right = counted(course.scene, course.prefix), truth(course.made, INTERVAL_S)
-    for name in (f"ev:{kill.domain}", "ev"):
+    for name in (f"ev:once-{kill.domain}", f"ev:{kill.domain}", "ev"):
         got, wanted = found.get(name, {}), right[name]
         if got != wanted:
             raise Wrong(
@@ -278,6 +288,14 @@ def _expect_survived(course: Course, kill: Kill) -> None:
                 expected=f"`{name}`: {wanted}",
                 found=f"{got}, {kill}",
             )
+    known = cast("Any", course.scene.redis).smembers(f"{course.prefix}known_domains")
+    if known and f"once-{kill.domain}" not in known:
+        raise Wrong(
+            "It died after a change was counted and acknowledged, and before its wiki was added to "
+            "`known_domains`: now it never will be. SADD belongs in the same step.",
+            expected=f"`once-{kill.domain}` in `known_domains`",
+            found=f"it isn't there, {kill}",
+        )
 
 
 def _killed_hint(course: Course, too_many: int) -> str:
