@@ -231,8 +231,8 @@ def _settle(stage: Stage, outcome: Outcome) -> None:
             )
         if "WRONGTYPE" in outcome.message:
             raise Wrong(
-                "`averages` is a stream, to which XADD adds the mean, and `state` is a hash, for HSET "
-                "and HGET. A command here was for another type.",
+                "`averages` is a stream, to which XADD adds the mean, and `state` is a hash, for "
+                "HSET and HGET. A command here was for another type.",
                 found=str(outcome),
             )
         scripts = [words for words in commands if words[0] in ("EVAL", "EVALSHA")]
