@@ -231,6 +231,11 @@ def _count_hint(
             f"Nothing is in `{name}`. Each change counts twice: in the hash of all, `ev`, and in "
             "that of its domain."
         )
+    if any(not re.fullmatch(r"[\d.]+", bucket) for bucket in got):
+        return (
+            f"The fields of `{name}` are buckets: each is a second, as a number, in which an "
+            "interval begins."
+        )
     if any(not bucket.isdigit() for bucket in got):
         return (
             "A bucket is a whole second, without a point. One `/` is enough to make a float of it, "
@@ -250,6 +255,11 @@ def _count_hint(
         return (
             f"A bucket begins each {interval_s} seconds: round down to a multiple of `interval_s`, "
             "which is not always the same."
+        )
+    if set(got) < set(right):
+        return (
+            f"Only {sum(got.values())} of {sum(right.values())} changes are counted here. Each one "
+            "counts, however late it comes, and whether its wiki is known already or not."
         )
     if set(got) != set(right):
         return (
@@ -480,6 +490,11 @@ def _busy_hint(
         return (
             "All is deleted, even the change that was just made. By the clock that you were given, "
             "`now` in seconds, it is 5 seconds old; the machine's own clock is years ahead."
+        )
+    if set(old) <= set(got) and not set(right) <= set(got):
+        return (
+            "The old buckets are left, and young ones are gone: it should be the other way round. "
+            "Old is what begins before `now - history_s`: `<`."
         )
     if set(old) <= set(got):
         return (

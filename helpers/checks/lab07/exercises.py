@@ -186,6 +186,8 @@ def _heard_hint(got: Any, sent: list[str]) -> str:
             "The first thing that comes is the server's confirmation of SUBSCRIBE; its `data` is a "
             "number. Take what has the type `message`, or `ignore_subscribe_messages=True`."
         )
+    if any(not isinstance(one, str) for one in got):
+        return "Each message is a string, as it was published: `message['data']`, and no more."
     if BESIDE in got:
         return (
             "That was published to another channel. PSUBSCRIBE takes a pattern, and in it `?` and "

@@ -274,6 +274,11 @@ def _plain_hint(domain: str, got: dict[str, int], plain: dict[str, int], wanted:
         )
     if sum(got.values()) < wanted:
         return PART
+    if sum(got.values()) > wanted:
+        return (
+            "Changes were counted more than once. What is counted has to be acknowledged in its "
+            "group, by `xack(stream, group, entry_id)`, or it comes again to the next life."
+        )
     return "Count each change once, in the interval in which it was made, as in exercise 3."
 
 
