@@ -87,7 +87,9 @@ def which_hour(scene: Scene, hour_of: Any) -> str:
 
 def _hour_hint(got: Any, came: int, own: int | None) -> str:
     if not isinstance(got, tuple | list) or len(got) != 2:
-        if isinstance(got, int | str):
+        if isinstance(got, str):
+            return "That is one string. Return a pair: the date as a string, the hour as a number."
+        if isinstance(got, int):
             return (
                 "The hour without its date says too little: 7 o'clock comes every day, and two "
                 "days side by side would look like one hour. Return both, the date first."
@@ -95,6 +97,8 @@ def _hour_hint(got: Any, came: int, own: int | None) -> str:
         return "Return a pair: the date as a string, and the hour as a number."
     taken = came if own is None else own
     date, hour = got
+    if isinstance(hour, str) and isinstance(date, int):
+        return "The date comes first, and then the hour."
     if not isinstance(date, str):
         return "The date is a string, as the averages have it: `f'{moment:%Y/%m/%d}'`."
     if isinstance(hour, str):
@@ -112,6 +116,8 @@ def _hour_hint(got: Any, came: int, own: int | None) -> str:
     if hour != named(taken)[1] and hour == datetime.fromtimestamp(taken / 1000, UTC).minute:
         return "Those are the minutes: `moment.hour` is the hour."
     right = named(taken)
+    if isinstance(hour, float) and int(hour) == right[1]:
+        return "The hour is a whole number, from 0 to 23: divide with `//`, or take `moment.hour`."
     if hour == right[1]:
         if re.fullmatch(r"\d{4}/\d\d/\d\d", date):
             return f"The hour is right, and the date isn't: this reading was taken on {right[0]}."

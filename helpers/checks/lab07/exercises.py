@@ -196,7 +196,8 @@ def _heard_hint(got: Any, sent: list[str]) -> str:
     if got == sent[:1]:
         return (
             f"It returned with the first of {WANTED}. Is a `return` inside the loop? Or did "
-            "`get_message` give None, since nothing was there yet? Go on until the list has `n`."
+            "`get_message` give None, since nothing was there yet? Or did an empty string, which "
+            "is a message too, end the loop? Go on until the list has `n`."
         )
     if got == [one for place, one in enumerate(sent) if one not in sent[:place]][:WANTED]:
         return "The same message was published twice, and both count: keep each, also an equal one."
