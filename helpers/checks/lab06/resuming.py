@@ -33,7 +33,7 @@ READS = ("XREAD", "XRANGE", "XREVRANGE")
 
 OPEN, OVER = ms_at(2, "08:20:00"), ms_at(3, "00:00:30")  # the moments of the two calls
 THREE, EIGHT, LAST = ("2100/01/01", 3), ("2100/01/02", 8), ("2100/01/02", 23)
-LONG = 220  # readings of 3 o'clock
+LONG = 120  # readings of 3 o'clock: more than the 100 that one often asks for
 
 
 def two_days(*, with_a_long_hour: bool) -> Days:
