@@ -221,8 +221,8 @@ def _means_hint(got: list[Average], right: list[Average], *, is_open: bool) -> s
     nine = ("2100/01/02", 9)
     if not got:
         return (
-            "Nothing came back. What time it is, `now` says, and here that's in the year 2100: "
-            "every hour that it isn't in any more is over."
+            "Nothing came back. What time it is, `now` says, in milliseconds, and here that's in "
+            "the year 2100: every hour that ended before it is over."
         )
     if got == right[:1]:
         return "Only the first hour came back. Is a `return` inside the loop?"
@@ -242,7 +242,7 @@ def _means_hint(got: list[Average], right: list[Average], *, is_open: bool) -> s
             "An hour comes twice: a reading of it came late, behind one of the next hour. Collect "
             "the readings by hour; a new hour does not say that the old one is complete."
         )
-    if len([hour for hour in hours if hour[1] == 7]) == 1:
+    if [one.readings > 3 for one in got if one.hour[1] == 7] == [True]:
         return (
             "7 o'clock of two days was taken for one hour. The one day had no reading after it, "
             "and the other none before: compare the date too."
@@ -261,10 +261,21 @@ def _means_hint(got: list[Average], right: list[Average], *, is_open: bool) -> s
             "An hour without any reading has no mean: leave it out, and return only hours that "
             "have readings."
         )
+    if strange := sorted(set(hours) - set(wanted)):
+        return (
+            f"{strange[0][0]}, {strange[0][1]} o'clock is no hour that has readings and is over. "
+            "Collect the readings by date and hour, both together."
+        )
+    if set(wanted) - set(hours) == {("2100/01/01", 11)}:
+        return (
+            "11 o'clock is missing. Its only reading came late, with a field `at`, and counts all "
+            "the same: your `hour_of` knows for which hour."
+        )
     if lacking := sorted(set(wanted) - set(hours)):
         return (
             f"{lacking[0][0]}, {lacking[0][1]} o'clock is over by `now`, and is missing. To find "
-            "which hours are over, compare the date and the hour together with those of `now`."
+            "which hours are over, compare the date and the hour together with those of `now`, "
+            "and hours as numbers."
         )
     if set(hours) != set(wanted):
         return "All hours that have readings and are over by `now`, and no others."
@@ -274,8 +285,9 @@ def _means_hint(got: list[Average], right: list[Average], *, is_open: bool) -> s
         return "The hours in the order of time: sort them by date, then by hour."
     if all(one.mean == int(one.mean) for one in got):
         return (
-            "Every mean is a whole number here, and should not be: divide with `/`, since `//` "
-            "cuts off what is behind the point, and don't round."
+            "Every mean is a whole number here, and should not be. A mean is the sum of the "
+            "temperatures, divided by their number: divide with `/`, since `//` cuts off what is "
+            "behind the point, and don't round."
         )
     return "The mean of an hour is the sum of its temperatures, divided by their number."
 
@@ -424,7 +436,8 @@ def _doubled_hint(got: set[Hour], wanted: set[Hour], one: str, two: str) -> str:
         )
     if got == {(two, 9)}:
         return (
-            "An hour may be published again much later, with others between: compare each average "
+            "An hour may be published again much later, with others between, and with another "
+            "mean: compare each average "
             "with all of them, not only with the one before."
         )
     return (

@@ -141,12 +141,28 @@ def expect_counted(scene: Scene, count: Any) -> None:
             got = settle(life.outcome())
             if Blank in map(type, got):
                 raise StillBlank
+            _expect_sent(proxy)
             expect_counts(scene, prefix, truth(changes, interval_s), interval_s)
             expect_domains(scene, prefix, {one.domain for one in changes})
         begin = partial(supervisor.begin, count, CLIENT)
         for place, command in enumerate(changing(proxy.names)[:MOST_WRITES]):
             prefix = scene.key(f"both{place}:")
             _expect_both(scene, begin, proxy, command, prefix)
+
+
+def _expect_sent(proxy: Proxy) -> None:
+    """Something came to the server that changes something.
+
+    Raises:
+        Wrong: nothing did.
+    """
+    if not changing(proxy.names):
+        raise Wrong(
+            "Your function sent nothing that counts, on the client that it was given. A pipeline "
+            "collects commands, and sends them only when you call `execute()`.",
+            expected="HINCRBY and SADD",
+            found=", ".join(dict.fromkeys(proxy.names)) or "no command",
+        )
 
 
 def _expect_both(
@@ -331,6 +347,7 @@ def _expect_all_forgotten(scene: Scene, begin: Callable[..., Life], proxy: Proxy
 
     call(new)
     names = proxy.names
+    _expect_sent(proxy)
     if "HDEL" in names and not counted(scene, new):  # among other buckets it is seen why
         _expect_busy(scene, call)
     _expect_kept(scene, new, proxy)

@@ -266,6 +266,7 @@ NO_CHANGES = (
     "null",
     '["de.wikipedia.org"]',
     '{"title": "without a domain", "bot": 0}',
+    '{"domain": "de.wikipedia.org", "bot": 0}',
     '{"domain": "de.wikipedia.org", "title": "says not whether it was a bot"}',
     "",
 )
@@ -364,6 +365,8 @@ def _expect_alive(outcome: Outcome, without: Outcome) -> None:
 def _follow_hint(got: Any, wanted: list[str]) -> str:
     if not isinstance(got, list):
         return "Return a list of titles."
+    if None in got or "" in got:
+        return "A message without a `title` is no change: pass over it, as over one without `bot`."
     if any(not isinstance(one, str) for one in got):
         return "Return the titles: the field `title` of each change."
     if "by a bot" in got:
