@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -255,6 +256,16 @@ def after_the_work(scene: Scene, work: Any) -> str:
     return "Killed before its commands, one after the other, and what it had is done or pending."
 
 
+def _expect_noted(commands: list[list[str]]) -> None:
+    """What it reads becomes pending."""
+    reads = [command for command in commands if command[0] == "XREADGROUP"]
+    if any("NOACK" in map(str.upper, command) for command in reads):
+        raise Wrong(
+            "With NOACK nothing is ever pending, and a crash loses what is under way.",
+            found="XREADGROUP with NOACK",
+        )
+
+
 def _expect_still_pending(scene: Scene, stream: str, number: str) -> None:
     """An entry for which `handle` raised can be tried again."""
     if number in pending(scene, stream):
@@ -292,12 +303,7 @@ def _expect_worked(scene: Scene, stream: str, wanted: list[str], commands: list[
     """Without any fault: all are handled, and acknowledged after that."""
     _expect_fields(scene)
     names = [command[0] for command in commands]
-    reads = [command for command in commands if command[0] == "XREADGROUP"]
-    if any("NOACK" in map(str.upper, command) for command in reads):
-        raise Wrong(
-            "With NOACK nothing is ever pending, and a crash loses what is under way.",
-            found="XREADGROUP with NOACK",
-        )
+    _expect_noted(commands)
     if "XREADGROUP" not in names and {"XREAD", "XRANGE", "XREVRANGE"} & set(names):
         raise Wrong(
             "XREAD and XRANGE read past the group, so nothing is delivered to `name`, and nothing "
@@ -436,6 +442,7 @@ def own_history(scene: Scene, restart: Any) -> str:
     if "4" in pending(scene, stream):
         slow = "Round and round: an entry that was deleted comes back until it is acknowledged."
     result(outcome, slow, LIMIT_S)
+    _expect_noted(proxy.commands)
     _expect_restarted(scene, stream)
     with Supervisor(scene) as supervisor:
         add(scene, stream, (10, 11))
@@ -571,6 +578,13 @@ def take_over(scene: Scene, take: Any) -> str:
     result(outcome, slow, LIMIT_S)
     _expect_named(scene, stream)
     _expect_taken(scene, stream, [*first, *last], commands)
+    claimants = {words[3] for words in commands if words[0] in ("XCLAIM", "XAUTOCLAIM")}
+    if claimants - {ME}:
+        raise Wrong(
+            "Claim the entries for `name`: then others see who is at work on them.",
+            expected=f"claimed for {ME}",
+            found=f"claimed for {listed(sorted(claimants))}",
+        )
     if not {words[0] for words in commands} & CLAIMS:
         raise Wrong(
             "You handled entries that were still pending for bob, so others could not see that you "
@@ -667,7 +681,12 @@ def _expect_taken(scene: Scene, stream: str, wanted: list[str], commands: list[l
         begun = len(left) < MANY + 13 or any(owner == ME for owner, _ in left.values())
         mine = {n for n, (owner, _) in left.items() if owner == ME}
         raise Wrong(
-            _taken_hint(commands, begun=bool(begun or done), kept=mine >= set(missing)),
+            _taken_hint(
+                commands,
+                done=bool(done),
+                begun=bool(begun or done),
+                kept=mine >= set(missing),
+            ),
             expected=f"bob's {len(wanted)} entries handled",
             found=f"{len(wanted) - len(missing)} handled",
         )
@@ -680,11 +699,12 @@ def _expect_taken(scene: Scene, stream: str, wanted: list[str], commands: list[l
     _expect_acked(scene, stream)
 
 
-def _taken_hint(commands: list[list[str]], *, begun: bool, kept: bool) -> str:
+def _taken_hint(commands: list[list[str]], *, done: bool, begun: bool, kept: bool) -> str:
     """Why not everything was handled.
 
     Args:
         commands: what it sent.
+        done: whether it has handled anything.
         begun: whether it has claimed or handled anything.
         kept: whether it has claimed all that it didn't handle.
     """
@@ -693,6 +713,11 @@ def _taken_hint(commands: list[list[str]], *, begun: bool, kept: bool) -> str:
         return (
             "Your function sent no command at all. Does its loop begin? A cursor that starts as "
             "`0-0` must not be what ends it before the first XAUTOCLAIM."
+        )
+    if kept and done:
+        return (
+            "It has claimed more than it handled. Handle every entry of each reply; a `return` "
+            "inside of the loop ends it too early."
         )
     if kept:
         return (
@@ -703,6 +728,11 @@ def _taken_hint(commands: list[list[str]], *, begun: bool, kept: bool) -> str:
         return (
             "There is more: XPENDING lists as many as you ask for, and the first ones may all be "
             "deleted entries. Read page after page."
+        )
+    if "XINFO" in names and not CLAIMS & set(names):
+        return (
+            "`idle` of XINFO CONSUMERS says when the consumer last asked for something. Each "
+            "pending entry has an idle time of its own: XAUTOCLAIM looks at that."
         )
     if any("JUSTID" in words for words in commands):
         return (
@@ -814,6 +844,12 @@ def _letters(scene: Scene, dead: str) -> list[tuple[str, dict[str, str]]]:
                 expected="{'id': '2-0', 'n': '2'}",
                 instead=fields,
             )
+        if not re.fullmatch(r"\d+-\d+", str(origin)):
+            raise Wrong(
+                "The field `id` of a dead letter is the ID of its entry, and nothing else.",
+                expected="{'id': '2-0', 'n': '2'}",
+                instead=fields,
+            )
         letters.append((str(origin).split("-")[0], fields))
     return letters
 
@@ -847,6 +883,14 @@ def _expect_buried(
             found=f"{listed(numbers)}",
         )
     for n in "246":
+        if n in left and n not in numbers and left[n][1] < calls[n]:
+            raise Wrong(
+                "Redis counts an entry as delivered when XREADGROUP or XCLAIM returns it, and not "
+                "when XPENDING or XRANGE does. So its count stays as it is, however often you "
+                "handle it.",
+                expected=f"as many deliveries of entry {n} as calls of `handle`",
+                found=f"{left[n][1]} counted, and {calls[n]} calls",
+            )
         _expect_buried_once(n, numbers.count(n), calls[n], n in left)
     missing = [n for n in "1357" if n not in handled(scene)]
     if missing:

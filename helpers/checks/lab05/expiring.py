@@ -336,7 +336,7 @@ def _overtake(
         write_rightly(scene, key, newer)
         proxy.thaw()
         settle(life.outcome())
-        _expect_both(scene, key, newer, earlier + 2)
+        _expect_both(scene, key, newer, earlier + 2, proxy.names)
     else:
         settle(life.outcome())
 
@@ -384,7 +384,7 @@ def _expect_safe(scene: Scene, key: str, reading: Reading, what: str) -> None:
     )
 
 
-def _expect_both(scene: Scene, key: str, newer: Reading, count: int) -> None:
+def _expect_both(scene: Scene, key: str, newer: Reading, count: int, names: list[str]) -> None:
     """The expiry is that of the newer reading, and all are there."""
     expires_ms = int(cast("Any", scene.redis.pexpiretime(key)))
     if expires_ms < newer.expiry_ms:
@@ -394,6 +394,13 @@ def _expect_both(scene: Scene, key: str, newer: Reading, count: int) -> None:
             "script can do both.",
             expected=f"it expires at {_clock(newer.expiry_ms)}",
             found=_clock(expires_ms) if expires_ms > 0 else "it never expires",
+        )
+    if len(_fields(scene, key)) < count and "WATCH" in names:
+        raise Wrong(
+            "After a WatchError nothing was written, and your reading is missing. Begin again, in "
+            "a loop, until it goes through.",
+            expected=_count(count, key),
+            found=_count(len(_fields(scene, key)), key),
         )
     if len(_fields(scene, key)) != count:
         raise Wrong(
