@@ -370,7 +370,8 @@ def refuse(scene: Scene, add: Any) -> str:
             fresh,
             at("2100-03-01", "12:00:01.000").ms,
             "This reading is a second old, and its partition has two days to live: write it. "
-            "(`now_ms` is in milliseconds, and an expiry in seconds.)",
+            "(`now_ms` is in milliseconds, and an expiry in seconds. A key that does not exist has "
+            "the EXPIRETIME -2.)",
         )
         _expect_old_refused(trial)
         _expect_clock(trial)
@@ -506,8 +507,8 @@ def _expect_clock(trial: Trial) -> None:
     trial.accepts(
         at("2100-01-02", "12:01:00.000"),
         noon,
-        "Two days count from the reading, and not from the beginning of its day: this partition "
-        "has a minute to live.",
+        "Two days, or 172,800 seconds, count from the reading, and not from the beginning of its "
+        "day: this partition has a minute to live.",
     )
     trial.refuses(
         at("2100-02-02", "12:00:00.000"),

@@ -262,7 +262,7 @@ def _expiry_hint(
         if any("GT" in map(str.upper, words) for words in commands):
             return (
                 "`GT` alone sets no expiry on a key that has none: to Redis, never is later than "
-                "any time. For a new partition there is `NX`."
+                "any time. (Nor does `XX`.) For a new partition there is `NX`."
             )
         return "Set the expiry: EXPIREAT takes the second in which the key goes."
     if expires_ms > newest.expiry_ms * 100:
