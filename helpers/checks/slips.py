@@ -44,6 +44,12 @@ _SLIPS = (
     Slip("UnboundLocalError", "", "This name was used before it got a value."),
     Slip(
         "ResponseError",
+        "attempt to (compare|perform arithmetic)",
+        "Lua does not compare or add what is no number. All of ARGV are strings: "
+        "`tonumber(ARGV[1])`. What isn't there is `false` or `nil`.",
+    ),
+    Slip(
+        "ResponseError",
         "Invalid stream ID",
         "An ID is a string like `1526919030474-0`. `(`, `-` and `+` are for ranges, `$` is for "
         "XREAD and `>` for XREADGROUP. An entry is a pair, of its ID and its fields.",

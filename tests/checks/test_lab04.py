@@ -418,7 +418,7 @@ calls = []
     Case(7, "MULTI does not ask", counting(in_multi(ADD, ACK))),
     Case(7, "acknowledged, or marked", counting(f"redis.set(f'{{totals}}:{{entry_id}}', 1, nx=True) and redis.{ADD}; redis.{ACK}")),
     Case(7, "before that was acknowledged", counting(f"redis.get(f'{{totals}}:{{entry_id}}') or (redis.{ADD}, redis.set(f'{{totals}}:{{entry_id}}', 1)); redis.{ACK}")),
-    Case(7, "MULTI does not ask", script("redis.call('HINCRBY', KEYS[2], ARGV[3], ARGV[4])\nredis.call('XACK', KEYS[1], ARGV[1], ARGV[2])")),
+    Case(7, "In Lua 0 and an empty table", script("redis.call('HINCRBY', KEYS[2], ARGV[3], ARGV[4])\nredis.call('XACK', KEYS[1], ARGV[1], ARGV[2])")),
     Case(7, "MULTI does not ask", counting(f"if redis.xpending_range(stream, group, entry_id, entry_id, 1):\n                    {in_multi(ADD, ACK)}")),
     Case(7, "before that was acknowledged", counting(in_multi(ADD, ACK).replace("True", "False"))),
     Case(7, "own history first", script(RIGHT_SCRIPT).replace('("0", ">")', '(">",)')),

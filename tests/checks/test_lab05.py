@@ -294,7 +294,7 @@ WRONG = [
     Case(4, "nothing was handled", trimming(("    if needed:", "    if not needed: return redis.xtrim(stream, maxlen=0, approximate=False)\n    if needed:"))),
     Case(4, "readings came, and were read", trimming(("    for group in redis.xinfo_groups(stream):", "    for name in [one['name'] for one in redis.xinfo_groups(stream)]:"), ('group["name"])["min"]', 'name)["min"]\n        [group] = [one for one in redis.xinfo_groups(stream) if one["name"] == name]'))),
     Case(4, "readings came, and were read", trimming(("redis.xtrim(stream, minid=str(min(needed)), approximate=False)", "left = redis.xrange(stream, str(min(needed)))\n        redis.xtrim(stream, maxlen=len(left), approximate=False)"))),
-    Case(5, "counts from now", writing((NX, "        step.expire(key, 172_800)\n"), (GT, ""))),
+    Case(5, "two days from now", writing((NX, "        step.expire(key, 172_800)\n"), (GT, ""))),
     Case(5, "stayed where it was", writing((GT, ""))),
     Case(5, "stayed where it was", writing((NX, "        if not redis.exists(key):\n            step.expireat(key, expiry)\n"), (GT, ""))),
     Case(5, "sets no expiry on a key that has none", writing((NX, ""))),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from functools import partial
@@ -24,18 +26,40 @@ from helpers.checks.crashes import (
     pending,
 )
 from helpers.checks.lab import Lab
-from helpers.checks.lives import Supervisor
+from helpers.checks.lives import LOOK_S, Life, Supervisor
 from helpers.checks.predictions import expect_predicted
 from helpers.checks.scene import LIMIT_S, Scene, result
 from helpers.checks.standing import consumers_of
 from helpers.checks.verdict import Wrong
 from helpers.checks.work import Unbearable, handled
+from helpers.course.pace import patient
+from helpers.streams.consumer import DeadLetters
 
 lab = Lab("04", "`solutions/04_pending_and_ack.ipynb`")
 
 IDLE_MS = 60_000
+AFTERWARDS_S = patient(0.3)  # in which a function that swallows an exception has sent its XACK
 MANY = 1100  # more than one page, also for those who read a thousand at once
+YOUNG = 250  # a page of a hundred may hold nothing else
 HANDLES = ("redis", "stream", "group", "name", "handle")
+ME = "erin"  # the consumer that a learner's function is; no name that a lesson uses
+
+
+def _expect_named(scene: Scene, stream: str) -> None:
+    """It is known to the group by the name that it was given."""
+    pending(scene, stream)  # says so if the group is gone
+    strangers = set(consumers_of(scene, stream, GROUP)) - {ME, BOB, CAROL}
+    if strangers:
+        raise Wrong(
+            "Your function is given the name of its consumer: use `name`, wherever a command "
+            "takes a consumer.",
+            expected=f"the consumer {ME}",
+            found=f"{listed(sorted(strangers))}",
+        )
+
+
+def _once(count: int) -> str:
+    return "once" if count == 1 else f"{count} times"
 
 
 def listed(numbers: Iterable[str]) -> str:
@@ -101,11 +125,11 @@ def _what_happens(scene: Scene) -> Iterator[int]:
 )
 def what_is_stuck(scene: Scene, stuck: Any) -> str:
     """All entries that are idle for long enough, of all consumers, and nothing is changed."""
-    stream = grouped(scene, "stuck", range(1, MANY + 101))
+    stream = grouped(scene, "stuck", range(1, MANY + YOUNG + 51))
     give(scene, stream, ALICE, MANY)
-    give(scene, stream, BOB, 100)
-    old = [f"{n}-0" for n in (*range(1, MANY + 1), *range(MANY + 51, MANY + 101))]
-    young = [f"{n}-0" for n in range(MANY + 1, MANY + 51)]
+    give(scene, stream, BOB, YOUNG + 50)
+    ids = [f"{n}-0" for n in range(1, MANY + YOUNG + 51)]
+    old, young = ids[:MANY] + ids[MANY + YOUNG :], ids[MANY : MANY + YOUNG]
     wanted = {(one, ALICE) for one in old[:MANY]} | {(one, BOB) for one in old[MANY:]}
     _make_idle(scene, stream, ALICE, old[:MANY], 90_000)
     _make_idle(scene, stream, BOB, old[MANY:], 70_000)
@@ -163,8 +187,10 @@ def _stuck_hint(
             "pending entry has an idle time of its own: XPENDING."
         )
     if sent and sent[0] != str(IDLE_MS):
-        return f"You sent IDLE {sent[0]}. Both it and `idle_ms`, which is {IDLE_MS} here, are in "
-        "milliseconds."
+        return (
+            f"You sent IDLE {sent[0]}. Both it and `idle_ms`, which is {IDLE_MS} here, are in "
+            "milliseconds."
+        )
     if seen - wanted - young:
         return "A pair is the ID of the entry, then the name of the consumer that has it."
     if len(seen) < len(found):
@@ -179,8 +205,14 @@ def _stuck_hint(
         )
     if not found:
         return "Nothing was returned. XPENDING lists entries by their idle time, in milliseconds."
-    if {name for _, name in seen} != {ALICE, BOB}:
-        return "Entries of all consumers: leave out the consumer, and read page after page."
+    asked = [words for words in commands if words[0] == "XPENDING" and len(words) > 3]
+    if any(len(words) > (8 if words[3].upper() == "IDLE" else 6) for words in asked):
+        return "Return the entries of all consumers: leave out `consumername`, or ask for each."
+    if asked and not sent and len(asked) > 1:
+        return (
+            "It ended too early: a page can hold nothing that is stuck, and there are more pages. "
+            "Go on until the server's page is empty, or let the server select: `idle=idle_ms`."
+        )
     return "There are more: XPENDING lists as many as you ask for. Read page after page."
 
 
@@ -200,7 +232,7 @@ def after_the_work(scene: Scene, work: Any) -> str:
     """Killed before each of its commands in turn: what it was given is done, or still pending."""
     stream = grouped(scene, "work")
     with Supervisor(scene) as supervisor, scene.proxied() as proxy:
-        start = partial(supervisor.begin, work, CLIENT, stream, GROUP, ALICE, through=proxy)
+        start = partial(supervisor.begin, work, CLIENT, stream, GROUP, ME, through=proxy)
         slow = "Nothing new is left, and it still waits: end when `xreadgroup` brings nothing."
         added = add(scene, stream, (1, 2, 3))
         proxy.arm(Fault.FREEZE_BEFORE, 3)
@@ -214,32 +246,72 @@ def after_the_work(scene: Scene, work: Any) -> str:
             added += add(scene, stream, range(10 * place, 10 * place + 3))
             unsaid = _done_and_pending(scene, stream)
             if kill_at(start, proxy, place, handler(scene), slow=slow):
-                _expect_safe(scene, stream, added, unsaid)
+                _expect_safe(scene, stream, added, unsaid, proxy.names)
         proxy.reset()
         add(scene, stream, (200, 201, 202))
         outcome = start(handler(scene, n201="raises")).outcome()
     if not (isinstance(outcome, Failure) and outcome.kind == Unbearable.__name__):
         result(outcome, "When `handle` raises, leave the entry pending, and go on or end.", LIMIT_S)
-    if "201" not in pending(scene, stream):
-        raise Wrong(
-            "`handle` raised, so the work is not done, and still the entry was acknowledged. Let "
-            "XACK follow only where `handle` has returned.",
-            expected="the entry is pending",
-            found="it is not, so it will not be tried again",
-        )
+    _expect_still_pending(scene, stream, "201")
     return "Killed before its commands, one after the other, and what it had is done or pending."
 
 
-def _expect_worked(scene: Scene, stream: str, wanted: list[str], commands: list[list[str]]) -> None:
-    """Without any fault: all are handled, and acknowledged after that."""
-    _expect_fields(scene)
-    names = [command[0] for command in commands]
+def _expect_noted(commands: list[list[str]]) -> None:
+    """What it reads becomes pending."""
     reads = [command for command in commands if command[0] == "XREADGROUP"]
     if any("NOACK" in map(str.upper, command) for command in reads):
         raise Wrong(
             "With NOACK nothing is ever pending, and a crash loses what is under way.",
             found="XREADGROUP with NOACK",
         )
+
+
+def _expect_still_pending(scene: Scene, stream: str, number: str) -> None:
+    """An entry for which `handle` raised can be tried again."""
+    if number in pending(scene, stream):
+        return
+    if len(DeadLetters(scene.redis, stream, GROUP)):
+        raise Wrong(
+            "`Consumer` tried the entry several times, then moved it to its dead letters and "
+            "acknowledged it. Here it has to stay pending: `max_deliveries` sets the limit.",
+            expected="the entry is pending",
+            found="it is among the dead letters",
+        )
+    raise Wrong(
+        "`handle` raised, so the work is not done, and still the entry was acknowledged. Let "
+        "XACK follow only where `handle` has returned.",
+        expected="the entry is pending",
+        found="it is not, so it will not be tried again",
+    )
+
+
+def _expect_raised_pending(scene: Scene, life: Life, stream: str, number: str) -> None:
+    """`handle` raises for an entry; whatever the function does then, it leaves it pending.
+
+    It may go on to try it again, as `Consumer` does, so the check doesn't wait for its end.
+    """
+    deadline = time.monotonic() + LIMIT_S
+    while number not in handled(scene, "begun") and life.alive and time.monotonic() < deadline:
+        time.sleep(LOOK_S)
+    outcome = life.outcome(AFTERWARDS_S)
+    if number not in handled(scene, "begun"):
+        result(outcome, "", LIMIT_S)
+    _expect_still_pending(scene, stream, number)
+
+
+def _expect_worked(scene: Scene, stream: str, wanted: list[str], commands: list[list[str]]) -> None:
+    """Without any fault: all are handled, and acknowledged after that."""
+    _expect_fields(scene)
+    names = [command[0] for command in commands]
+    _expect_noted(commands)
+    if "XREADGROUP" not in names and {"XREAD", "XRANGE", "XREVRANGE"} & set(names):
+        raise Wrong(
+            "XREAD and XRANGE read past the group, so nothing is delivered to `name`, and nothing "
+            "is ever pending. A consumer reads with XREADGROUP.",
+            expected="XREADGROUP",
+            found=listed(dict.fromkeys(names)),
+        )
+    _expect_named(scene, stream)
     missing = [n for n in wanted if n not in handled(scene)]
     if missing and handled(scene) and missing[0] not in pending(scene, stream):
         raise Wrong(
@@ -281,14 +353,14 @@ def _expect_fields(scene: Scene) -> None:
             )
 
 
-def _expect_acked(scene: Scene, stream: str, consumer: str = ALICE) -> None:
+def _expect_acked(scene: Scene, stream: str, consumer: str = ME) -> None:
     left = pending(scene, stream, consumer)
     if left:
         raise Wrong(
             "The work is done, and the group does not know it: "
             "`redis.xack(stream, group, entry_id)` for each entry.",
             expected="nothing pending",
-            found=f"{len(left)} entries pending for {consumer}",
+            found=f"pending for {consumer}: {listed(list(left)[:10])}",
         )
 
 
@@ -296,8 +368,13 @@ def _done_and_pending(scene: Scene, stream: str) -> set[str]:
     return set(handled(scene)) & set(pending(scene, stream))
 
 
-def _expect_safe(scene: Scene, stream: str, added: list[str], unsaid: set[str]) -> None:
-    """After a kill: what was delivered is done or pending, and at most one is both by it."""
+def _expect_safe(
+    scene: Scene, stream: str, added: list[str], unsaid: set[str], names: list[str]
+) -> None:
+    """After a kill: what was delivered is done or pending, and at most one is both by it.
+
+    None is, where it was about to read on: the last of `names`, its commands.
+    """
     last = int(last_delivered(scene, stream).split("-")[0])
     done, left = set(handled(scene)), pending(scene, stream)
     lost = [n for n in added if int(n) <= last and n not in done and n not in left]
@@ -316,6 +393,14 @@ def _expect_safe(scene: Scene, stream: str, added: list[str], unsaid: set[str]) 
             expected="at most one entry that is done and still pending",
             found=f"{listed(sorted(again))}",
         )
+    if again and names[-1] == "XREADGROUP" and "MULTI" not in names:
+        raise Wrong(
+            "It read the next entry before it acknowledged one that was done. If it dies "
+            "there, or waits long for the next, that one is done again. Send XACK as soon as "
+            "`handle` has returned.",
+            expected="XACK, then the next XREADGROUP",
+            found=f"XREADGROUP, while entry {listed(again)} is done and still pending",
+        )
 
 
 # ------------------------------------------------------------------ 4: own history
@@ -332,35 +417,55 @@ def _expect_safe(scene: Scene, stream: str, added: list[str], unsaid: set[str]) 
     calls=HANDLES,
 )
 def own_history(scene: Scene, restart: Any) -> str:
-    """Twice an entry of its history kills it; then it is mended, and all has to be done."""
+    """Twice an entry of its history kills it; then it is fixed, and all has to be done."""
     stream = grouped(scene, "restart", range(1, 9))
-    give(scene, stream, ALICE, 4)
+    give(scene, stream, ME, 4)
     give(scene, stream, BOB, 1)
     scene.redis.xdel(stream, "4-0")
     with Supervisor(scene) as supervisor:
         for _ in range(2):
             mortal = handler(scene, n2="kills")
-            outcome = supervisor.call(restart, CLIENT, stream, GROUP, ALICE, mortal)
+            outcome = supervisor.call(restart, CLIENT, stream, GROUP, ME, mortal)
             _expect_death(scene, stream, outcome)
-        outcome = supervisor.call(restart, CLIENT, stream, GROUP, ALICE, handler(scene))
-    begun = handled(scene, "begun")
-    if NOTHING in begun:
-        raise Wrong(
-            "An entry that was deleted while it was pending comes without fields. There is nothing "
-            "to handle: only acknowledge it.",
-            found=f"`handle` called {begun.count(NOTHING)} times without fields",
-        )
+        with scene.proxied() as proxy:
+            proxy.arm(Fault.FREEZE_BEFORE, ("RPUSH", 9))  # in the midst of the last entry
+            life = supervisor.begin(
+                restart, CLIENT, stream, GROUP, ME, handler(scene), through=proxy
+            )
+            stands = life.stands(proxy)
+            if stands:
+                add(scene, stream, (9,))
+                proxy.thaw()
+            outcome = life.outcome(LIMIT_S if stands else LOOK_S)
+    _expect_something(scene)
     slow = "Nothing new is left, and it still waits: end when `xreadgroup` brings nothing."
     if "4" in pending(scene, stream):
         slow = "Round and round: an entry that was deleted comes back until it is acknowledged."
     result(outcome, slow, LIMIT_S)
+    _expect_noted(proxy.commands)
     _expect_restarted(scene, stream)
+    with Supervisor(scene) as supervisor:
+        add(scene, stream, (10, 11))
+        life = supervisor.begin(restart, CLIENT, stream, GROUP, ME, handler(scene, n10="raises"))
+        _expect_raised_pending(scene, life, stream, "10")
     return "It died twice of one entry, and that one alone was blamed. Now everything is done."
+
+
+def _expect_something(scene: Scene) -> None:
+    """`handle` was never given an entry without fields."""
+    calls = handled(scene, "begun").count(NOTHING)
+    if calls:
+        raise Wrong(
+            "An entry that was deleted while it was pending comes without fields. There is nothing "
+            "to handle: only acknowledge it.",
+            found=f"`handle` called {_once(calls)} without fields",
+        )
 
 
 def _expect_death(scene: Scene, stream: str, outcome: Outcome) -> None:
     """The entry 2 has killed it, and nothing else has come of it."""
     _expect_fields(scene)
+    _expect_named(scene, stream)
     begun = handled(scene, "begun")
     if NOTHING in begun:
         return  # said later
@@ -417,11 +522,18 @@ def _expect_restarted(scene: Scene, stream: str) -> None:
             expected="1, 2, 3, then 6, 7, 8",
             found=listed(begun),
         )
-    if "4" in left:
+    if "9" not in done:
+        raise Wrong(
+            "It ended while there was something new: entries come while `handle` is at work. Read "
+            "`>` again, until `xreadgroup` brings nothing.",
+            expected="the entries 6, 7, 8 and 9 handled",
+            found="9 never read",
+        )
+    if list(pending(scene, stream, ME)) == ["4"]:
         raise Wrong(
             "An entry that was deleted is still pending, and will come back at every start: "
             "acknowledge it.",
-            expected="nothing pending for alice",
+            expected=f"nothing pending for {ME}",
             found="entry 4, which has no fields any more",
         )
     _expect_acked(scene, stream)
@@ -455,11 +567,24 @@ def take_over(scene: Scene, take: Any) -> str:
     _make_idle(scene, stream, CAROL, [f"{n}-0" for n in young], 5_000)
     scene.redis.xdel(stream, *gone)
     slow = "It goes round and round: go on at the cursor of each reply, and end when that is `0-0`."
-    with scene.watching(stream) as commands:
-        scene.call(take, CLIENT, stream, GROUP, ALICE, IDLE_MS, handler(scene), slow=slow)
+    with (
+        scene.watching(stream) as commands,
+        scene.running(take, CLIENT, stream, GROUP, ME, IDLE_MS, handler(scene)) as process,
+    ):
+        outcome = process.outcome(LIMIT_S)
     _expect_fields(scene)
+    _expect_something(scene)
     _expect_carol_alone(scene, stream, young)
-    _expect_taken(scene, stream, [*first, *last])
+    result(outcome, slow, LIMIT_S)
+    _expect_named(scene, stream)
+    _expect_taken(scene, stream, [*first, *last], commands)
+    claimants = {words[3] for words in commands if words[0] in ("XCLAIM", "XAUTOCLAIM")}
+    if claimants - {ME}:
+        raise Wrong(
+            "Claim the entries for `name`: then others see who is at work on them.",
+            expected=f"claimed for {ME}",
+            found=f"claimed for {listed(sorted(claimants))}",
+        )
     if not {words[0] for words in commands} & CLAIMS:
         raise Wrong(
             "You handled entries that were still pending for bob, so others could not see that you "
@@ -475,21 +600,22 @@ def take_over(scene: Scene, take: Any) -> str:
 CLAIMS = {"XCLAIM", "XAUTOCLAIM", "EVAL", "EVALSHA", "FCALL"}
 
 
-def _left_by_bob(scene: Scene, name: str) -> str:
-    """A stream of which bob has left three entries idle for long."""
-    stream = grouped(scene, name, range(9001, 9004))
+def _left_by_bob(scene: Scene, first: int) -> str:
+    """A stream of which bob has left three entries idle for long; with numbers of their own."""
+    numbers = range(first, first + 3)
+    stream = grouped(scene, f"left{first}", numbers)
     give(scene, stream, BOB, 3)
-    _make_idle(scene, stream, BOB, [f"{n}-0" for n in range(9001, 9004)], 70_000)
+    _make_idle(scene, stream, BOB, [f"{n}-0" for n in numbers], 70_000)
     return stream
 
 
 def _expect_claimed_late(scene: Scene, take: Any) -> None:
     """Before its XCLAIM, if it sends one, carol claims the entry that it has seen idle."""
-    stream = _left_by_bob(scene, "late")
+    stream = _left_by_bob(scene, 9001)
     with Supervisor(scene) as supervisor, scene.proxied() as proxy:
         proxy.arm(Fault.FREEZE_BEFORE, "XCLAIM")
         life = supervisor.begin(
-            take, CLIENT, stream, GROUP, ALICE, IDLE_MS, handler(scene), through=proxy
+            take, CLIENT, stream, GROUP, ME, IDLE_MS, handler(scene), through=proxy
         )
         if not life.stands(proxy):
             return
@@ -509,20 +635,25 @@ def _expect_claimed_late(scene: Scene, take: Any) -> None:
 
 
 def _expect_killed_late(scene: Scene, take: Any) -> None:
-    """It dies in the middle of an entry, which has to be pending then."""
-    stream = _left_by_bob(scene, "killed")
+    """It dies in the middle of an entry, or `handle` raises: the entry has to be pending then."""
+    stream = _left_by_bob(scene, 9101)
     with Supervisor(scene) as supervisor:
-        mortal = handler(scene, n9002="kills")
-        outcome = supervisor.call(take, CLIENT, stream, GROUP, ALICE, IDLE_MS, mortal)
-    if not isinstance(outcome, Unfinished):
-        result(outcome, "", LIMIT_S)
-    if "9002" not in pending(scene, stream):
-        raise Wrong(
-            "It died in the middle of an entry, and that is lost: it was acknowledged already. "
-            "First `handle`, then XACK.",
-            expected="the entry in hand is still pending",
-            found="it is not",
+        mortal = handler(scene, n9102="kills")
+        outcome = supervisor.call(take, CLIENT, stream, GROUP, ME, IDLE_MS, mortal)
+        if not isinstance(outcome, Unfinished):
+            result(outcome, "", LIMIT_S)
+        if "9102" not in pending(scene, stream):
+            raise Wrong(
+                "It died in the middle of an entry, and that is lost: it was acknowledged already. "
+                "First `handle`, then XACK.",
+                expected="the entry in hand is still pending",
+                found="it is not",
+            )
+        stream = _left_by_bob(scene, 9201)
+        life = supervisor.begin(
+            take, CLIENT, stream, GROUP, ME, IDLE_MS, handler(scene, n9203="raises")
         )
+        _expect_raised_pending(scene, life, stream, "9203")
 
 
 def _expect_carol_alone(scene: Scene, stream: str, young: list[str]) -> None:
@@ -537,7 +668,7 @@ def _expect_carol_alone(scene: Scene, stream: str, young: list[str]) -> None:
         )
 
 
-def _expect_taken(scene: Scene, stream: str, wanted: list[str]) -> None:
+def _expect_taken(scene: Scene, stream: str, wanted: list[str], commands: list[list[str]]) -> None:
     done, left = handled(scene), pending(scene, stream)
     missing = [n for n in wanted if n not in done]
     if BOB not in consumers_of(scene, stream, GROUP):
@@ -546,19 +677,18 @@ def _expect_taken(scene: Scene, stream: str, wanted: list[str]) -> None:
             expected="bob's entries handled",
             found="bob removed",
         )
-    begun = len(left) < MANY + 13 or any(owner == ALICE for owner, _ in left.values())
-    if missing and (begun or done):
+    if missing:
+        begun = len(left) < MANY + 13 or any(owner == ME for owner, _ in left.values())
+        mine = {n for n, (owner, _) in left.items() if owner == ME}
         raise Wrong(
-            "There is more, and only the cursor says so: a reply may even bring no entry at all, "
-            "because those it looked at were deleted. Go on until the cursor is `0-0`.",
+            _taken_hint(
+                commands,
+                done=bool(done),
+                begun=bool(begun or done),
+                kept=mine >= set(missing),
+            ),
             expected=f"bob's {len(wanted)} entries handled",
             found=f"{len(wanted) - len(missing)} handled",
-        )
-    if missing:
-        raise Wrong(
-            "`>` and `0` bring nothing of what others hold: claim it, with XAUTOCLAIM.",
-            expected=f"bob's {len(wanted)} entries handled",
-            found="none handled",
         )
     if len(done) > len(set(done)):
         raise Wrong(
@@ -567,6 +697,54 @@ def _expect_taken(scene: Scene, stream: str, wanted: list[str]) -> None:
             found=f"{len(done)} calls for {len(set(done))} entries",
         )
     _expect_acked(scene, stream)
+
+
+def _taken_hint(commands: list[list[str]], *, done: bool, begun: bool, kept: bool) -> str:
+    """Why not everything was handled.
+
+    Args:
+        commands: what it sent.
+        done: whether it has handled anything.
+        begun: whether it has claimed or handled anything.
+        kept: whether it has claimed all that it didn't handle.
+    """
+    names = [words[0] for words in commands]
+    if not commands:
+        return (
+            "Your function sent no command at all. Does its loop begin? A cursor that starts as "
+            "`0-0` must not be what ends it before the first XAUTOCLAIM."
+        )
+    if kept and done:
+        return (
+            "It has claimed more than it handled. Handle every entry of each reply; a `return` "
+            "inside of the loop ends it too early."
+        )
+    if kept:
+        return (
+            "It has claimed all of it, and handled nothing: `>` doesn't return what was claimed. "
+            "The reply of XAUTOCLAIM has the entries: handle those."
+        )
+    if "XPENDING" in names and "XAUTOCLAIM" not in names:
+        return (
+            "There is more: XPENDING lists as many as you ask for, and the first ones may all be "
+            "deleted entries. Read page after page."
+        )
+    if "XINFO" in names and not CLAIMS & set(names):
+        return (
+            "`idle` of XINFO CONSUMERS says when the consumer last asked for something. Each "
+            "pending entry has an idle time of its own: XAUTOCLAIM looks at that."
+        )
+    if any("JUSTID" in words for words in commands):
+        return (
+            "There is more. With `justid=True` redis-py returns IDs only, and no cursor that says "
+            "so. Leave it out, and go on until the cursor is `0-0`."
+        )
+    if begun:
+        return (
+            "There is more, and only the cursor says so: a reply may even bring no entry at all, "
+            "because those it looked at were deleted. Go on until the cursor is `0-0`."
+        )
+    return "`>` and `0` bring nothing of what others hold: claim it, with XAUTOCLAIM."
 
 
 # ------------------------------------------------------------------ 6: poison
@@ -592,14 +770,19 @@ BURIALS = (None, None, "XADD", None, None, "XACK", None, None)
 )
 def poison(scene: Scene, put_aside: Any) -> str:
     """Three entries of seven cannot be handled; it is killed also while it puts them aside."""
-    stream, dead = grouped(scene, "poison", range(1, 8)), scene.key("dead")
+    stream, dead = grouped(scene, "poison"), scene.key("dead")
+    scene.redis.xadd(stream, {"n": "0"}, id="0-1")  # bob's, and often delivered
+    give(scene, stream, BOB, 1)
+    scene.redis.xclaim(stream, GROUP, BOB, 0, ["0-1"], retrycount=9, justid=True)
+    add(scene, stream, range(1, 8))
+    sent: list[list[str]] = []
     with Supervisor(scene) as supervisor, scene.proxied() as proxy:
         for command in BURIALS:
             proxy.reset()
             if command:
                 proxy.arm(Fault.FREEZE_AFTER, at=command)
             life = supervisor.begin(
-                put_aside, CLIENT, stream, GROUP, ALICE, dead, MOST, handler(scene, **POISON),
+                put_aside, CLIENT, stream, GROUP, ME, dead, MOST, handler(scene, **POISON),
                 through=proxy,
             )  # fmt: skip
             if command and life.stands(proxy):
@@ -607,15 +790,24 @@ def poison(scene: Scene, put_aside: Any) -> str:
                 proxy.thaw()
             else:
                 _expect_patient(life.outcome())
+            sent += proxy.commands
     _expect_fields(scene)
+    _expect_named(scene, stream)
     letters = _letters(scene, dead)
-    _expect_buried(scene, stream, letters)
+    if len(DeadLetters(scene.redis, stream, GROUP)):
+        raise Wrong(
+            "`Consumer` puts its dead letters into a stream of its own, unless you say which: "
+            "`dead_letters=dead`.",
+            expected="the dead letters in the stream `dead`",
+            found="a stream of `Consumer`'s own",
+        )
+    _expect_buried(scene, stream, letters, sent)
     _expect_letters(letters)
-    if (length := int(scene.redis.xlen(stream))) < 7:
+    if (length := int(scene.redis.xlen(stream))) < 8:
         raise Wrong(
             "Leave the entries on the stream: other groups read them too. Acknowledged, they are "
             "done for this group.",
-            expected="7 entries on the stream",
+            expected="8 entries on the stream",
             found=f"{length}",
         )
     return "The poison is set aside, once and whole, and everything else is done."
@@ -652,15 +844,37 @@ def _letters(scene: Scene, dead: str) -> list[tuple[str, dict[str, str]]]:
                 expected="{'id': '2-0', 'n': '2'}",
                 instead=fields,
             )
+        if not re.fullmatch(r"\d+-\d+", str(origin)):
+            raise Wrong(
+                "The field `id` of a dead letter is the ID of its entry, and nothing else.",
+                expected="{'id': '2-0', 'n': '2'}",
+                instead=fields,
+            )
         letters.append((str(origin).split("-")[0], fields))
     return letters
 
 
-def _expect_buried(scene: Scene, stream: str, letters: list[tuple[str, Any]]) -> None:
-    """The three are aside, once, after as many deliveries as they shall have."""
+def _expect_buried(
+    scene: Scene, stream: str, letters: list[tuple[str, Any]], sent: list[list[str]]
+) -> None:
+    """The three are aside, once, after as many deliveries as they should have."""
     calls, left = Counter(handled(scene, "begun")), pending(scene, stream)
     numbers = [number for number, _ in letters]
+    if "0" in calls or "0" in numbers or left.get("0", ("",))[0] != BOB:
+        raise Wrong(
+            "Entry 0-1 is bob's: handle, and put aside, only what is pending for `name`.",
+            expected="entry 0-1 pending for bob",
+            found="it is not so any more",
+        )
     healthy = [n for n in numbers if n in "1357"]
+    if healthy and any(words[0] == "XPENDING" and "-" in words[3:6] for words in sent):
+        raise Wrong(
+            "Healthy entries were put aside. XPENDING from `-` on begins with the oldest pending "
+            "entry, which may be another one, even another consumer's. Ask for this one: from its "
+            "ID to its ID.",
+            expected="only 2, 4 and 6 put aside",
+            found=f"{listed(numbers)}",
+        )
     if healthy:
         raise Wrong(
             "Healthy entries were put aside. They were delivered again with a poison entry in "
@@ -669,6 +883,14 @@ def _expect_buried(scene: Scene, stream: str, letters: list[tuple[str, Any]]) ->
             found=f"{listed(numbers)}",
         )
     for n in "246":
+        if n in left and n not in numbers and left[n][1] < calls[n]:
+            raise Wrong(
+                "Redis counts an entry as delivered when XREADGROUP or XCLAIM returns it, and not "
+                "when XPENDING or XRANGE does. So its count stays as it is, however often you "
+                "handle it.",
+                expected=f"as many deliveries of entry {n} as calls of `handle`",
+                found=f"{left[n][1]} counted, and {calls[n]} calls",
+            )
         _expect_buried_once(n, numbers.count(n), calls[n], n in left)
     missing = [n for n in "1357" if n not in handled(scene)]
     if missing:
@@ -689,27 +911,46 @@ def _expect_buried_once(number: str, letters: int, calls: int, is_pending: bool)
             expected=f"entry {number} handed over {MOST} times",
             found="never",
         )
+    if is_pending and not letters and calls < MOST:
+        raise Wrong(
+            "It failed, and no later life came back to it: `>` doesn't return what is pending. "
+            "Read the own history first, with `0`.",
+            expected=f"entry {number}, which {what}, handed over {MOST} times, then put aside",
+            found=f"handed over {_once(calls)}, and still pending",
+        )
     if is_pending and not letters:
         raise Wrong(
             "After many deliveries it is still tried. A count in a variable starts at 0 "
             "after every crash: ask Redis, `times_delivered` of XPENDING. And look before you "
             "call `handle`.",
             expected=f"entry {number}, which {what}, put aside after {MOST} deliveries",
-            found=f"handed over {calls} times, and still pending",
+            found=f"handed over {_once(calls)}, and still pending",
         )
     if not letters:
+        why = (
+            "It was acknowledged although `handle` failed."
+            if calls < MOST
+            else "It was acknowledged before it was put aside, and a kill came between: send both "
+            "in one MULTI, or in a script."
+        )
         raise Wrong(
-            "An entry is neither done nor put aside nor pending: it is lost. It was acknowledged "
-            "although it failed, or before it was put aside, when a kill came between.",
+            f"An entry is neither done nor put aside nor pending: it is lost. {why}",
             expected=f"entry {number}, which {what}, put aside",
-            found=f"handed over {calls} times, acknowledged, and nowhere",
+            found=f"handed over {_once(calls)}, acknowledged, and nowhere",
+        )
+    if letters > 1 and is_pending:
+        raise Wrong(
+            "It was put aside, and it is still pending, so it comes again at every start: "
+            "acknowledge it, in the same step.",
+            expected=f"entry {number} put aside once, and acknowledged",
+            found=f"put aside {_once(letters)}, and pending",
         )
     if letters > 1:
         raise Wrong(
             "It was killed after XADD and before XACK, and put the same entry aside again. Do both "
             "in one step: MULTI, or a script.",
             expected=f"entry {number} put aside once",
-            found=f"{letters} times",
+            found=_once(letters),
         )
     # Those who read new entries in batches had entry 6 delivered when entry 4 killed them.
     if calls > MOST or (calls < MOST and number != "6"):
@@ -722,7 +963,7 @@ def _expect_buried_once(number: str, letters: int, calls: int, is_pending: bool)
         raise Wrong(
             hint,
             expected=f"entry {number}, which {what}, handed over {MOST} times",
-            found=f"{calls} times",
+            found=_once(calls),
         )
 
 
@@ -772,8 +1013,9 @@ def remove_safely(scene: Scene, remove: Any) -> str:
     _make_consumer(scene, stream, CAROL)
     with Supervisor(scene) as supervisor, scene.proxied() as proxy:
         start = partial(supervisor.begin, remove, CLIENT, stream, GROUP)
-        got = _removal(start(BOB).outcome())
-        _expect_kept(scene, stream, "1", got)
+        got = _removal(start(BOB, through=proxy).outcome())
+        _expect_kept(scene, stream, "1", got, proxy.names)
+        proxy.reset()
         proxy.arm(Fault.FREEZE_BEFORE, "XGROUP DELCONSUMER")
         life = start(CAROL, through=proxy)
         overtaken = life.stands(proxy)
@@ -831,8 +1073,23 @@ def _make_consumer(scene: Scene, stream: str, name: str) -> None:
     scene.redis.xgroup_createconsumer(stream, GROUP, name)
 
 
-def _expect_kept(scene: Scene, stream: str, number: str, got: Any) -> None:
-    if number not in pending(scene, stream, BOB):
+def _expect_kept(scene: Scene, stream: str, number: str, got: Any, names: list[str]) -> None:
+    left = pending(scene, stream)
+    if number not in left and "XACK" in names:
+        raise Wrong(
+            "His entry was acknowledged, though no one has handled it. If something is pending, "
+            "leave everything as it is, and return False.",
+            expected="bob stays, with his entry",
+            found="his entry acknowledged",
+        )
+    if number in left and left[number][0] != BOB:
+        raise Wrong(
+            "His entry was claimed for another consumer. If something is pending, leave everything "
+            "as it is, and return False.",
+            expected="bob stays, with his entry",
+            found=f"his entry pending for {left[number][0]}",
+        )
+    if number not in left:
         raise Wrong(
             "XGROUP DELCONSUMER drops what is pending for the consumer, for good: neither `>` nor "
             "a claim brings it again. Remove only who has nothing pending.",
@@ -840,15 +1097,24 @@ def _expect_kept(scene: Scene, stream: str, number: str, got: Any) -> None:
             found="his entry is pending for him no more",
         )
     if got != False:  # noqa: E712 - a script says 0
-        raise Wrong("Say that nothing was removed.", expected=False, instead=got)
+        raise Wrong("Say that nothing was removed: return False.", expected=False, instead=got)
 
 
 def _expect_gone(scene: Scene, stream: str, name: str, got: Any) -> None:
     if name in consumers_of(scene, stream, GROUP):
+        hint = (
+            f"{name.capitalize()} has nothing pending, and may be removed. Only bob has: ask for "
+            "the one consumer, by its name. (In Lua, an empty table is true: compare `#list`.)"
+        )
+        if got != False:  # noqa: E712 - a script says 0
+            hint = f"{name.capitalize()} may be removed, but was not: by XGROUP DELCONSUMER."
+        raise Wrong(hint, expected=f"{name} removed", found="the consumer is still in the group")
+    if got == 0 and got is not False:
         raise Wrong(
-            f"{name.capitalize()} has nothing pending, and may be removed: by XGROUP DELCONSUMER.",
-            expected=f"{name} removed",
-            found="the consumer is still in the group",
+            "Say that the consumer was removed: return True. XGROUP DELCONSUMER replies how many "
+            "pending entries it dropped, and here that is 0.",
+            expected=True,
+            instead=got,
         )
     if got != True:  # noqa: E712 - a script says 1
         raise Wrong("Say that the consumer was removed.", expected=True, instead=got)

@@ -20,6 +20,7 @@ from helpers.checks.lab05.expiring import (
     key_of,
     refusals_of,
     settle,
+    write_rightly,
 )
 from helpers.checks.lab05.trimming import expect_trimmed
 from helpers.checks.lives import Supervisor
@@ -50,14 +51,16 @@ PAST_S = 1_735_862_400  # 3 January 2025
 def predict(scene: Scene, predicted: Any) -> str:
     """Each prediction is compared with what the server does."""
     why = {
-        "XLEN after 5-0": "MAXLEN 3 keeps the newest three, whatever else has become of them",
+        "XLEN after 5-0": "MAXLEN 3 keeps exactly the newest three. Only `~` trims roughly: "
+        "redis-py adds it by itself, and this command doesn't have it",
         "entries for alice": "the group was to begin at the first entry, and two were trimmed "
         "before they were read: no reader is told",
         "XLEN after 6-0": "`~` removes whole nodes, of 100 entries each, and there is not one yet",
         "XLEN after XTRIM": "MINID keeps the entry with that ID, and all above it",
         "pending after XTRIM": "trimming takes entries from the stream, and not from the list of "
         "what is pending for alice",
-        "EXPIRETIME after 7-0": "the expiry stays as it was set: XADD does not touch it",
+        "EXPIRETIME after 7-0": "the expiry stays as it was set, in seconds: XADD does not "
+        "touch it",
         "reply to the second EXPIREAT": "it did as it was told, so it replies 1: that time is "
         "past, and so the key was deleted at once",
         "TTL after that": "-2 means that there is no such key: EXPIREAT with a past time has "
@@ -155,6 +158,8 @@ def _name_hint(key: str, moment: Moment, when: datetime) -> str:
     day = key.removeprefix(f"{moment.prefix}:")
     if day in {f"{datetime.now(UTC) + timedelta(days=n):%Y%m%d}" for n in (-1, 0, 1)}:
         return "That is today. The reading has a time of its own: `ms`."
+    if day == f"{when:%Y%M%d}":
+        return "`%M` is the minute. The month is `%m`."
     if day in (f"{when:%Y%d%m}", f"{when:%d%m%Y}", f"{when:%m%d%Y}", f"{when:%y%m%d}"):
         return "The year with four digits, then the month, then the day: so the keys sort by time."
     if day == f"{when.year}{when.month}{when.day}":
@@ -260,6 +265,11 @@ def _capped_hint(length: int, commands: list[list[str]], *, added: bool) -> str:
             "`~` trims when it is worth the server's while, so the stream floats to 219 entries. "
             "redis-py sends it unless you say `approximate=False`."
         )
+    if length == EARLIER + PUBLISHED and any("MINID" in map(str.upper, one) for one in commands):
+        return (
+            "MINID removes what is older than an ID, and nothing here is. You were asked for a "
+            "number of entries: MAXLEN."
+        )
     if length == EARLIER + PUBLISHED:
         return "Nothing was trimmed: XADD takes MAXLEN, and does both in one step."
     if length == HELD + 1 and names[-2:] == ["XTRIM", "XADD"]:
@@ -300,7 +310,7 @@ def _expect_always(scene: Scene, stream: str) -> None:
 
 @lab.exercise(
     4,
-    "Trim what everybody has handled",
+    "Trim what every group has handled",
     "What does a group still need? What is pending, and what it was not given yet. Whatever is "
     "older than that, and older for every group, may go.",
     "`redis.xinfo_groups(stream)` tells each group's `last-delivered-id`, and "
@@ -357,7 +367,11 @@ def refuse(scene: Scene, add: Any) -> str:
         trial = Trial(scene, supervisor, add, prefix)
         fresh = at("2100-03-01", "12:00:00.000")
         trial.accepts(
-            fresh, at("2100-03-01", "12:00:01.000").ms, "This reading is a second old: write it."
+            fresh,
+            at("2100-03-01", "12:00:01.000").ms,
+            "This reading is a second old, and its partition has two days to live: write it. "
+            "(`now_ms` is in milliseconds, and an expiry in seconds. A key that does not exist has "
+            "the EXPIRETIME -2.)",
         )
         _expect_old_refused(trial)
         _expect_clock(trial)
@@ -375,13 +389,12 @@ class Trial:
         self.scene, self.prefix = scene, prefix
         self._call = partial(supervisor.call, refusals_of(add), CLIENT, prefix)
 
-    def accepts(self, reading: Reading, now_ms: int, hint: str) -> None:
-        """Offer a reading that has to be written, as the newest of its day.
+    def welcomes(self, reading: Reading, now_ms: int, hint: str) -> None:
+        """Offer a reading that has to be written.
 
         Raises:
-            Wrong: it was refused, or written badly.
+            Wrong: it was refused.
         """
-        key = key_of(self.prefix, reading.ms)
         refused, reason = self._offer(reading, now_ms)
         if refused:
             raise Wrong(
@@ -389,6 +402,15 @@ class Trial:
                 expected=f"the reading of {_when(reading.ms)} written at {_when(now_ms)}",
                 found=f"ValueError: {reason}",
             )
+
+    def accepts(self, reading: Reading, now_ms: int, hint: str) -> None:
+        """Offer a reading that has to be written, as the newest of its day.
+
+        Raises:
+            Wrong: it was refused, or written badly.
+        """
+        key = key_of(self.prefix, reading.ms)
+        self.welcomes(reading, now_ms, hint)
         expect_written(self.scene, self.prefix, key, [reading])
         expect_expiry(self.scene, key, reading, [reading], [])
 
@@ -405,8 +427,9 @@ class Trial:
         expected = f"the reading of {_when(reading.ms)} refused at {_when(now_ms)}"
         if before[0] and not after[0]:
             raise Wrong(
-                "The partition is gone, with what was in it: EXPIREAT with a past time deletes a "
-                "key at once. Look before you write.",
+                "The partition is gone, with what was in it. EXPIREAT with a past time deletes a "
+                "key at once. So before you write anything, find out when the partition would "
+                "expire; if that is past, leave it as it is.",
                 expected=expected,
                 found="the whole partition deleted",
             )
@@ -457,7 +480,7 @@ def _expect_old_refused(trial: Trial) -> None:
     """RU202's own readings of January 2025, by the clock on the wall."""
     old, now_ms = at("2025-01-01", "12:00:00.000"), round(time.time() * 1000)
     key = key_of(trial.prefix, old.ms)
-    for n in (1, 2):  # a partition that somebody has made without an expiry
+    for n in (1, 2):  # a partition that was made without an expiry
         trial.scene.redis.xadd(key, cast("Any", at("2025-01-01", f"0{n}:00:00.000").fields))
     deleted = (
         "Its partition would have expired in January 2025: EXPIREAT with a past time deletes a "
@@ -484,8 +507,8 @@ def _expect_clock(trial: Trial) -> None:
     trial.accepts(
         at("2100-01-02", "12:01:00.000"),
         noon,
-        "Two days count from the reading, and not from the beginning of its day: this partition "
-        "has a minute to live.",
+        "Two days, or 172,800 seconds, count from the reading, and not from the beginning of its "
+        "day: this partition has a minute to live.",
     )
     trial.refuses(
         at("2100-02-02", "12:00:00.000"),
@@ -505,20 +528,27 @@ def _expect_late(trial: Trial) -> None:
     newest, late = at("2100-05-02", "20:00:00.000"), at("2100-05-02", "06:00:00.000")
     now_ms = at("2100-05-04", "12:00:00.000").ms
     key = key_of(trial.prefix, newest.ms)
-    with trial.scene.redis.pipeline(transaction=True) as both:
-        both.xadd(key, cast("Any", newest.fields))
-        both.expireat(key, newest.expiry_ms // 1000)
-        both.execute()
-    refused, reason = trial._offer(late, now_ms)
-    if refused:
-        raise Wrong(
-            "This reading is late, and its partition lives on until eight in the evening, for it "
-            "has newer ones. Ask the partition until when, before you refuse: EXPIRETIME.",
-            expected=f"the reading of {_when(late.ms)} written at {_when(now_ms)}",
-            found=f"ValueError: {reason}",
-        )
+    write_rightly(trial.scene, key, newest)
+    alive = (
+        "This reading is late, and its partition lives on until eight in the evening, for it has "
+        "newer ones. Ask the partition until when, before you refuse: EXPIRETIME."
+    )
+    trial.welcomes(late, now_ms, alive)
     expect_written(trial.scene, trial.prefix, key, [newest, late])
     expect_expiry(trial.scene, key, newest, [newest, newest, late], [])
+    trial.welcomes(
+        at("2100-05-02", "05:00:00.000"),
+        now_ms,
+        f"{alive} The entry added last isn't the newest reading: here it is a late one, too.",
+    )
+    first, evening = at("2100-06-02", "01:00:00.000"), at("2100-06-02", "20:00:00.000")
+    write_rightly(trial.scene, key_of(trial.prefix, first.ms), first)
+    trial.welcomes(
+        evening,
+        at("2100-06-04", "12:00:00.000").ms,
+        "The partition is there, with an older reading and an expiry that has passed. With this "
+        "reading it would live until eight in the evening: what counts is the later of the two.",
+    )
 
 
 # ------------------------------------------------------------------ 7: choose

@@ -67,6 +67,8 @@ def expect_expiring(scene: Scene, write: Any) -> None:
             _overtake(scene, prefix, begin, proxy, place, earlier=1)
         for place in gaps(names["first"]):
             _overtake(scene, prefix, begin, proxy, place, earlier=0)
+        for place in gaps(names["first"]):
+            _come_second(scene, prefix, begin, proxy, place)
 
 
 # ------------------------------------------------------------ one reading after the other
@@ -93,6 +95,13 @@ def _expect_one_by_one(
         proxy.reset()
         settle(begin(*written[-1]).outcome())
         key = key_of(prefix, newest.ms)
+        if "XADD" not in proxy.names and not {"EVAL", "EVALSHA", "FCALL"} & set(proxy.names):
+            raise Wrong(
+                "Your function sent no XADD. A pipeline sends what it has collected when you call "
+                "its `execute()`.",
+                expected="XADD",
+                found=", ".join(dict.fromkeys(proxy.names)) or "no command",
+            )
         expect_written(scene, prefix, key, written)
         expect_expiry(scene, key, newest, written, proxy.commands)
         names[name] = proxy.names
@@ -119,8 +128,13 @@ def settle(outcome: Outcome) -> Any:
         )
     if isinstance(outcome, Failure) and outcome.kind == "DataError":
         raise Wrong(
-            "Something that is neither text nor a number went to Redis, such as None, or a blank: "
-            "does it call your function of another exercise that is still to be done?",
+            "Something that is neither a string nor a number went to Redis, such as None, or a "
+            "blank: does it call your function of another exercise that is still to be done?",
+            found=str(outcome),
+        )
+    if isinstance(outcome, Failure) and "options at the same time" in outcome.message:
+        raise Wrong(
+            "One EXPIREAT takes either `NX` or `GT`. To use both, send two, in one transaction.",
             found=str(outcome),
         )
     if isinstance(outcome, Failure) and "out of range" in outcome.message:
@@ -239,10 +253,16 @@ def _expiry_hint(
     expires_ms: int, newest: Reading, written: list[Reading], commands: list[list[str]]
 ) -> str:
     if expires_ms < 0:
+        names = [words[0] for words in commands]
+        if {"XADD", "EXPIREAT"} <= set(names) and names.index("EXPIREAT") < names.index("XADD"):
+            return (
+                "EXPIREAT came before XADD, when there was no key yet: then it sets nothing, and "
+                "replies 0. First XADD, then EXPIREAT."
+            )
         if any("GT" in map(str.upper, words) for words in commands):
             return (
                 "`GT` alone sets no expiry on a key that has none: to Redis, never is later than "
-                "any time. For a new partition there is `NX`."
+                "any time. (Nor does `XX`.) For a new partition there is `NX`."
             )
         return "Set the expiry: EXPIREAT takes the second in which the key goes."
     if expires_ms > newest.expiry_ms * 100:
@@ -263,8 +283,8 @@ def _expiry_hint(
         return "Two days after the newest reading, and not after the beginning or end of its day."
     if _is_from_now(expires_ms):
         return (
-            "EXPIRE counts from now, and the reading has a time of its own, however late it is "
-            "written. EXPIREAT takes a time: two days after that of the reading."
+            "That is two days from now. The reading has a time of its own, `ms`, however late it "
+            "is written. EXPIREAT takes a time: two days after that of the reading."
         )
     return "Two days are 172,800 seconds, and they count from the time of the reading, `at`."
 
@@ -277,7 +297,7 @@ def _is_from_now(expires_ms: int) -> bool:
 # ------------------------------------------------------------ killed, and overtaken
 
 
-def _add(scene: Scene, key: str, reading: Reading) -> None:
+def write_rightly(scene: Scene, key: str, reading: Reading) -> None:
     """What another producer does, and does right."""
     with scene.redis.pipeline(transaction=True) as both:
         both.xadd(key, cast("Any", reading.fields))
@@ -307,18 +327,42 @@ def _overtake(
     reading, newer = at(day, "18:00:00.000"), at(day, "22:00:00.000")
     key = key_of(prefix, reading.ms)
     for _ in range(earlier):
-        _add(scene, key, at(day, "06:00:00.000"))
+        write_rightly(scene, key, at(day, "06:00:00.000"))
     proxy.reset()
     proxy.arm(Fault.FREEZE_BEFORE, place)
     life = begin(*reading)
     if life.stands(proxy):
         _expect_safe(scene, key, reading, f"as it stands before {proxy.names[-1]}")
-        _add(scene, key, newer)
+        write_rightly(scene, key, newer)
         proxy.thaw()
         settle(life.outcome())
-        _expect_both(scene, key, newer, earlier + 2)
+        _expect_both(scene, key, newer, earlier + 2, proxy.names)
     else:
         settle(life.outcome())
+
+
+def _come_second(
+    scene: Scene, prefix: str, begin: Callable[..., Life], proxy: Proxy, place: int
+) -> None:
+    """Before a command of it another producer writes an older reading, the first of the day."""
+    reading, older = (at(_day(2107, place), f"{hour}:00:00.000") for hour in ("18", "06"))
+    key = key_of(prefix, reading.ms)
+    proxy.reset()
+    proxy.arm(Fault.FREEZE_BEFORE, place)
+    life = begin(*reading)
+    if life.stands(proxy):
+        write_rightly(scene, key, older)
+        proxy.thaw()
+    settle(life.outcome())
+    expires_ms = int(cast("Any", scene.redis.pexpiretime(key)))
+    if expires_ms < reading.expiry_ms:
+        raise Wrong(
+            "It looked, and there was no partition yet. Then another producer wrote the first "
+            "reading, an older one, and its expiry stayed. Don't choose between `NX` and `GT` by "
+            "what was there before: send both.",
+            expected=f"it expires at {_clock(reading.expiry_ms)}",
+            found=_clock(expires_ms) if expires_ms > 0 else "it never expires",
+        )
 
 
 def _day(year: int, number: int) -> str:
@@ -340,7 +384,7 @@ def _expect_safe(scene: Scene, key: str, reading: Reading, what: str) -> None:
     )
 
 
-def _expect_both(scene: Scene, key: str, newer: Reading, count: int) -> None:
+def _expect_both(scene: Scene, key: str, newer: Reading, count: int, names: list[str]) -> None:
     """The expiry is that of the newer reading, and all are there."""
     expires_ms = int(cast("Any", scene.redis.pexpiretime(key)))
     if expires_ms < newer.expiry_ms:
@@ -350,6 +394,13 @@ def _expect_both(scene: Scene, key: str, newer: Reading, count: int) -> None:
             "script can do both.",
             expected=f"it expires at {_clock(newer.expiry_ms)}",
             found=_clock(expires_ms) if expires_ms > 0 else "it never expires",
+        )
+    if len(_fields(scene, key)) < count and "WATCH" in names:
+        raise Wrong(
+            "After a WatchError nothing was written, and your reading is missing. Begin again, in "
+            "a loop, until it goes through.",
+            expected=_count(count, key),
+            found=_count(len(_fields(scene, key)), key),
         )
     if len(_fields(scene, key)) != count:
         raise Wrong(

@@ -36,6 +36,7 @@ class Case(NamedTuple):
     about: str
     too_much: str
     too_little: str = "More may go: all that lies before the oldest entry that a group still needs."
+    nothing: str = ""  # what to say if nothing was removed
 
     def needs(self, number: int) -> bool:
         """Whether a group still needs an entry: it is pending, or was not given yet."""
@@ -58,6 +59,8 @@ CASES = (
         "was, and the next may be in the same millisecond: the sequence number counts too.",
         "One more may go. MINID keeps the entry with that very ID, and `last-delivered-id` is "
         "handled already: the first one needed is the next, with a sequence number one higher.",
+        "In this group nothing is pending, and so it needs only what it was not given yet: what "
+        "comes after its `last-delivered-id`.",
     ),
     Case(
         {"display": Standing(8, (3, 5))},
@@ -82,7 +85,7 @@ CASES = (
         {"archive": Standing(1), "display": Standing(4)},
         ["998-0", "999-0", *IDS],
         "two groups: archive was given 998-0, display was given 998-0 to 1000-1",
-        "The smallest ID is that of 999-0. As text '1000-2' comes before '999-0': compare the "
+        "The smallest ID is that of 999-0. As a string '1000-2' comes before '999-0': compare the "
         "milliseconds as numbers, and then the sequence numbers.",
     ),
     Case(
@@ -171,7 +174,7 @@ def _hint(case: Case, left: list[str], lost: list[str], commands: list[list[str]
             "sends it unless you say `approximate=False`."
         )
     if len(left) == len(case.ids):
-        return f"Nothing was removed. {case.too_little}"
+        return f"Nothing was removed. {case.nothing or case.too_little}"
     if lost and counted:
         return (
             "MAXLEN counts entries, and does not know who has read them. MINID removes what lies "
