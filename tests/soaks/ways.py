@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 import redis
 
-from helpers.streams import BulkProducer, Consumer, Entry, Producer, Reader, bulk, producer
+from helpers.streams import BulkProducer, Consumer, Entry, Producer, Reader, bulk, outbox
 from helpers.streams.errors import ArgumentError, ConsumerError
 
 STREAM, GROUP, NAMED = "s", "g", "life-"
@@ -41,7 +41,7 @@ def count(entry: Entry) -> Any:
 
 def forget_soon() -> None:
     """Let the server forget the producers of this process soon after they are gone."""
-    vars(producer)["MEMORY_S"] = vars(bulk)["MEMORY_S"] = MEMORY_S
+    vars(outbox)["MEMORY_S"] = vars(bulk)["MEMORY_S"] = MEMORY_S
 
 
 def make(kind: type[Any], client: Any, name: str | None) -> Any:
