@@ -234,6 +234,45 @@ def test_a_child_that_comes_back_from_a_handler_takes_nothing_from_its_parent(re
     assert redis.xpending("s", "g")["pending"] == 0
 
 
+PREFORK_AT_WORK = """
+import os, threading
+from helpers import *
+
+def handle(entry):
+    at_work.set()
+    forked.wait(10)
+    return ("HINCRBY", "totals", entry.fields["n"], 1)
+
+at_work, forked = threading.Event(), threading.Event()
+consumer = Consumer(connect(), "s", "g", handle, batch=5)
+thread = threading.Thread(target=lambda: consumer.run(drain=True, signals=False))
+thread.start()
+at_work.wait(10)
+children = []
+for child in range(2):
+    if not (pid := os.fork()):
+        forked.set()
+        consumer.run(drain=True)
+        os._exit(0)
+    children.append(pid)
+codes = [os.waitpid(pid, 0)[1] for pid in children]
+forked.set()
+thread.join()
+raise SystemExit(sum(codes))
+"""
+
+
+@pytest.mark.once
+def test_a_consumer_that_is_at_work_in_a_thread_is_another_in_each_fork(redis):
+    for number in range(50):
+        redis.xadd("s", {"n": number})
+    Group(redis, "s", "g").create("0")
+    run(PREFORK_AT_WORK)
+    assert redis.hlen("totals") == 50
+    assert set(redis.hvals("totals")) == {"1"}
+    assert redis.xpending("s", "g")["pending"] == 0
+
+
 # ------------------------------------------------------------------ copies
 
 

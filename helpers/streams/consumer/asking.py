@@ -84,12 +84,15 @@ class Asking(Single):
         self.name = live_name() if self._passing else self.name
         self._token = secrets.token_hex(8)
         self.counts = Counts()
-        self.stopped = self._at_work = False
+        self.stopped = self._at_work = self._inherited = False
 
     def _forked(self) -> None:
-        """In the child of a run only end: the parent has the name, and what is in hand."""
+        """In the child of a run only end: the parent has the name, and what is in hand.
+
+        If another thread forked, that run is not in the child; its next one begins as another.
+        """
         if self._at_work:
-            self._token, self.stopped = secrets.token_hex(8), True
+            self._token, self.stopped, self._inherited = secrets.token_hex(8), True, True
         else:
             self._reset()
 

@@ -84,6 +84,8 @@ class DeliveryLoop(InHand):
         """One run, from taking the name to the end. A later run begins as if nothing was."""
         if limit is not None:
             expect_positive("limit", limit)
+        if self._inherited:
+            self._reset()
         self._begin()
         self._limit = limit
         self._at_work = True
