@@ -319,6 +319,7 @@ def paged(scene: Scene, mean_temp: Any) -> str:
     """Several entries share a millisecond, the last page is short, and every entry counts."""
     warm = 60 + secrets.randbelow(20)
     temps = [warm + (n * n) % 23 for n in range(ENTRIES - 300)] + [200] * 300
+    temps[-1] += sum(temps) % 19 == 0  # so the mean has no end: 19 divides the number of entries
     entries = [(f"{n // 7}-{n % 7 + 1}", {"temp_f": str(t)}) for n, t in enumerate(temps, 1)]
     stream = scene.stream("day", entries)
     with scene.watching(stream) as commands:
