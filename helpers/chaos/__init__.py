@@ -4,10 +4,12 @@ Crew, start         functions and programs at work, in processes of their own
 Proxy, Fault        lost replies, broken connections, commands that stand still
 Distance            a server that is far away
 SpareServer         a server that nobody else uses
+LocalCluster        a Redis Cluster of real nodes, to be killed, cut off and moved
 """
 
 from __future__ import annotations
 
+from helpers.chaos.cluster import LocalCluster, Node, NodeStatus
 from helpers.chaos.crew import Crew, course, start
 from helpers.chaos.distance import Distance
 from helpers.chaos.outcome import CLIENT, CannotTravel, Failure, Outcome, Returned, Unfinished
@@ -24,6 +26,9 @@ __all__ = [
     "Distance",
     "Failure",
     "Fault",
+    "LocalCluster",
+    "Node",
+    "NodeStatus",
     "Outcome",
     "Process",
     "Proxy",

@@ -107,6 +107,7 @@ class Front(ABC):
         server = await asyncio.start_server(self._serve, sock=listener)
         await self._closing.wait()
         server.close()
+        await asyncio.sleep(0)  # a connection that was just accepted begins its conversation
         await self._cut()
         await asyncio.sleep(0)  # a transport closes its socket in the next round
 
