@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import math
 import os
+import random
 import secrets
 import shutil
 import socket
@@ -516,10 +517,18 @@ class LocalCluster:
 
 @contextlib.contextmanager
 def free_ports(count: int) -> Iterator[list[int]]:
-    """So many ports of this machine on which nothing listens; they are held until the end."""
+    """So many ports of this machine on which nothing listens; they are held until the end.
+
+    They are below those that a system hands out by itself, so that nothing takes them meanwhile.
+    """
     with contextlib.ExitStack() as held:
-        taken = [held.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
-        yield [one.getsockname()[1] for one in taken]
+        ports: list[int] = []
+        while len(ports) < count:
+            port = random.randrange(20_000, 32_000)
+            with contextlib.suppress(OSError):
+                held.enter_context(socket.create_server(("127.0.0.1", port)))
+                ports.append(port)
+        yield ports
 
 
 def _slots(line: str) -> Slots:

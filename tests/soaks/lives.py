@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -28,7 +29,7 @@ from helpers.streams import (
     Reader,
 )
 from tests.soaks import stage
-from tests.soaks.stage import Stage
+from tests.soaks.stage import Lane, Stage
 from tests.soaks.ways import (
     GROUP,
     NAMED,
@@ -71,6 +72,7 @@ class Lives(Stage):
 
     def __init__(self, plan: Plan, server: SpareServer) -> None:
         super().__init__(plan, server)
+        self.lanes = {"lives": Lane(deque())}  # nothing befalls them, and they are counted
         forget_soon()
         self._lives = self._added = 0
         self._kinds: list[Callable[[], None]] = [
