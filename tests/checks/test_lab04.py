@@ -211,7 +211,6 @@ RIGHT = [
     """)),
     Case(5, "", function(TAKE, TAKING)),
     Case(5, "", awaited(function(TAKE, TAKING))),
-    Case(5, "", function(TAKE, TAKING.replace('cursor or "0-0"', '"0-0"'))),  # right, if all are acknowledged
     Case(5, "", function(TAKE, """
         for start in iter(lambda: redis.xpending_range(stream, group, "-", "+", 500, idle=idle_ms), []):
             for one in start:
@@ -398,6 +397,7 @@ calls = []
     Case(5, "`>` and `0` bring nothing", working("handle(fields); redis.xack(stream, group, entry_id)").replace("name, handle)", "name, idle_ms, handle)")),
     Case(5, "drops what is pending for bob", function(TAKE, "redis.xgroup_delconsumer(stream, group, 'bob')")),
     Case(5, "the group does not know", function(TAKE, TAKING.replace("            redis.xack(stream, group, entry_id)\n", ""))),
+    Case(5, "goes round and round", function(TAKE, TAKING.replace('cursor or "0-0"', '"0-0"'))),  # carol's fresh ones are in front
     Case(5, "goes round and round", function(TAKE, TAKING.replace('cursor != "0-0"', "cursor or cursor is None"))),
     Case(6, "in one step: MULTI", putting('redis.xadd(dead, {"id": entry_id, **fields})\nredis.xack(stream, group, entry_id)')),
     Case(6, "it is lost", putting('redis.xack(stream, group, entry_id)\nredis.xadd(dead, {"id": entry_id, **fields})')),
