@@ -243,7 +243,10 @@ def page_by_page(scene: Scene, mean_temperature: Any) -> str:
     ids = [f"{1000 + n // 30}-{n % 30}" for n in range(1050)]
     fields = [{"temperature": str(t)} for t in temperatures]
     stream = scene.stream("long", list(zip(ids, fields, strict=True)))
-    slow = "It never ends: start each page after the last ID of the one before, and end at the end."
+    slow = (
+        "It never ends. Start each page after the whole last ID of the previous page, and stop when "
+        "a page comes back empty."
+    )
     with scene.watching(stream) as commands:
         got = scene.call(mean_temperature, CLIENT, stream, 100, slow=slow)
     if not isinstance(got, int | float) or isinstance(got, bool):

@@ -186,7 +186,10 @@ def _expect_patience(scene: Scene, wait: Any, stream: str) -> None:
     blocks = [_block(command) for command in commands if command[0] == "XREAD"]
     slow = "Nothing came, and it still runs: return None after `timeout_ms` milliseconds."
     if any(block == float("inf") for block in blocks):
-        slow = "Nothing came, and it still waits: BLOCK 0 waits forever."
+        slow = (
+            "Nothing came, and it still waits: BLOCK 0 waits forever. BLOCK is in milliseconds, as "
+            "`timeout_ms` is."
+        )
     elif any(block > 2 * PATIENCE_MS for block in blocks):
         slow = f"{_TOO_LONG} BLOCK is in milliseconds, as `timeout_ms` is."
     elif sum(command.count("$") for command in commands if command[0] == "XREAD") > 1:
@@ -217,7 +220,11 @@ def _expect_patience(scene: Scene, wait: Any, stream: str) -> None:
     waited = f"BLOCK {sum(blocks):g}" if any(blocks) else "no BLOCK"
     if sum(blocks) < 0.5 * PATIENCE_MS:
         raise Wrong(
-            "It does not wait long enough. BLOCK makes XREAD wait, in milliseconds: "
+            "It doesn't wait long enough. BLOCK makes XREAD wait, in milliseconds: "
+            "`block=timeout_ms`."
+            if any(blocks)
+            else "The server didn't wait for you: without BLOCK, XREAD replies at once, and an "
+            "entry that comes during a sleep isn't returned as soon as it comes. Use "
             "`block=timeout_ms`.",
             expected=f"XREAD BLOCK {PATIENCE_MS}",
             found=waited,

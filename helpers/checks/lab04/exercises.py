@@ -505,6 +505,13 @@ def _expect_death(scene: Scene, stream: str, outcome: Outcome) -> None:
             expected="entry 2 is still pending",
             found="it is not",
         )
+    if left.get("5", (BOB, 1))[0] != BOB:
+        raise Wrong(
+            "Entry 5 is bob's, and bob is alive: read your own history, with `0`, and claim "
+            "nothing.",
+            expected="entry 5 pending for bob",
+            found=f"it is {left['5'][0]}'s",
+        )
     if left.get("3", ("", 1))[1] > 1:
         raise Wrong(
             "Entry 2 killed it, and entry 3 was counted as delivered once more, though it was not "
