@@ -244,8 +244,8 @@ def page_by_page(scene: Scene, mean_temperature: Any) -> str:
     fields = [{"temperature": str(t)} for t in temperatures]
     stream = scene.stream("long", list(zip(ids, fields, strict=True)))
     slow = (
-        "It never ends. Start each page after the whole last ID of the previous page, and stop when "
-        "a page comes back empty."
+        "It never ends. Start each page after the whole last ID of the previous page, and stop "
+        "when a page comes back empty."
     )
     with scene.watching(stream) as commands:
         got = scene.call(mean_temperature, CLIENT, stream, 100, slow=slow)
