@@ -7,11 +7,15 @@ learner sees both, in red. The traceback of a cell that raises does not come by 
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Generator
 from typing import Any
 
 import pytest
-from nbval import plugin
+from nbval import kernel, plugin
+
+TRIES = 3
+_start = kernel.start_new_kernel
 
 
 class Kernel(plugin.RunningKernel):  # type: ignore[misc]
@@ -32,19 +36,28 @@ class Kernel(plugin.RunningKernel):  # type: ignore[misc]
         return message
 
 
+def start(*arguments: Any, **options: Any) -> Any:
+    """Start a kernel. Another program may take a port between its choice and its use: try again."""
+    for _ in range(TRIES - 1):
+        with contextlib.suppress(RuntimeError):
+            return _start(*arguments, **options)
+    return _start(*arguments, **options)
+
+
 def pytest_configure() -> None:
     plugin.RunningKernel = Kernel
+    kernel.start_new_kernel = start
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: Any) -> Generator[None, object, object]:
     if not isinstance(item, plugin.IPyNbCell):
         return (yield)
-    kernel = item.parent.kernel
+    running = item.parent.kernel
     try:
         found = yield
     finally:
-        printed, kernel.stderr = "".join(kernel.stderr), []
+        printed, running.stderr = "".join(running.stderr), []
     if printed:
         item.raise_cell_error("This cell, or one before it, prints to stderr:", printed)
     return found

@@ -77,11 +77,17 @@ _SLIPS = (
         "BUSYGROUP",
         "A group of this name exists on this stream, and XGROUP CREATE makes no second one.",
     ),
-    Slip(
-        "RuntimeError",
-        "Task got bad yield",
-        "What was awaited can't be. `gather` takes coroutines one by one: with a `*` in front, a "
-        "list or a generator of them becomes its arguments.",
+    *(
+        Slip(
+            kind,
+            part,
+            "What was awaited can't be. `gather` takes coroutines one by one: with a `*` in front, "
+            "a list or a generator of them becomes its arguments.",
+        )
+        for kind, part in (
+            ("RuntimeError", "Task got bad yield"),  # of a generator, up to Python 3.11
+            ("TypeError", "An asyncio.Future, a coroutine or an awaitable is required"),
+        )
     ),
     Slip(
         "ResponseError", "no such key", "There is no key of this name, and this command wants one."
