@@ -24,6 +24,7 @@ from helpers import (
 )
 from helpers.chaos import SpareServer
 from helpers.course.connect import async_client_of, client_of
+from helpers.course.pace import patient
 from helpers.streams.errors import GroupError, ServerStateError, StreamsError
 from helpers.streams.states import state_of
 from tests.consumers import (
@@ -435,6 +436,29 @@ def test_an_entry_that_cannot_be_sent_is_put_aside_without_its_fields(server, ad
     with as_worker(server) as client:
         Consumer(client, STREAM, GROUP, add_up, **settings).run(drain=True)
     assert totals(admin) == {"count": "9", "sum": "45"}
+
+
+@pytest.mark.parametrize("delete", [False, True])
+def test_an_entry_whose_effect_is_larger_than_the_server_takes_is_put_aside(server, admin, delete):
+    """It ended the consumer after its patience."""
+    fill(admin, 30)
+    admin.config_set("proto-max-bulk-len", 2**20)
+
+    def handle(entry: Any) -> Any:
+        size = 3_000_000 if number(entry) in (7, 8, 20) else 1000
+        return [("HINCRBY", "totals", "count", 1), ("SET", "last", "x" * size)]
+
+    settings: Any = {"name": "alice", "delete": delete, "patience_s": patient(5)}
+    with as_worker(server) as client:
+        counts = Consumer(client, STREAM, GROUP, handle, **settings).run(drain=True)
+        assert (counts.acked, counts.failed, counts.dead) == (27, 3, 3)
+        aside = letters(client)
+    assert not pending(admin)
+    assert sorted(aside) == [7, 8, 20]
+    assert {one.reason.partition(":")[0] for one in aside.values()} == {
+        "The effect is larger than the server takes"
+    }
+    assert totals(admin) == {"count": "27"}
 
 
 # ------------------------------------------------------------------ while it waits
