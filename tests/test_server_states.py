@@ -25,8 +25,10 @@ from helpers import (
 from helpers.chaos import SpareServer
 from helpers.course.connect import async_client_of, client_of
 from helpers.course.pace import patient
+from helpers.partitions.days import DAY_MS
 from helpers.streams.errors import GroupError, ServerStateError, StreamsError
 from helpers.streams.states import state_of
+from tests.averages import aggregate, at, hour_of, key, published, truth
 from tests.consumers import (
     AGES,
     FAILURES,
@@ -459,6 +461,20 @@ def test_an_entry_whose_effect_is_larger_than_the_server_takes_is_put_aside(serv
         "The effect is larger than the server takes"
     }
     assert totals(admin) == {"count": "27"}
+
+
+def test_averages_are_of_all_readings_where_a_page_is_too_large_to_be_sent(server, admin):
+    readings = [*hour_of(0, 1), *hour_of(0, 2), *hour_of(1, 0)]
+    for one in readings:
+        padded = {"temp_f": one.temp_f, "note": "x" * 300_000}
+        admin.xadd(key(one.at // DAY_MS - at(0) // DAY_MS), padded, id=f"{one.at}-0")
+    admin.config_set(LIMIT, "normal 1000000 0 0")
+    with as_worker(server) as client:
+        aggregate(client, at(3))
+    assert published(admin) == truth(readings)
+    admin.xadd(key(3), {"temp_f": 1, "note": "x" * 3_000_000}, id=f"{at(3)}-0")
+    with as_worker(server) as client, pytest.raises(StreamsError, match="holds 3,000,01"):
+        aggregate(client, at(4))
 
 
 # ------------------------------------------------------------------ while it waits
