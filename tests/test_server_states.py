@@ -440,8 +440,10 @@ def test_an_entry_that_cannot_be_sent_is_put_aside_without_its_fields(server, ad
     assert totals(admin) == {"count": "9", "sum": "45"}
 
 
-@pytest.mark.parametrize("delete", [False, True])
-def test_an_entry_whose_effect_is_larger_than_the_server_takes_is_put_aside(server, admin, delete):
+@pytest.mark.parametrize(("kind", "delete"), [(Consumer, False), (AsyncConsumer, True)])
+def test_an_entry_whose_effect_is_larger_than_the_server_takes_is_put_aside(
+    server, admin, kind, delete
+):
     """It ended the consumer after its patience."""
     fill(admin, 30)
     admin.config_set("proto-max-bulk-len", 2**20)
@@ -450,11 +452,17 @@ def test_an_entry_whose_effect_is_larger_than_the_server_takes_is_put_aside(serv
         size = 3_000_000 if number(entry) in (7, 8, 20) else 1000
         return [("HINCRBY", "totals", "count", 1), ("SET", "last", "x" * size)]
 
+    async def run() -> Any:
+        async with async_client_of(server.url) as client:
+            return await kind(client, STREAM, GROUP, handle, **settings).run(drain=True)
+
     settings: Any = {"name": "alice", "delete": delete, "patience_s": patient(5)}
-    with as_worker(server) as client:
-        counts = Consumer(client, STREAM, GROUP, handle, **settings).run(drain=True)
-        assert (counts.acked, counts.failed, counts.dead) == (27, 3, 3)
-        aside = letters(client)
+    if kind is AsyncConsumer:
+        counts = asyncio.run(run())
+    else:
+        counts = kind(as_worker(server), STREAM, GROUP, handle, **settings).run(drain=True)
+    assert (counts.acked, counts.failed, counts.dead) == (27, 3, 3)
+    aside = letters(admin)
     assert not pending(admin)
     assert sorted(aside) == [7, 8, 20]
     assert {one.reason.partition(":")[0] for one in aside.values()} == {
