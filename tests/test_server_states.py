@@ -24,8 +24,11 @@ from helpers import (
 )
 from helpers.chaos import SpareServer
 from helpers.course.connect import async_client_of, client_of
+from helpers.course.pace import patient
+from helpers.partitions.days import DAY_MS
 from helpers.streams.errors import GroupError, ServerStateError, StreamsError
 from helpers.streams.states import state_of
+from tests.averages import aggregate, at, hour_of, key, published, truth
 from tests.consumers import (
     AGES,
     FAILURES,
@@ -435,6 +438,51 @@ def test_an_entry_that_cannot_be_sent_is_put_aside_without_its_fields(server, ad
     with as_worker(server) as client:
         Consumer(client, STREAM, GROUP, add_up, **settings).run(drain=True)
     assert totals(admin) == {"count": "9", "sum": "45"}
+
+
+@pytest.mark.parametrize(("kind", "delete"), [(Consumer, False), (AsyncConsumer, True)])
+def test_an_entry_whose_effect_is_larger_than_the_server_takes_is_put_aside(
+    server, admin, kind, delete
+):
+    """It ended the consumer after its patience."""
+    fill(admin, 30)
+    admin.config_set("proto-max-bulk-len", 2**20)
+
+    def handle(entry: Any) -> Any:
+        size = 3_000_000 if number(entry) in (7, 8, 20) else 1000
+        return [("HINCRBY", "totals", "count", 1), ("SET", "last", "x" * size)]
+
+    async def run() -> Any:
+        async with async_client_of(server.url) as client:
+            return await kind(client, STREAM, GROUP, handle, **settings).run(drain=True)
+
+    settings: Any = {"name": "alice", "delete": delete, "patience_s": patient(5)}
+    if kind is AsyncConsumer:
+        counts = asyncio.run(run())
+    else:
+        counts = kind(as_worker(server), STREAM, GROUP, handle, **settings).run(drain=True)
+    assert (counts.acked, counts.failed, counts.dead) == (27, 3, 3)
+    aside = letters(admin)
+    assert not pending(admin)
+    assert sorted(aside) == [7, 8, 20]
+    assert {one.reason.partition(":")[0] for one in aside.values()} == {
+        "The effect is larger than the server takes"
+    }
+    assert totals(admin) == {"count": "27"}
+
+
+def test_averages_are_of_all_readings_where_a_page_is_too_large_to_be_sent(server, admin):
+    readings = [*hour_of(0, 1), *hour_of(0, 2), *hour_of(1, 0)]
+    for one in readings:
+        padded = {"temp_f": one.temp_f, "note": "x" * 300_000}
+        admin.xadd(key(one.at // DAY_MS - at(0) // DAY_MS), padded, id=f"{one.at}-0")
+    admin.config_set(LIMIT, "normal 1000000 0 0")
+    with as_worker(server) as client:
+        aggregate(client, at(3))
+    assert published(admin) == truth(readings)
+    admin.xadd(key(3), {"temp_f": 1, "note": "x" * 3_000_000}, id=f"{at(3)}-0")
+    with as_worker(server) as client, pytest.raises(StreamsError, match="holds 3,000,01"):
+        aggregate(client, at(4))
 
 
 # ------------------------------------------------------------------ while it waits

@@ -28,7 +28,8 @@ from helpers.streams.errors import explain
 from helpers.streams.patience import LIMIT_S
 from helpers.streams.signals import stopping
 from helpers.streams.single import Single
-from helpers.streams.states import passes
+from helpers.streams.size import SIZE, Portion
+from helpers.streams.states import passes, unreachable
 from helpers.streams.text import decoded, undecoded
 
 PAGE = 2000  # readings a reply, and a commit
@@ -95,10 +96,11 @@ class AggregatingConsumer(Single):
         self._work = Work(partition_day(start or f"{PREFIX}:19700101"), self._grace_ms)
         self._waiting_for = ""
         self._skipped: list[str] = []
+        self._portion = Portion()
 
     def _reset(self) -> None:
         self._state = copy.copy(self._state)
-        self._work = copy.deepcopy(self._work)
+        self._work, self._portion = copy.deepcopy(self._work), Portion()
         self._state.stopped, self._skipped = False, []
 
     @property
@@ -170,25 +172,25 @@ class AggregatingConsumer(Single):
         now = self._now() if tail else 0  # before the read: all that came by then is in it
         work = self._work
         block = work.wait_ms(now, BLOCK_MS) if wait and tail else None
-        page = self._read(block)
+        page, full = self._read(block)
         busy = bool(page)
         if page:
             self._arrived()
             work.take(page)
-            if len(page) == self._page:
+            if full:
                 work.length = self._length()
         elif tail:
             busy = self._drained(now, wait)
         if busy:
             self._commit()
-        return len(page) < self._page, busy or not tail
+        return not full, busy or not tail
 
     def _drained(self, now: int, wait: bool) -> bool:
         """Close what is over; whether anything has happened."""
         work, before = self._work, self._work.fields()
-        late = self._came_late()
+        late, full = self._came_late()
         work.look_back(late)
-        if len(late) == self._page:
+        if full:
             return True  # there may be more of them, and a day that is left is not looked back on
         if work.read and not self._length():
             after = moment_of(min(EntryId.parse(work.last).ms, work.over_at))
@@ -234,25 +236,56 @@ class AggregatingConsumer(Single):
             self._say("The server has lost what it had confirmed: going on from what it has.")
             self._open()
 
-    def _read(self, block: int | None) -> Page:
-        """The next page of the partition, by XREAD."""
+    def _read(self, block: int | None) -> tuple[Page, bool]:
+        """The next page of the partition, by XREAD, and whether it is full."""
         key, last = self._work.key, self._work.last
         try:
-            reply = self._ask(lambda: self._client.xread({key: last}, self._page, block), key)
+            reply, count = self._less_and_less(
+                lambda count: self._client.xread({key: last}, count, block), key, last
+            )
         except UnicodeDecodeError:
             return self._range(key, last)
-        return [one for _, part in pairs(reply) for one in part]
+        page = [one for _, part in pairs(reply) for one in part]
+        return page, len(page) == count
 
-    def _range(self, key: str, last: str) -> Page:
+    def _range(self, key: str, last: str) -> tuple[Page, bool]:
         """The same also where not all is text, by XRANGE: what is none shows as �."""
         raw = undecoded(self._client)
-        reply = self._ask(lambda: raw.xrange(key, f"({last}", "+", self._page), key)
-        return [(str(one.id), one.fields) for one in decoded(reply, key, "replace")]
+        reply, count = self._less_and_less(
+            lambda count: raw.xrange(key, f"({last}", "+", count), key, last
+        )
+        page = [(str(one.id), one.fields) for one in decoded(reply, key, "replace")]
+        return page, len(page) == count
 
-    def _came_late(self) -> Page:
-        """What came to the partition before, after it was left, by XRANGE."""
+    def _less_and_less(self, read: Callable[[int], Any], key: str, last: str) -> tuple[Any, int]:
+        """Read a page, or less after a reply that did not come, and say of how many entries.
+
+        Raises:
+            StreamsError: the next entry alone is larger than the server can send.
+        """
+        portion = self._portion
+
+        def asked() -> tuple[Any, int]:
+            count = portion.of(self._page)
+            try:
+                if look := portion.look({key: last}):
+                    sizes = self._client.register_script(SIZE)(**look)
+                    portion.looked({key: last}, sizes)
+                reply = read(count)
+            except redis.RedisError as error:
+                if unreachable(error):
+                    portion.cut(error, count)
+                raise
+            portion.came()
+            return reply, count
+
+        found: tuple[Any, int] = self._ask(asked, key)
+        return found
+
+    def _came_late(self) -> tuple[Page, bool]:
+        """What came to the partition before, after it was left, by XRANGE; whether that is full."""
         key, last = self._work.previous
-        return self._range(key, last) if key else []
+        return self._range(key, last) if key else ([], False)
 
     def _now(self) -> int:
         """What time it is. The clock may ask the server."""

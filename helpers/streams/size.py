@@ -91,6 +91,11 @@ def cut_off(error: BaseException) -> bool:
     return unreachable(error) and not isinstance(error, redis.TimeoutError)
 
 
+def refuses(error: BaseException) -> bool:
+    """Whether the server closed the connection, perhaps because of what it was sent."""
+    return cut_off(error) or "Protocol error" in str(error)
+
+
 def too_large(stream: str, entry_id: str | EntryId, size: int) -> str:
     """Why an entry cannot be delivered, and what to do."""
     return (

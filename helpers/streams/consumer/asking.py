@@ -125,7 +125,7 @@ class Asking(Single):
                 self._answered()
                 return self._drained(run, reply) if isinstance(run, Run) else reply
             if isinstance(reply, redis.RedisError):
-                if not (but(reply) and state_of(reply)):
+                if not but(reply) or unreachable(reply):
                     yield from self._failure(reply, since)
             elif not but(reply):
                 raise StreamsError(f"The server's reply is no text ({reply}).") from reply

@@ -39,6 +39,7 @@ class Done(NamedTuple):
 
 _PLAIN = {int, str}  # all else goes by the table in `values`
 PORTION = 1000  # entries a step: while a script runs, the server hears nobody else
+SMALL = 250_000  # characters: less than any server can be told to refuse, a MiB of UTF-8
 MOST_WORDS = 7000  # of one command: Lua can hand on some 8,000 at once
 
 
@@ -76,6 +77,15 @@ def encode(done: Sequence[str], effects: Sequence[Done]) -> tuple[list[Value], l
             plain = _PLAIN.issuperset(map(type, command))
             arguments += (len(command), *(command if plain else map(word, command)))
     return list(keys), arguments
+
+
+def may_be_too_large(effects: Sequence[Done]) -> bool:
+    """Whether a server may refuse so much at once."""
+    left = SMALL
+    for done in effects:
+        for command in done.effect:
+            left -= sum(len(one) for one in command if isinstance(one, str))
+    return left < 0
 
 
 def _is_command(answer: Any) -> bool:

@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import redis
 
 from ..entry import Entry
 from ..errors import HandlerError
+from ..size import CUTS, refuses
 from ..states import state_of
-from .asking import Asking
-from .effects import PORTION, Done, effect_of, encode
-from .scripts import BURY, FAIL, RENEW, SETTLE
+from .asking import Asking, never
+from .effects import PORTION, Done, effect_of, encode, may_be_too_large
+from .scripts import BURY, FAIL, RENEW, SEEN, SETTLE
 from .steps import Collect, Entries, Failed, Handle, Send, Steps, Underway
 
 SETTLE_S = 0.1  # how long a handled entry may wait for the others of its batch to be acknowledged
 FIRST_RETRY_S = 0.1
 SLACK = 20  # of min_idle_ms, how much an entry may wait in a batch before we say that it is ours
 MANY_LETTERS = 1000  # so many dead letters, and each multiple, are worth a word
+
+TOO_LARGE = (
+    "The effect is larger than the server takes: it closes the connection. Divide it, keep the "
+    "large value elsewhere, or raise proto-max-bulk-len"
+)
 
 log = logging.getLogger(__name__)
 
@@ -154,9 +161,9 @@ class InHand(Asking):
         for at in range(0, len(fresh), PORTION):
             yield from self._acknowledge(fresh[at : at + PORTION])
         for at in range(0, len(done), PORTION):  # first: a full memory does not refuse these
-            yield from self._settle_portion(done[at : at + PORTION], [])
+            yield from self._settle_portion(done[at : at + PORTION])
         for at in range(0, len(effects), PORTION):
-            yield from self._settle_portion([], effects[at : at + PORTION])
+            yield from self._apply(effects[at : at + PORTION])
         self._fresh, self._done, self._effects = [], [], []
         self._settled_at = self.clock()
 
@@ -172,10 +179,32 @@ class InHand(Asking):
         self.counts.lost += finished - acked
         self._finished += finished
 
-    def _settle_portion(self, done: list[str], effects: list[Done]) -> Steps:
+    def _apply(self, effects: list[Done]) -> Steps:
+        """Settle entries with effects: by halves, down to one, if the server closes connections.
+
+        One that is cut off again and again, while the server answers in between, is too large.
+        """
+        for _ in range(CUTS):
+            if (yield from self._settle_portion([], effects)):
+                return
+            if half := len(effects) // 2:
+                yield from self._apply(effects[:half])
+                yield from self._apply(effects[half:])
+                return
+            yield from self._ask(self._run(SEEN))
+        self.counts.failed += 1
+        yield from self._put_aside(effects[0].id, effects[0].number, TOO_LARGE)
+
+    def _settle_portion(self, done: list[str], effects: Sequence[Done] = ()) -> Steps:
+        """Acknowledge entries, with their effects; False if those may be too large to be sent."""
         keys, words = encode(done, effects)
         settle = self._run(SETTLE, self._after, self._most_letters, *words, keys=keys)
-        ours, acked, refused = yield from self._ask(self._growing(settle) if effects else settle)
+        settle = self._growing(settle) if effects else settle
+        but = refuses if may_be_too_large(effects) else never
+        reply = yield from self._ask(settle, but=but)
+        if isinstance(reply, redis.RedisError):
+            return False
+        ours, acked, refused = reply
         self._count_acked(acked, len(done) + len(effects) - len(refused))
         numbers = {one.id: one.number for one in effects}
         for one, said, buried in refused:
@@ -188,6 +217,7 @@ class InHand(Asking):
                 why = f"The effect was refused: {said}"
                 yield from self._fail(one, numbers[one], why)
         self._expect(ours)
+        return True
 
     def _fail(
         self, entry_id: str, number: int, why: str, error: BaseException | None = None
