@@ -134,7 +134,7 @@ def test_cost_and_versions_are_what_the_server_says(docs, row):
             costs = orders(said["complexity"])
             assert orders(row["cost"]) <= costs
             assert min(costs, key=said["complexity"].replace("M", "N").index) in orders(row["cost"])
-        for words, version in re.findall(r"((?:`[^`]+`(?:, )?)+) (\d\.\d)", row["and since"]):
+        for words, version in re.findall(r"((?:`[^`]+`(?:, )?)+) (\d\.\d)", row["options since"]):
             for word in re.findall(r"`(.*?)`", words):
                 if word == "inactive" and "history" not in said:
                     continue  # Redis 7.0 doesn't have it yet

@@ -1,4 +1,4 @@
-"""The checks of lab 04: pending entries, acknowledgement, and who does a dead neighbour's work."""
+"""The checks of lab 04: pending entries, acknowledgement, and who does a dead neighbor's work."""
 
 from __future__ import annotations
 
@@ -566,7 +566,7 @@ def _expect_restarted(scene: Scene, stream: str) -> None:
 
 @lab.exercise(
     5,
-    "Take over a dead neighbour's work",
+    "Take over a dead neighbor's work",
     "XAUTOCLAIM takes what has been idle for so many milliseconds, a few entries a call. Where "
     "does it say whether there may be more?",
     "Its reply is a cursor, the claimed entries, and the IDs of those that were deleted. Call it "

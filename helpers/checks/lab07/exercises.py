@@ -43,7 +43,7 @@ THINK = {  # for each question what to think of, and not the answer
 
 @lab.exercise(
     1,
-    "Who hears what?",
+    "Which client gets which message?",
     "A message goes to those that listen at this moment, and PUBLISH replies with how many times "
     "it was delivered.",
     "A channel and a pattern are two subscriptions. `.` is a letter like any other, `*` is any "
@@ -227,7 +227,7 @@ COUNTING = ("redis", "prefix", "message", "interval_s")
 
 @lab.exercise(
     3,
-    "Count in the interval in which it was made",
+    "Count a change in its own interval",
     "A message is a string: `json.loads(message)` makes a dict of it. When the change was made is "
     "in it, in milliseconds.",
     "`at // 1000 // interval_s * interval_s` is the second with which the interval begins; `//` "
@@ -243,7 +243,7 @@ def event_time(scene: Scene, count: Any) -> str:
 
 @lab.exercise(
     4,
-    "Forget what is old",
+    "Forget old buckets",
     "What is left if your process is killed between HINCRBY and EXPIRE? And what becomes of a hash "
     "that is counted into every second: does it ever expire?",
     "`redis.pipeline(transaction=True)` sends MULTI and EXEC: each key with its EXPIRE in one step "

@@ -764,7 +764,7 @@ DEMANDS = [
 
 @lab.exercise(
     7,
-    "A COUNT for a budget",
+    "A COUNT that fits a budget",
     "While one batch is handled, the next entries come. How many, if a batch of `count` takes "
     "`trip_ms + count * handle_ms`?",
     "Write both conditions down for one `count`, then try 1, 2, 3 and so on. From when on is it "
