@@ -478,7 +478,7 @@ def test_averages_are_of_all_readings_where_a_page_is_too_large_to_be_sent(serve
         admin.xadd(key(one.at // DAY_MS - at(0) // DAY_MS), padded, id=f"{one.at}-0")
     admin.config_set(LIMIT, "normal 1000000 0 0")
     with as_worker(server) as client:
-        aggregate(client, at(3))
+        aggregate(client, at(3), page=16)
     assert published(admin) == truth(readings)
     admin.xadd(key(3), {"temp_f": 1, "note": "x" * 3_000_000}, id=f"{at(3)}-0")
     with as_worker(server) as client, pytest.raises(StreamsError, match="holds 3,000,01"):

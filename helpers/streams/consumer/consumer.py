@@ -98,7 +98,7 @@ class Consumer(_Base):
     entry that was delivered `max_deliveries` times moves to the dead letters, with the reason:
     see `DeadLetters`. Entries that were deleted or trimmed while they were pending are
     acknowledged and counted, and never handed over. One that another program wrote in bytes that
-    are no UTF-8 is a dead letter at once, as it is.
+    are no UTF-8 is a dead letter at once, as it is; so is one whose effect the server cannot take.
 
     A forked child and a copy are other consumers: with a name of their own, if none was given, and
     else as one that began later. In a child of a handler's that comes back from it, `run()` ends.
