@@ -172,6 +172,7 @@ def test_commands_that_no_server_takes_are_refused_like_others(redis, command):
     [
         (("SET", "key", "a lone \ud800 surrogate"), "UnicodeEncodeError"),
         (("SET", "key", float("nan")), "ArgumentError: The value is nan"),
+        (("INCRBY", "key", 10**5000), "ValueError: Exceeds the limit"),
         (("RPUSH", "key", *range(9000)), "ValueError: a command of 9,002 words is too long"),
     ],
 )

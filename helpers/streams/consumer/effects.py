@@ -94,6 +94,8 @@ def _is_command(answer: Any) -> bool:
         return False
     for one in answer:
         if type(one) is int:
+            if one.bit_length() > 64:
+                str(one)  # of more digits than Python writes, it is a ValueError
             continue
         if isinstance(one, str):
             if not one.isascii():
