@@ -82,7 +82,7 @@ def append_one(scene: Scene, first_id: Any) -> str:
 
 @lab.exercise(
     2,
-    "Which IDs would Redis take?",
+    "Which IDs would Redis accept?",
     "An ID is a pair of numbers. It must be above the last one, compared as a pair.",
     "In the same millisecond the sequence number decides. Without one it is 0.",
 )

@@ -22,7 +22,7 @@ SETTLE_S = 0.3  # time for a learner's function to come to its XREAD
 
 @lab.exercise(
     1,
-    "How many entries does XREAD bring?",
+    "How many entries does XREAD return?",
     "`XREAD` brings what comes after an ID; the entry with that ID is left out.",
     "`$` means the last ID that the stream has generated, at the moment of the call. What comes "
     "after that?",

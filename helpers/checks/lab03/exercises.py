@@ -351,7 +351,7 @@ def _held_hint(commands: list[list[str]], too_many: bool) -> str:
 
 @lab.exercise(
     4,
-    "Work, and say that it is done",
+    "Work, then acknowledge",
     "Which comes first, the work or XACK? Think of a crash between the two.",
     "`redis.xack(stream, group, entry_id)` after `handle(fields)`. It takes several IDs too.",
     "When `xreadgroup` with `>` brings nothing more, the function ends.",

@@ -566,7 +566,7 @@ def _expect_restarted(scene: Scene, stream: str) -> None:
 
 @lab.exercise(
     5,
-    "Take over a dead neighbour's work",
+    "Take over a dead neighbor's work",
     "XAUTOCLAIM takes what has been idle for so many milliseconds, a few entries a call. Where "
     "does it say whether there may be more?",
     "Its reply is a cursor, the claimed entries, and the IDs of those that were deleted. Call it "

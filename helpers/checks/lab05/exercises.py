@@ -351,7 +351,7 @@ def write_expiring(scene: Scene, write: Any) -> str:
 
 @lab.exercise(
     6,
-    "Refuse what would be gone at once",
+    "Refuse what would expire immediately",
     "When would the partition expire if you wrote the reading? Compare that with `now_ms`, before "
     "you write anything.",
     "A partition that has newer readings lives longer: `redis.expiretime(key)` says until when, "

@@ -125,7 +125,7 @@ THEN, LATE = ["", "1", "1"], ["fifth", "sixth", "seventh"]
 
 @lab.exercise(
     2,
-    "Hear the next messages",
+    "Receive the next messages",
     "`pubsub = redis.pubsub()`, then `pubsub.subscribe(channel)`. What comes first is no message: "
     "the server confirms that you listen.",
     "`for message in pubsub.listen():` waits for one after the other; `message['type']` is "
@@ -227,7 +227,7 @@ COUNTING = ("redis", "prefix", "message", "interval_s")
 
 @lab.exercise(
     3,
-    "Count in the interval in which it was made",
+    "Count each change in its interval",
     "A message is a string: `json.loads(message)` makes a dict of it. When the change was made is "
     "in it, in milliseconds.",
     "`at // 1000 // interval_s * interval_s` is the second with which the interval begins; `//` "
