@@ -57,9 +57,9 @@ WRONG = [
     Case(1, "nothing is in", f"answer = redis.xadd('lab01:chenai', {READING})"),
     Case(1, "Every run of the cell appends again",
          f"redis.xadd('lab01:chennai', {READING})\nanswer = redis.xadd('lab01:chennai', {READING})"),
-    Case(1, "letter by letter",
+    Case(1, "character by character",
          "answer = redis.xadd('lab01:chennai', {'temp': 26, 'humidity': 10})"),
-    Case(1, "letter by letter",
+    Case(1, "character by character",
          "answer = redis.xadd('lab01:chennai', {'temperature': 10, 'humidity': 26})"),
     Case(1, "store it in `first_id`", f"redis.xadd('lab01:chennai', {READING})\nanswer = None"),
     Case(1, "append with XADD", f"answer = redis.hset('lab01:chennai', mapping={READING})"),
@@ -98,7 +98,7 @@ WRONG = [
         return total / count
     """)),
     Case(5, "which has no mean", paging("f'({found[-1][0]}'").replace(" if count else None", "")),
-    Case(5, "do not round", paging("f'({found[-1][0]}'").replace("total / count", "round(total / count, 1)")),
+    Case(5, "don't round", paging("f'({found[-1][0]}'").replace("total / count", "round(total / count, 1)")),
     Case(5, "start each page after", function(MEAN, """
         start, total, count = "-", 0, 0
         while found := redis.xrange(stream, start, count=page):
@@ -122,7 +122,7 @@ WRONG = [
         if redis.exists(stream):
             return redis.xadd(stream, fields)
     """)),
-    Case(6, "fields that it is given", function(EXISTING, f"return redis.xadd(stream, {READING}, nomkstream=True)")),
+    Case(6, "fields that your function was given", function(EXISTING, f"return redis.xadd(stream, {READING}, nomkstream=True)")),
     Case(6, "append the fields that your function was given", function(EXISTING, "return None")),
     Case(6, "new entry's ID", function(EXISTING, "redis.xadd(stream, fields, nomkstream=True)")),
     Case(6, "Return None where", function(EXISTING, "return redis.xadd(stream, fields, nomkstream=True) or False")),

@@ -232,8 +232,8 @@ WRONG = [
     """)),
     Case(3, "list of pairs", function(NEXT, f"return [fields for _, fields in {READ}.get(stream, [])]")),
     Case(4, "didn't tell the group", working(after="pass")),
-    Case(4, "First `handle`, then XACK", working(before="redis.xack(stream, group, entry_id)", after="pass")),
-    Case(4, "First `handle`, then XACK", working("redis.xack(stream, group, *[one for one, _ in entries])", after="pass")),
+    Case(4, "call `handle` first, then send XACK", working(before="redis.xack(stream, group, entry_id)", after="pass")),
+    Case(4, "call `handle` first, then send XACK", working("redis.xack(stream, group, *[one for one, _ in entries])", after="pass")),
     Case(4, "With NOACK", working(after="pass", read="redis.xreadgroup(group, name, {stream: '>'}, noack=True)")),
     Case(4, "Acknowledge each", working(after="pass", last="redis.xack(stream, group, entry_id)")),
     Case(4, "the group and the ID", working(after="redis.xack(stream, name, entry_id)")),
@@ -253,7 +253,7 @@ WRONG = [
             handle(fields)
             redis.xack(stream, group, entry_id)
     """)),
-    Case(4, "the fields alone", working().replace("handle(fields)", "handle((entry_id, fields))")),
+    Case(4, "only the fields", working().replace("handle(fields)", "handle((entry_id, fields))")),
     Case(4, "without quotes", working(read="redis.xreadgroup(group, 'name', {stream: '>'}, count=2)")),
     Case(4, "For new entries, use `>`", working(read="redis.xreadgroup(group, name, {stream: '0'}, count=2)")),
     Case(4, "XREADGROUP takes `>`", working(read="redis.xreadgroup(group, name, {stream: '$'}, count=2)")),
@@ -307,7 +307,7 @@ WRONG = [
     Case(5, "ends when `>` returns nothing more", sharing().replace("while entries :=", "if entries :=")),
     Case(5, "it hasn't ended", sharing(read="await redis.xreadgroup(group, name, {stream: '>'}, count=1, block=0)")),
     Case(5, "use `await` instead of", sharing("asyncio.run(worker(names[0]))")),
-    Case(5, "the fields alone", sharing(handle="await handle((entry_id, fields))")),
+    Case(5, "only the fields", sharing(handle="await handle((entry_id, fields))")),
     Case(5, "Keep the `async def`", function(SHARE.removeprefix("async "), "pass")),
     Case(5, "in this order", sharing(read="await redis.xreadgroup(name, group, {stream: '>'}, count=1)")),
     Case(6, "may not know the lag", counting("about['lag']")),
@@ -321,7 +321,7 @@ WRONG = [
     Case(6, "One too many", counting("len(redis.xrange(stream, after))", "about['last-delivered-id']")),
     Case(6, "another group of this stream", function(UNREAD, "return len(redis.xrange(stream, '(' + redis.xinfo_groups(stream)[0]['last-delivered-id']))")),
     Case(6, "must not change", function(UNREAD, "return len(redis.xreadgroup(group, 'counter', {stream: '>'}).get(stream, []))")),
-    Case(6, "no further", "from helpers import Group\n" + function(UNREAD, "return Group(redis, stream, group).info().lag")),
+    Case(6, "counts only up to 1,000", "from helpers import Group\n" + function(UNREAD, "return Group(redis, stream, group).info().lag")),
     Case(6, "Return a number", counting("redis.xrange(stream, after)")),
     Case(6, "one page of them", function("def answer(redis, stream, group)", """
         about = {one["name"]: one for one in redis.xinfo_groups(stream)}[group]

@@ -295,7 +295,7 @@ def _expect_list(got: Any, commands: list[list[str]]) -> None:
     if isinstance(got, Blank):
         raise StillBlank
     if any("BLOCK" in map(str.upper, command) for command in commands):
-        raise Wrong("Do not wait: leave out BLOCK.", found=f"{commands[0][0]} with BLOCK")
+        raise Wrong("Don't wait: leave out BLOCK.", found=f"{commands[0][0]} with BLOCK")
     if isinstance(got, dict):
         raise Wrong(
             "That is the whole reply of `xreadgroup`: take this stream's entries out of it.",
