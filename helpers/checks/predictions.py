@@ -23,12 +23,13 @@ def expect_predicted(
         Wrong: the first that differs.
     """
     if not isinstance(predicted, dict) or set(predicted) != set(actual):
-        raise Wrong(f"Keep the dict as the lab gives it: {keep}.")
+        raise Wrong(f"Keep the dict in the form that the lab gives it: {keep}.")
     for case, right in actual.items():
         said = predicted[case]
         if isinstance(said, str) and not isinstance(right, str):
             raise Wrong(
-                "Write it without quotes: with them it is a string, and equal to no number.",
+                "Write it without quotes: with quotes it's a string, and a string never equals "
+                "a number.",
                 expected=f"`{case}`: a number",
                 instead=said,
             )

@@ -135,8 +135,8 @@ class Scene:
 def stays_here(error: CannotTravel) -> Wrong:
     """The verdict on a function that cannot be run outside the notebook."""
     return Wrong(
-        "Use only the arguments, imports and functions of your own: the check runs "
-        "your function in a process of its own.",
+        "Use only your function's arguments, your imports and your own functions: the check "
+        "runs your function in a separate process.",
         found=f"something that exists only in this notebook ({error.reason})",
     )
 
@@ -152,7 +152,7 @@ def result(outcome: Outcome, slow: str, limit_s: float) -> Any:
             raise StillBlank
         case Failure(kind="ConnectionError") if "connecting to localhost:6379" in outcome.message:
             raise Wrong(
-                "Use the client that your function is given: one of your own may lead to another "
+                "Use the client that your function is given: your own may connect to another "
                 "server, or to none.",
                 found=str(outcome),
             )
@@ -161,12 +161,14 @@ def result(outcome: Outcome, slow: str, limit_s: float) -> Any:
         case Failure():
             raise Wrong(advice(outcome), found=str(outcome))
         case Unfinished(ended=True):
-            raise Wrong("Return from your function, and nothing more.", found="its process ended")
+            raise Wrong(
+                "Return from your function; don't end the process.", found="its process ended"
+            )
         case Unfinished():
             raise Wrong(
                 slow
-                or "Look for a loop that never ends, a BLOCK that nothing ends, or a client of "
-                "your own that finds no server.",
+                or "Look for a loop that never ends, a BLOCK that never returns, or a client "
+                "of your own that finds no server.",
                 expected=f"an answer within {limit_s:g} s",
                 found="it was still running, so the check ended it",
             )
@@ -182,7 +184,7 @@ def ids_of(answer: Any) -> list[str]:
         return [str(entry_id) for entry_id, _ in answer]
     except (TypeError, ValueError):
         raise Wrong(
-            "Return entries as redis-py gives them: a list of pairs (ID, fields).",
+            "Return entries as redis-py returns them: a list of pairs (ID, fields).",
             expected="[('1000-0', {…}), …]",
             instead=answer,
         ) from None

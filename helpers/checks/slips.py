@@ -17,7 +17,7 @@ from helpers.chaos import Failure
 from helpers.course import errors
 from helpers.streams import errors as streams_errors
 
-PLAIN = "Your function raised this exception, and the check ended there."
+PLAIN = "Your function raised this exception, so the check stopped there."
 
 
 class Slip(NamedTuple):
@@ -32,50 +32,51 @@ _SLIPS = (
     Slip(
         "KeyError",
         r"lab\d\d:",
-        "The dict has no such key. `xread` and `xreadgroup` leave out a stream that has nothing to "
-        "give, so take `reply.get(stream, [])`.",
+        "The dict has no such key. `xread` and `xreadgroup` leave out a stream that has no "
+        "entries to return, so use `reply.get(stream, [])`.",
     ),
     Slip(
         "DataError",
         "Invalid input of type|must be str, int, float or bytes",
-        "Redis takes strings, bytes and numbers, each as an argument of its own. A None is none of "
-        "them, and `get` and `hget` give it where there is no such key or field.",
+        "Redis takes strings, bytes and numbers, each as a separate argument. None isn't one "
+        "of them; `get` and `hget` return it if there is no such key or field.",
     ),
-    Slip("UnboundLocalError", "", "This name was used before it got a value."),
+    Slip("UnboundLocalError", "", "This name is used before it has a value."),
     Slip(
         "ResponseError",
         "attempt to (compare|perform arithmetic)",
-        "Lua does not compare or add what is no number. All of ARGV are strings: "
-        "`tonumber(ARGV[1])`. What isn't there is `false` or `nil`.",
+        "Lua compares and adds only numbers. All items of ARGV are strings: "
+        "`tonumber(ARGV[1])`. A value that doesn't exist is `false` or `nil`.",
     ),
     Slip(
         "ResponseError",
         "Invalid stream ID",
         "An ID is a string like `1526919030474-0`. `(`, `-` and `+` are for ranges, `$` is for "
-        "XREAD and `>` for XREADGROUP. An entry is a pair, of its ID and its fields.",
+        "XREAD and `>` for XREADGROUP. An entry is a pair: its ID and its fields.",
     ),
     Slip(
         "ResponseError",
         "NOGROUP",
-        "There is no group of this name on this stream. `xreadgroup` takes the group, the "
-        "consumer's name, and then the streams, in this order.",
+        "This stream has no group with this name. `xreadgroup` takes the group, the consumer's "
+        "name, and then the streams, in this order.",
     ),
     Slip(
         "ResponseError",
         "meaningless in the context of XREADGROUP",
-        "`$` is for XREAD. A group remembers its place, and XREADGROUP takes `>`: what no consumer "
-        "of the group was given yet.",
+        "`$` is for XREAD. A group remembers its place, and XREADGROUP takes `>`: what the "
+        "group hasn't delivered to any consumer yet.",
     ),
     Slip(
         "ResponseError",
         "requires the key to exist",
-        "There is no stream of this name. To make an empty one together with the group, there is "
-        "MKSTREAM: `mkstream=True`.",
+        "There is no stream with this name. To create an empty one together with the group, "
+        "use MKSTREAM: `mkstream=True`.",
     ),
     Slip(
         "ResponseError",
         "BUSYGROUP",
-        "A group of this name exists on this stream, and XGROUP CREATE makes no second one.",
+        "This stream already has a group with this name, and XGROUP CREATE doesn't create a "
+        "second one.",
     ),
     *(
         Slip(
@@ -90,30 +91,36 @@ _SLIPS = (
         )
     ),
     Slip(
-        "ResponseError", "no such key", "There is no key of this name, and this command wants one."
+        "ResponseError",
+        "no such key",
+        "There is no key with this name, and this command needs one.",
     ),
-    Slip("ResponseError", "WRONGTYPE", "The key holds another type than this command works on."),
+    Slip(
+        "ResponseError",
+        "WRONGTYPE",
+        "The key holds a different type from the one that this command works on.",
+    ),
     Slip(
         "RuntimeError",
         "running event loop",
-        "The event loop runs already, in a notebook and in every coroutine: what you want "
-        "from `asyncio.run`, `await` does.",
+        "The event loop is already running, in a notebook and in every coroutine: use `await` "
+        "instead of `asyncio.run`.",
     ),
     Slip(
         "Unpicklable",
         "coroutine",
-        "An `await` is missing: what came back is a promise, no value.",
+        "An `await` is missing: your function returned a coroutine, not a value.",
     ),
     Slip(
         "RuntimeWarning",
         "never awaited",
-        "An `await` is missing in front of a call, so what it should do was never done.",
+        "An `await` is missing in front of a call, so the call never ran.",
     ),
     Slip(
         "TypeError",
         r"'(int|float)' and 'str'|'str' and '(int|float)'",
-        "One of the two is a string and the other a number. The values that Redis gives back are "
-        "strings, so make a number of them: `int(value)` or `float(value)`.",
+        "One of the two is a string and the other a number. The values that Redis returns are "
+        "strings, so turn them into numbers: `int(value)` or `float(value)`.",
     ),
     Slip(
         "TypeError",
@@ -129,13 +136,14 @@ _SLIPS = (
     Slip(
         "AttributeError",
         "'coroutine' object",
-        "An `await` is missing: with `async def`, each method of the client has to be awaited. "
-        "What is awaited stands in brackets before a dot: `(await redis.xread(…)).get(stream)`.",
+        "An `await` is missing: with `async def`, you have to await each method of the client. "
+        "Put the awaited call in parentheses before a dot: `(await "
+        "redis.xread(…)).get(stream)`.",
     ),
     Slip(
         "TypeError",
         "can't be used in 'await'",
-        "What stands behind this `await` is a plain value, so there is nothing to wait for.",
+        "The value after this `await` isn't awaitable, so leave out the `await`.",
     ),
 )
 
@@ -164,4 +172,4 @@ def _name_advice(failure: Failure) -> str:
     for module in (redis, helpers, streams_errors, errors):
         if missing[1] in dir(module) or missing[1] in getattr(module, "__all__", ()):
             return f"This name was not imported: `from {module.__name__} import {missing[1]}`."
-    return "This name is defined nowhere: import it or define it, or look how it is spelt."
+    return "This name isn't defined: import it, define it, or check its spelling."

@@ -245,11 +245,11 @@ def test_a_blank_inside_a_function_counts_as_blank(redis, lab):
     ("body", "says"),
     [
         ("return redis.xread({stream: '9-0'})[stream]", "reply.get(stream, [])"),
-        ("return redis.get(redis.get('nothing'))", "A None is none of them"),
+        ("return redis.get(redis.get('nothing'))", "None isn't one of them"),
         ("return 1 / 0", PLAIN),
         ("return 0 + redis.xrange(stream)[0][1]['n']", "`int(value)`"),
         ("return '(' + redis.xlen(stream)", "f-string"),
-        ("for last in []:\n    n = 1\nreturn n", "before it got a value"),
+        ("for last in []:\n    n = 1\nreturn n", "before it has a value"),
         ("return redis.xrange(stream, 'x')", "An ID is a string like"),
         ("try: redis.lpop(stream)\nexcept redis.ResponseError: pass", "hides the module"),
         (
@@ -261,7 +261,7 @@ def test_a_blank_inside_a_function_counts_as_blank(redis, lab):
             "`from helpers import StreamsError`",
         ),
         ("return zlib.crc32(b'1')", "`import zlib`"),
-        ("return lenght(stream)", "look how it is spelt"),
+        ("return lenght(stream)", "check its spelling"),
         ("import redis as library\nreturn library.Redis().ping()", "of your own"),
     ],
 )

@@ -57,17 +57,17 @@ WRONG = [
     Case(1, "nothing is in", f"answer = redis.xadd('lab01:chenai', {READING})"),
     Case(1, "Every run of the cell appends again",
          f"redis.xadd('lab01:chennai', {READING})\nanswer = redis.xadd('lab01:chennai', {READING})"),
-    Case(1, "letter by letter",
+    Case(1, "character by character",
          "answer = redis.xadd('lab01:chennai', {'temp': 26, 'humidity': 10})"),
-    Case(1, "letter by letter",
+    Case(1, "character by character",
          "answer = redis.xadd('lab01:chennai', {'temperature': 10, 'humidity': 26})"),
-    Case(1, "keep it in `first_id`", f"redis.xadd('lab01:chennai', {READING})\nanswer = None"),
+    Case(1, "store it in `first_id`", f"redis.xadd('lab01:chennai', {READING})\nanswer = None"),
     Case(1, "append with XADD", f"answer = redis.hset('lab01:chennai', mapping={READING})"),
-    Case(2, "never given twice", f"answer = {PREDICTIONS | {'1000-5': True}}"),
-    Case(2, "milliseconds are compared first", f"answer = {PREDICTIONS | {'999-9': True}}"),
+    Case(2, "no two entries have the same ID", f"answer = {PREDICTIONS | {'1000-5': True}}"),
+    Case(2, "compares the milliseconds first", f"answer = {PREDICTIONS | {'999-9': True}}"),
     Case(2, "means 1001-0", f"answer = {PREDICTIONS | {'1001': False}}"),
     Case(2, "chooses the next sequence number", f"answer = {PREDICTIONS | {'1000-*': False}}"),
-    Case(2, "compared as numbers", f"answer = {PREDICTIONS | {'10000-0': False}}"),
+    Case(2, "compares IDs as numbers", f"answer = {PREDICTIONS | {'10000-0': False}}"),
     Case(2, "six IDs", "answer = [False, True, False, True, True, True]"),
     Case(3, "Write the sequence number", function(BETWEEN, "return redis.xrange(stream, start_ms, end_ms)")),
     Case(3, "Write the sequence number", function(BETWEEN, "return redis.xrange(stream, start_ms, f'({end_ms}')")),
@@ -76,7 +76,7 @@ WRONG = [
     Case(3, "The start is part of the hour", function(BETWEEN, "return redis.xrange(stream, f'({start_ms}', f'({end_ms}-0')")),
     Case(3, "put the lower bound first", function(BETWEEN, "return redis.xrange(stream, end_ms, start_ms)")),
     Case(3, "list of pairs", function(BETWEEN, "return len(redis.xrange(stream, start_ms, end_ms))")),
-    Case(1, "in the other order", "answer = redis.xadd('lab01:chennai', {'humidity': 10, 'temperature': 26})"),
+    Case(1, "in the wrong order", "answer = redis.xadd('lab01:chennai', {'humidity': 10, 'temperature': 26})"),
     Case(1, "Let the server choose", f"answer = redis.xadd('lab01:chennai', {READING}, id='1-1')"),
     Case(3, "compare numbers", function(BETWEEN, """
         return [e for e in redis.xrange(stream) if str(start_ms) <= e[0] < str(end_ms)]
@@ -84,12 +84,12 @@ WRONG = [
     Case(3, "higher sequence number", function(BETWEEN, "return redis.xrange(stream, start_ms, f'{end_ms - 1}-999')")),
     Case(3, "stream that you are given", function(BETWEEN, "return redis.xrange('chennai', start_ms, end_ms)")),
     Case(4, "the oldest", function(LATEST, "return redis.xrange(stream, count=n)")),
-    Case(4, "turn them round", function(LATEST, "return redis.xrevrange(stream, count=n)[::-1]")),
+    Case(4, "reverse the order", function(LATEST, "return redis.xrevrange(stream, count=n)[::-1]")),
     Case(4, "Let the server stop", function(LATEST, "return redis.xrevrange(stream)[:n]")),
     Case(4, "Let the server stop", function(LATEST, "return redis.xrange(stream)[-n:][::-1]")),
     Case(4, "higher bound first", function(LATEST, "return redis.xrevrange(stream, '-', '+', count=n)")),
     Case(4, "list of pairs", function(LATEST, "return n")),
-    Case(5, "The last page is missing", function(MEAN, """
+    Case(5, "The last page, which isn't full", function(MEAN, """
         total, count, start = 0, 0, "-"
         while len(found := redis.xrange(stream, start, count=page)) == page:
             total += sum(int(f["temperature"]) for _, f in found)
@@ -98,7 +98,7 @@ WRONG = [
         return total / count
     """)),
     Case(5, "which has no mean", paging("f'({found[-1][0]}'").replace(" if count else None", "")),
-    Case(5, "do not round", paging("f'({found[-1][0]}'").replace("total / count", "round(total / count, 1)")),
+    Case(5, "don't round", paging("f'({found[-1][0]}'").replace("total / count", "round(total / count, 1)")),
     Case(5, "start each page after", function(MEAN, """
         start, total, count = "-", 0, 0
         while found := redis.xrange(stream, start, count=page):
@@ -116,14 +116,14 @@ WRONG = [
     """)),
     Case(5, "return None", paging("f'({found[-1][0]}'").replace(" if count else None", " if count else 0")),
     Case(5, "as a number", function(MEAN, "return str(26.0)")),
-    Case(5, "Add up `temperature`", function(MEAN, "return 21.5")),
-    Case(6, "NOMKSTREAM says not to", function(EXISTING, "return redis.xadd(stream, fields)")),
+    Case(5, "Add up the `temperature`", function(MEAN, "return 21.5")),
+    Case(6, "NOMKSTREAM prevents that", function(EXISTING, "return redis.xadd(stream, fields)")),
     Case(6, "let one command do both", function(EXISTING, """
         if redis.exists(stream):
             return redis.xadd(stream, fields)
     """)),
-    Case(6, "fields that it is given", function(EXISTING, f"return redis.xadd(stream, {READING}, nomkstream=True)")),
-    Case(6, "has to append", function(EXISTING, "return None")),
+    Case(6, "fields that your function was given", function(EXISTING, f"return redis.xadd(stream, {READING}, nomkstream=True)")),
+    Case(6, "append the fields that your function was given", function(EXISTING, "return None")),
     Case(6, "new entry's ID", function(EXISTING, "redis.xadd(stream, fields, nomkstream=True)")),
     Case(6, "Return None where", function(EXISTING, "return redis.xadd(stream, fields, nomkstream=True) or False")),
     Case(7, "Nothing trims", function(CAPPED, "redis.xadd(stream, fields)")),
@@ -137,8 +137,8 @@ WRONG = [
     Case(7, "approximate=False", function(CAPPED, "redis.xadd(stream, fields, maxlen=cap)")),
     Case(7, "one too many", function(CAPPED, "redis.xtrim(stream, cap, approximate=False)\nredis.xadd(stream, fields)")),
     Case(7, "new entry has to be", function(CAPPED, "redis.xtrim(stream, cap, approximate=False)")),
-    Case(7, "Of the old entries drop", function(CAPPED, "redis.xadd(stream, fields, maxlen=cap - 1, approximate=False)")),
-    Case(7, "The oldest entries go", function(CAPPED, """
+    Case(7, "Drop just enough old entries", function(CAPPED, "redis.xadd(stream, fields, maxlen=cap - 1, approximate=False)")),
+    Case(7, "Drop the oldest entries", function(CAPPED, """
         redis.xadd(stream, fields)
         extra = redis.xlen(stream) - cap
         redis.xdel(stream, *[i for i, _ in redis.xrevrange(stream)][1 : 1 + extra])

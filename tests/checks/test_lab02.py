@@ -93,14 +93,14 @@ WRONG = [
     Case(1, "has been read already", f"answer = {PREDICTIONS | {'1000-0': 3}}"),
     Case(1, "before every entry", f"answer = {PREDICTIONS | {'0': 2}}"),
     Case(1, "nothing is after it yet", f"answer = {PREDICTIONS | {'$': 1}}"),
-    Case(1, "need not exist", f"answer = {PREDICTIONS | {'1500-0': 0}}"),
+    Case(1, "doesn't have to exist", f"answer = {PREDICTIONS | {'1500-0': 0}}"),
     Case(2, "leaves it out", function(AFTER, "return redis.xrange(stream, last_id)")),
     Case(2, "whole reply", function(AFTER, "return redis.xread({stream: last_id})")),
     Case(2, "empty list", function(AFTER, "return redis.xread({stream: last_id}).get(stream)")),
     Case(2, "`$` skips", function(AFTER, "return redis.xread({stream: '$'}).get(stream, [])")),
     Case(2, "leave out COUNT", function(AFTER, "return redis.xread({stream: last_id}, count=1).get(stream, [])")),
-    Case(2, "Do not wait", function(AFTER, "return redis.xread({stream: last_id}, block=100).get(stream, [])")),
-    Case(2, "Do not wait", function(AFTER, "return redis.xread({stream: last_id}, block=0).get(stream, [])")),
+    Case(2, "Don't wait", function(AFTER, "return redis.xread({stream: last_id}, block=100).get(stream, [])")),
+    Case(2, "Don't wait", function(AFTER, "return redis.xread({stream: last_id}, block=0).get(stream, [])")),
     Case(2, "reply.get(stream, [])", function(AFTER, "return redis.xread({stream: last_id})[stream]")),
     Case(3, "longer than it was asked to", function(WAIT, "return redis.xread({stream: '$'}, block=timeout_ms * 1000).get(stream, [None])[0]")),
     Case(3, "The server didn't wait", function(WAIT, "return None")),
@@ -119,23 +119,23 @@ WRONG = [
             time.sleep(0.02)
     """)),
     Case(3, "Return the one entry", function(WAIT, "return redis.xread({stream: '$'}, block=timeout_ms).get(stream)")),
-    Case(4, "A BLOCK ended without news", following("'$'")),
-    Case(4, "A BLOCK ended without news", following("'$'", "pass")),
+    Case(4, "A BLOCK ended without an entry", following("'$'")),
+    Case(4, "A BLOCK ended without an entry", following("'$'", "pass")),
     Case(4, "reply.get(stream, [])", following().replace(".get(stream, [])", "[stream]")),
     Case(4, "middle of a reply", following().replace("            if handled == n:\n                return\n", "")),
-    Case(4, "the fields alone", following().replace("handle(fields)", "handle((entry_id, fields))")),
+    Case(4, "only the fields", following().replace("handle(fields)", "handle((entry_id, fields))")),
     Case(4, "let XREAD wait", following().replace(", block=500", "")),
     Case(4, "handled again", following(move="pass")),
-    Case(4, "was there before does not count", following("'0'")),
+    Case(4, "was there before doesn't count", following("'0'")),
     Case(4, "Entries are missing", function(FOLLOW, f"""
         last = {LAST_ID}
         for _ in range(n):
             for last, fields in redis.xread({{stream: last}}, block=300).get(stream, [])[-1:]:
                 handle(fields)
     """)),
-    Case(4, "end after `n`", following().replace("handled < n", "True").replace("            if handled == n:\n                return\n", "").replace("handle(fields)", "handled < n and handle(fields)")),
+    Case(4, "return after `n`", following().replace("handled < n", "True").replace("            if handled == n:\n                return\n", "").replace("handle(fields)", "handled < n and handle(fields)")),
     Case(4, "Nothing was handled", function(FOLLOW, "redis.xread({stream: '$'}, block=1000)")),
-    Case(5, "that very stream", both("last = dict.fromkeys(streams, entry_id)")),
+    Case(5, "update the last ID of the stream", both("last = dict.fromkeys(streams, entry_id)")),
     Case(5, "keep one for each", both("last = dict.fromkeys(streams, max(*last.values(), entry_id))")),
     Case(5, "from their beginnings", both("last[stream] = entry_id").replace('"0"', '"$"')),
     Case(5, "Name both streams", function(BOTH, """
@@ -161,7 +161,7 @@ WRONG = [
         return [fields for entries in reply.values() for _, fields in entries]
     """)),
     Case(5, "a dict for each", function(BOTH, "return list(redis.xread(dict.fromkeys(streams, '0')))")),
-    Case(6, "first the work, then the note", resuming("redis.set(place, last); handle(fields)")),
+    Case(6, "Do the work, then save the ID", resuming("redis.set(place, last); handle(fields)")),
     Case(6, "There is nothing in it", resuming("handle(fields)")),
     Case(6, "There is nothing in it", resuming("handle(fields)", "'0'")),
     Case(6, "too far back", function(RESUME, """
@@ -179,7 +179,7 @@ WRONG = [
     """)),
     Case(6, "Leave the entries", resuming("handle(fields); redis.xdel(stream, last)", "'0'")),
     Case(6, "ended before the stream did", resuming("handle(fields); redis.set(place, last)").replace("while entries :=", "if entries :=").replace("count=2", "count=1")),
-    Case(6, "is none of them", resuming("handle(fields); redis.set(place, last)", "redis.get(place)")),
+    Case(6, "isn't one of them", resuming("handle(fields); redis.set(place, last)", "redis.get(place)")),
     Case(6, "still waits", resuming("handle(fields); redis.set(place, last)").replace("count=2", "count=2, block=0")),
     Case(6, "still waits", function(RESUME, """
         last = redis.get(place) or "0"

@@ -180,14 +180,14 @@ RIGHT = [
 ]  # fmt: skip
 
 WRONG = [
-    Case(1, "no more than two come", f"answer = {PREDICTIONS | {'a': 5}}"),
-    Case(1, "goes on where it was", f"answer = {PREDICTIONS | {'b': 5}}"),
+    Case(1, "limits the reply to two", f"answer = {PREDICTIONS | {'a': 5}}"),
+    Case(1, "continues where it was", f"answer = {PREDICTIONS | {'b': 5}}"),
     Case(1, "bob is in the same group", f"answer = {PREDICTIONS | {'c': 5}}"),
-    Case(1, "the ID after which", f"answer = {PREDICTIONS | {'d': 3}}"),
+    Case(1, "the group begins after `3-0`", f"answer = {PREDICTIONS | {'d': 3}}"),
     Case(1, "from now on", f"answer = {PREDICTIONS | {'e': 5}}"),
     Case(1, "when `$` was looked up", f"answer = {PREDICTIONS | {'f': 0}}"),
     Case(1, "for every group", f"answer = {PREDICTIONS | {'g': 0}}"),
-    Case(1, "does not go to alice as well", f"answer = {PREDICTIONS | {'h': 1}}"),
+    Case(1, "alice doesn't get it as well", f"answer = {PREDICTIONS | {'h': 1}}"),
     Case(1, "Keep the dict", "answer = {'a': 2}"),
     Case(2, "begin at `0`", ensuring("redis.xgroup_create(stream, group, mkstream=True)")),
     Case(2, "begin at `0`", ensuring("redis.xgroup_create(stream, group, '$', mkstream=True)")),
@@ -198,50 +198,50 @@ WRONG = [
     Case(2, "any other", ensuring(caught="print('Consumer group already exists')")),
     Case(2, "any other", ensuring(caught="if 'BUSYGROUP' not in str(error): return error")),
     Case(2, "any other", function(ENSURE, f"try:\n    {CREATE}\nexcept Exception:\n    pass")),
-    Case(2, "neither make it again", ensuring(f"redis.xgroup_destroy(stream, group); {CREATE}", "raise").replace("try:\n", "try:\n        redis.xlen(stream) or redis.xgroup_create(stream, 'other', mkstream=True)\n")),
-    Case(2, "neither make it again", ensuring(caught="redis.xgroup_setid(stream, group, '0')")),
-    Case(2, "neither make it again", ensuring(caught="redis.xgroup_destroy(stream, group)\n    " + CREATE)),
+    Case(2, "don't recreate or move it", ensuring(f"redis.xgroup_destroy(stream, group); {CREATE}", "raise").replace("try:\n", "try:\n        redis.xlen(stream) or redis.xgroup_create(stream, 'other', mkstream=True)\n")),
+    Case(2, "don't recreate or move it", ensuring(caught="redis.xgroup_setid(stream, group, '0')")),
+    Case(2, "don't recreate or move it", ensuring(caught="redis.xgroup_destroy(stream, group)\n    " + CREATE)),
     Case(2, "in any case", function(ENSURE, f"if not redis.exists(stream):\n    {CREATE}")),
-    Case(2, "measures nothing", ensuring("redis.exists(stream) or redis.xadd(stream, {'dummy': '1'})\n    " + "redis.xgroup_create(stream, group, '0')")),
-    Case(2, "measures nothing", ensuring("redis.exists(stream) or redis.xdel(stream, redis.xadd(stream, {'dummy': '1'}))\n    " + "redis.xgroup_create(stream, group, '0')")),
-    Case(2, "had made", function(ENSURE, f"""
+    Case(2, "A dummy entry", ensuring("redis.exists(stream) or redis.xadd(stream, {'dummy': '1'})\n    " + "redis.xgroup_create(stream, group, '0')")),
+    Case(2, "A dummy entry", ensuring("redis.exists(stream) or redis.xdel(stream, redis.xadd(stream, {'dummy': '1'}))\n    " + "redis.xgroup_create(stream, group, '0')")),
+    Case(2, "another consumer created it", function(ENSURE, f"""
         if not redis.exists(stream) or all(one["name"] != group for one in redis.xinfo_groups(stream)):
             {CREATE}
     """)),
-    Case(2, "and it is gone", ensuring(caught="if 'BUSYGROUP' not in str(error): redis.delete(stream); " + CREATE)),
-    Case(2, "There is no key of this name", function(ENSURE, f"if all(one['name'] != group for one in redis.xinfo_groups(stream)):\n    {CREATE}")),
+    Case(2, "now it's gone", ensuring(caught="if 'BUSYGROUP' not in str(error): redis.delete(stream); " + CREATE)),
+    Case(2, "There is no key with this name", function(ENSURE, f"if all(one['name'] != group for one in redis.xinfo_groups(stream)):\n    {CREATE}")),
     Case(2, "is not defined", ensuring().removeprefix(ERRORS)),
     Case(3, "What is new to the group", function(NEXT, READ.replace("'>'", "'0'").join(["return ", ".get(stream, [])"]))),
     Case(3, "XREADGROUP takes `>`", function(NEXT, READ.replace("'>'", "'$'").join(["return ", ".get(stream, [])"]))),
-    Case(3, "know nothing of groups", function(NEXT, "return redis.xread({stream: '0'}, count=count).get(stream, [])")),
-    Case(3, "know nothing of groups", function(NEXT, "return redis.xrange(stream, count=count)")),
+    Case(3, "know nothing about groups", function(NEXT, "return redis.xread({stream: '0'}, count=count).get(stream, [])")),
+    Case(3, "know nothing about groups", function(NEXT, "return redis.xrange(stream, count=count)")),
     Case(3, "whole reply", function(NEXT, f"return {READ}")),
     Case(3, "empty list", function(NEXT, f"return {READ}.get(stream)")),
     Case(3, "reply.get(stream, [])", function(NEXT, f"return {READ}[stream]")),
     Case(3, "With NOACK", function(NEXT, READ.replace("count=count", "count=count, noack=True").join(["return ", ".get(stream, [])"]))),
-    Case(3, "the most that it may bring", function(NEXT, READ.replace(", count=count", "").join(["return ", ".get(stream, [])"]))),
+    Case(3, "the most that it may return", function(NEXT, READ.replace(", count=count", "").join(["return ", ".get(stream, [])"]))),
     Case(3, "in this order", function(NEXT, READ.replace("group, name", "name, group").join(["return ", ".get(stream, [])"]))),
     Case(3, "`name` is the consumer", function(NEXT, READ.replace("name,", "'name',").join(["return ", ".get(stream, [])"]))),
     Case(3, "leave out BLOCK", function(NEXT, READ.replace("count=count", "count=count, block=100").join(["return ", ".get(stream, [])"]))),
     Case(3, "leave out BLOCK", function(NEXT, READ.replace("count=count", "count=count, block=0").join(["return ", ".get(stream, [])"]))),
-    Case(3, "has not begun to work", function(NEXT, f"""
+    Case(3, "hasn't begun to work", function(NEXT, f"""
         entries = {READ}.get(stream, [])
         for entry_id, _ in entries:
             redis.xack(stream, group, entry_id)
         return entries
     """)),
     Case(3, "list of pairs", function(NEXT, f"return [fields for _, fields in {READ}.get(stream, [])]")),
-    Case(4, "the group was not told", working(after="pass")),
-    Case(4, "First `handle`, then XACK", working(before="redis.xack(stream, group, entry_id)", after="pass")),
-    Case(4, "First `handle`, then XACK", working("redis.xack(stream, group, *[one for one, _ in entries])", after="pass")),
+    Case(4, "didn't tell the group", working(after="pass")),
+    Case(4, "call `handle` first, then send XACK", working(before="redis.xack(stream, group, entry_id)", after="pass")),
+    Case(4, "call `handle` first, then send XACK", working("redis.xack(stream, group, *[one for one, _ in entries])", after="pass")),
     Case(4, "With NOACK", working(after="pass", read="redis.xreadgroup(group, name, {stream: '>'}, noack=True)")),
     Case(4, "Acknowledge each", working(after="pass", last="redis.xack(stream, group, entry_id)")),
     Case(4, "the group and the ID", working(after="redis.xack(stream, name, entry_id)")),
     Case(4, "the group and the ID", working(after="redis.xack(stream, 'group', entry_id)")),
     Case(4, "An ID is a string like", working(after="redis.xack(stream, group, name, entry_id)")),
     Case(4, "Leave the entries on the stream", working(after="redis.xdel(stream, entry_id)")),
-    Case(4, "it has not ended", working(read="redis.xreadgroup(group, name, {stream: '>'}, block=0)")),
-    Case(4, "it has not ended", function(WORK, """
+    Case(4, "it hasn't ended", working(read="redis.xreadgroup(group, name, {stream: '>'}, block=0)")),
+    Case(4, "it hasn't ended", function(WORK, """
         while True:
             for entry_id, fields in redis.xreadgroup(group, name, {stream: ">"}, count=1).get(stream, []):
                 handle(fields)
@@ -253,11 +253,11 @@ WRONG = [
             handle(fields)
             redis.xack(stream, group, entry_id)
     """)),
-    Case(4, "the fields alone", working().replace("handle(fields)", "handle((entry_id, fields))")),
+    Case(4, "only the fields", working().replace("handle(fields)", "handle((entry_id, fields))")),
     Case(4, "without quotes", working(read="redis.xreadgroup(group, 'name', {stream: '>'}, count=2)")),
-    Case(4, "What is new is `>`", working(read="redis.xreadgroup(group, name, {stream: '0'}, count=2)")),
+    Case(4, "For new entries, use `>`", working(read="redis.xreadgroup(group, name, {stream: '0'}, count=2)")),
     Case(4, "XREADGROUP takes `>`", working(read="redis.xreadgroup(group, name, {stream: '$'}, count=2)")),
-    Case(4, "know nothing of groups", function(WORK, """
+    Case(4, "know nothing about groups", function(WORK, """
         for entry_id, fields in redis.xrange(stream):
             handle(fields)
             redis.xack(stream, group, entry_id)
@@ -275,15 +275,15 @@ WRONG = [
                 redis.xack(stream, group, entry_id)
     """)),
     Case(4, "Nothing was handled", function(WORK, "redis.xreadgroup(group, name, {stream: '>'})")),
-    Case(5, "starts the next one only when", sharing("for name in names:\n    await worker(name)")),
-    Case(5, "starts the next one only when", sharing("for name in names:\n    await asyncio.create_task(worker(name))")),
-    Case(5, "a group for each", sharing(
+    Case(5, "starts the next worker only when", sharing("for name in names:\n    await worker(name)")),
+    Case(5, "starts the next worker only when", sharing("for name in names:\n    await asyncio.create_task(worker(name))")),
+    Case(5, "each worker has its own group", sharing(
         read="await redis.xreadgroup(name, name, {stream: '>'}, count=1)",
         ack="await redis.xack(stream, name, entry_id)",
         end="for name in names:\n    await redis.xgroup_create(stream, name, '0')\nawait asyncio.gather(*map(worker, names))",
     )),
-    Case(5, "in its own name", sharing("await asyncio.gather(*(worker(names[0]) for name in names))")),
-    Case(5, "in its own name", sharing(read="await redis.xreadgroup(group, f'worker-{id(asyncio.current_task())}', {stream: '>'}, count=1)")),
+    Case(5, "under its own name", sharing("await asyncio.gather(*(worker(names[0]) for name in names))")),
+    Case(5, "under its own name", sharing(read="await redis.xreadgroup(group, f'worker-{id(asyncio.current_task())}', {stream: '>'}, count=1)")),
     Case(5, "more than once", "import asyncio\n" + function(SHARE, """
         async def worker(name):
             for entry_id, fields in (await redis.xread({stream: "0"}))[stream]:
@@ -304,32 +304,32 @@ WRONG = [
     Case(5, "await them all", sharing("for name in names:\n    asyncio.create_task(worker(name))")),
     Case(5, "An `await` is missing", sharing("for name in names:\n    worker(name)")),
     Case(5, "An `await` is missing", sharing(handle="handle(fields)")),
-    Case(5, "ends when `>` brings nothing more", sharing().replace("while entries :=", "if entries :=")),
-    Case(5, "it has not ended", sharing(read="await redis.xreadgroup(group, name, {stream: '>'}, count=1, block=0)")),
-    Case(5, "`await` does", sharing("asyncio.run(worker(names[0]))")),
-    Case(5, "the fields alone", sharing(handle="await handle((entry_id, fields))")),
+    Case(5, "ends when `>` returns nothing more", sharing().replace("while entries :=", "if entries :=")),
+    Case(5, "it hasn't ended", sharing(read="await redis.xreadgroup(group, name, {stream: '>'}, count=1, block=0)")),
+    Case(5, "use `await` instead of", sharing("asyncio.run(worker(names[0]))")),
+    Case(5, "only the fields", sharing(handle="await handle((entry_id, fields))")),
     Case(5, "Keep the `async def`", function(SHARE.removeprefix("async "), "pass")),
     Case(5, "in this order", sharing(read="await redis.xreadgroup(name, group, {stream: '>'}, count=1)")),
-    Case(6, "the server knows no lag", counting("about['lag']")),
-    Case(6, "the server knows no lag", counting("about['lag'] or 0")),
-    Case(6, "do not know of entries that are gone", counting("about['lag'] if about['lag'] is not None else redis.xlen(stream) - about['entries-read']")),
-    Case(6, "XLEN counts all", function(UNREAD, "return redis.xlen(stream)")),
-    Case(6, "do not know of entries that are gone", counting("redis.xlen(stream) - (about['entries-read'] or 0)")),
-    Case(6, "do not know of entries that are gone", counting("redis.xinfo_stream(stream)['entries-added'] - (about['entries-read'] or 0)")),
-    Case(6, "another number", counting("about['pending']")),
-    Case(6, "another number", function(UNREAD, "return redis.xpending(stream, group)['pending']")),
+    Case(6, "may not know the lag", counting("about['lag']")),
+    Case(6, "may not know the lag", counting("about['lag'] or 0")),
+    Case(6, "don't take deleted entries into account", counting("about['lag'] if about['lag'] is not None else redis.xlen(stream) - about['entries-read']")),
+    Case(6, "XLEN counts everything", function(UNREAD, "return redis.xlen(stream)")),
+    Case(6, "don't take deleted entries into account", counting("redis.xlen(stream) - (about['entries-read'] or 0)")),
+    Case(6, "don't take deleted entries into account", counting("redis.xinfo_stream(stream)['entries-added'] - (about['entries-read'] or 0)")),
+    Case(6, "the number of pending entries", counting("about['pending']")),
+    Case(6, "the number of pending entries", function(UNREAD, "return redis.xpending(stream, group)['pending']")),
     Case(6, "One too many", counting("len(redis.xrange(stream, after))", "about['last-delivered-id']")),
     Case(6, "another group of this stream", function(UNREAD, "return len(redis.xrange(stream, '(' + redis.xinfo_groups(stream)[0]['last-delivered-id']))")),
     Case(6, "must not change", function(UNREAD, "return len(redis.xreadgroup(group, 'counter', {stream: '>'}).get(stream, []))")),
-    Case(6, "no further", "from helpers import Group\n" + function(UNREAD, "return Group(redis, stream, group).info().lag")),
+    Case(6, "counts only up to 1,000", "from helpers import Group\n" + function(UNREAD, "return Group(redis, stream, group).info().lag")),
     Case(6, "Return a number", counting("redis.xrange(stream, after)")),
     Case(6, "one page of them", function("def answer(redis, stream, group)", """
         about = {one["name"]: one for one in redis.xinfo_groups(stream)}[group]
         return len(redis.xrange(stream, f"({about['last-delivered-id']}", count=1000))
     """)),
     Case(7, "differs from process to process", choosing("hash(city) % n")),
-    Case(7, "on no counter", choosing("next(counter) % n")),
-    Case(7, "on no counter", choosing("random.randrange(n)")),
+    Case(7, "not on a counter", choosing("next(counter) % n")),
+    Case(7, "not on a counter", choosing("random.randrange(n)")),
     Case(7, "what a process remembers", "seen = []\n" + choosing("seen.index(city) % n", "city in seen or seen.append(city)")),
     Case(7, "0 to `n - 1`", choosing("zlib.crc32(city.encode()) % 3")),
     Case(7, "0 to `n - 1`", choosing("zlib.crc32(city.encode()) % n + 1")),

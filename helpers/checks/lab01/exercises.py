@@ -43,7 +43,7 @@ def append_one(scene: Scene, first_id: Any) -> str:
         )
     found = entries(scene.redis.xrange(key))
     if not found:
-        raise Wrong(f"Nothing is in `{key}` yet: is the key spelt like this?", found="no entry")
+        raise Wrong(f"Nothing is in `{key}` yet: is the key spelled like this?", found="no entry")
     if len(found) > 1:
         raise Wrong(
             "Every run of the cell appends again: a stream keeps all that is ever added. "
@@ -53,48 +53,48 @@ def append_one(scene: Scene, first_id: Any) -> str:
         )
     if found[0].fields != READING:
         raise Wrong(
-            "Compare the names and the values letter by letter.",
+            "Compare the names and the values character by character.",
             expected=READING,
             instead=found[0].fields,
         )
     if list(found[0].fields) != list(READING):
         raise Wrong(
-            "The fields are right, but in the other order. Within a stream keep to one order: "
-            "lesson 01 shows what that saves.",
+            "The fields are right, but in the wrong order. Use the same order for all entries "
+            "of a stream: lesson 01 shows what that saves.",
             expected=READING,
             instead=found[0].fields,
         )
     if found[0].id.ms < 10**12 or appends.chosen_by_client(found[0].id, scene.redis):
         raise Wrong(
-            "Let the server choose the ID, by its own clock: `*`, which is what `xadd` sends if "
-            f"you give none. `redis.delete('{key}')`, then append again.",
+            "Let the server choose the ID: `xadd` sends `*` if you give no ID. "
+            f"`redis.delete('{key}')`, then append again.",
             expected="an ID that the server chose",
             found=f"{found[0].id}, which was given to XADD",
         )
     if str(plain(first_id)) != str(found[0].id):
         raise Wrong(
-            "`xadd` returns the ID that the server gave to the entry: keep it in `first_id`.",
+            "`xadd` returns the ID that the server gave the entry: store it in `first_id`.",
             expected=str(found[0].id),
             instead=first_id,
         )
-    return f"The server gave it the ID `{first_id}`: {found[0].id.time:%H:%M:%S} o'clock UTC."
+    return f"The server gave it the ID `{first_id}`: {found[0].id.time:%H:%M:%S} UTC."
 
 
 @lab.exercise(
     2,
-    "Which IDs would Redis take?",
+    "Which IDs would Redis accept?",
     "An ID is a pair of numbers. It must be above the last one, compared as a pair.",
     "In the same millisecond the sequence number decides. Without one it is 0.",
 )
 def which_ids(scene: Scene, accepted: Any) -> str:
     """Each prediction is compared with what the server does."""
     why = {
-        "1000-5": "an ID is never given twice, so the last ID itself is refused",
-        "1000-6": "in the same millisecond the sequence number grows",
-        "999-9": "the milliseconds are compared first, and 999 is before 1000, whatever follows",
+        "1000-5": "no two entries have the same ID, so the server refuses the last ID itself",
+        "1000-6": "in the same millisecond, a higher sequence number is enough",
+        "999-9": "Redis compares the milliseconds first, and 999 is before 1000, whatever follows",
         "1001": "an ID without a sequence number is valid: it means 1001-0",
         "1000-*": "with `*` the server chooses the next sequence number in that millisecond",
-        "10000-0": "IDs are compared as numbers, not as text: 10000 is after 1000",
+        "10000-0": "Redis compares IDs as numbers, not as strings: 10000 is after 1000",
     }
     actual = {}
     for entry_id in why:
@@ -111,8 +111,8 @@ def which_ids(scene: Scene, accepted: Any) -> str:
 @lab.exercise(
     3,
     "All readings of an hour",
-    "XRANGE takes two bounds, and both are included. Which one must not be?",
-    "A bare `2000` as upper bound means the last ID of that millisecond, also in `(2000`.",
+    "XRANGE takes two bounds and includes both. Which of them must not be included here?",
+    "A bare `2000` as the upper bound means the last ID of that millisecond, even in `(2000`.",
     "`(` in front of a whole ID leaves out just that one: `(2000-0`.",
     calls=("redis", "stream", "start_ms", "end_ms"),
 )
@@ -120,7 +120,10 @@ def one_hour(scene: Scene, between: Any) -> str:
     """A half-open range, with several entries in the milliseconds at its ends; two of them."""
     for start, end in ((999, 2000), _hour_of_now()):
         _expect_hour(scene, between, start, end)
-    return "From the first moment of the hour to the last, and nothing of the next one."
+    return (
+        "You return everything from the first moment of the hour to the last, and nothing of "
+        "the next hour."
+    )
 
 
 def _hour_of_now() -> tuple[int, int]:
@@ -144,16 +147,22 @@ def _expect_hour(scene: Scene, between: Any, start: int, end: int) -> None:
         return
     hint = "Compare the first and the last ID with the bounds."
     if set(got) - set(ids):
-        hint = "These IDs are not on the stream that was given: read `stream`, by its name."
+        hint = "These IDs aren't on the stream that your function was given: read `stream`."
     elif got == wanted[: len(got)] and len(got) in map(_count, commands):
-        hint = "COUNT ended the reply before the hour did: an hour may have any number of entries."
+        hint = (
+            "COUNT ended the reply before the end of the hour: an hour may have any number of "
+            "entries."
+        )
     elif wanted[0] in got and got[-1] == f"{end}-1":
         hint = (
             f"As upper bound a bare `{end}` means the last ID of that millisecond, and `({end}` "
-            f"leaves out only that very ID. Write the sequence number: `({end}-0`."
+            f"leaves out only that one ID. Write the sequence number: `({end}-0`."
         )
     elif got[-1:] == [f"{end}-0"]:
-        hint = "The end belongs to the next hour, or it counts in both: leave it out with `(`."
+        hint = (
+            "The end belongs to the next hour. As it is, it would count in both hours: leave "
+            "it out with `(`."
+        )
     elif got and got == wanted[: len(got)] and len(got) < 4:
         hint = (
             f"It ends too early: `{wanted[len(got)]}` is missing. The hour has every entry before "
@@ -177,11 +186,12 @@ def _expect_hour(scene: Scene, between: Any, start: int, end: int) -> None:
     elif sorted(got) == sorted(wanted):
         hint = "These are the right entries; return them in the order of their IDs."
     elif len(got) > len(wanted):
-        hint = "It returns entries of before or after the hour too: use both bounds."
+        hint = "It also returns entries from before or after the hour: use both bounds."
     elif not got:
         hint = (
             "Nothing came back. Read the stream that you are given, and put the lower bound "
-            "first. If you compare IDs yourself, compare numbers: as text 999 is above 2000."
+            "first. If you compare IDs yourself, compare numbers: as strings, 999 is above "
+            "2000."
         )
     raise Wrong(hint, expected=wanted, instead=got)
 
@@ -206,16 +216,16 @@ def newest(scene: Scene, latest: Any) -> str:
         too_much = [command for command in commands if _count(command) > n]
         if too_much:
             raise Wrong(
-                "Let the server stop after n entries, with COUNT: it sent more than those here.",
+                "Let the server stop after n entries, with COUNT: here it sent more than n.",
                 expected=f"a reply with {n} entries",
                 found=" ".join(too_much[0]).replace(stream, "stream"),
             )
-    return "As many sent as were asked for, newest first."
+    return "The server sent only what you asked for, newest first."
 
 
 def _newest_hint(got: list[str], wanted: list[str]) -> str:
     if got == wanted[::-1]:
-        return "These are the newest, but oldest first: turn them round."
+        return "These are the newest entries, but oldest first: reverse the order."
     if got and got == [f"{n}-0" for n in range(1, len(got) + 1)]:
         return "These are the oldest: XRANGE starts at the beginning."
     if not got:
@@ -256,8 +266,7 @@ def page_by_page(scene: Scene, mean_temperature: Any) -> str:
         hint = _paging_hint(float(got), temperatures) or _pages_hint(scene, commands, ids)
         raise Wrong(
             hint
-            or "Add up `temperature` of every entry once, and divide by how many entries there "
-            "were.",
+            or "Add up the `temperature` of every entry once, and divide by the number of entries.",
             expected=f"{mean:.4f}",
             found=f"{got:.4f}",
         )
@@ -270,7 +279,7 @@ def page_by_page(scene: Scene, mean_temperature: Any) -> str:
         )
     _expect_zero(scene, mean_temperature)
     _expect_none(scene, mean_temperature)
-    return f"{len(commands)} replies, none larger than a page, and no entry twice."
+    return f"{len(commands)} replies, none larger than a page, and no entry was counted twice."
 
 
 def _expect_zero(scene: Scene, mean_temperature: Any) -> None:
@@ -289,8 +298,8 @@ def _expect_zero(scene: Scene, mean_temperature: Any) -> None:
     got = result(outcome, "", LIMIT_S)
     if got is None:
         raise Wrong(
-            "A sum of 0 is false in Python, and so a mean of 0 °C was taken for no mean. Ask how "
-            "many entries there were: `if count`.",
+            "A sum of 0 counts as false in Python, so your function took a mean of 0 °C for no "
+            "mean. Check the number of entries instead: `if count`.",
             expected="0 for the temperatures -2, 3 and -1",
             instead=None,
         )
@@ -312,13 +321,14 @@ def _pages_hint(scene: Scene, commands: list[list[str]], ids: list[str]) -> str:
     missing = next((one for one in ids if one not in had), None)
     if had and twice:
         return (
-            f"The pages overlap: `{twice}` came in more than one of them, and counted each time. "
-            "Start a page after the last ID of the page before: `(` leaves that ID out."
+            f"The pages overlap: `{twice}` came in more than one of them, and counted each "
+            "time. Start each page after the last ID of the previous page: `(` leaves that ID "
+            "out."
         )
     if had and missing:
         return (
-            f"`{missing}` is in none of the pages. Start each page right after the last ID of the "
-            "page before, and go on until there are no more entries."
+            f"`{missing}` is in none of the pages. Start each page right after the last ID of "
+            "the previous page, and go on until there are no more entries."
         )
     return ""
 
@@ -329,8 +339,8 @@ def _expect_none(scene: Scene, mean_temperature: Any) -> None:
         outcome = process.outcome(LIMIT_S)
     if isinstance(outcome, Failure):
         raise Wrong(
-            "The stream was read right. Then it was called for a stream without entries, which has "
-            "no mean: return None.",
+            "Your function read the stream correctly. But the check also calls it for a stream "
+            "without entries, which has no mean: return None.",
             expected=None,
             found=str(outcome),
         )
@@ -356,8 +366,8 @@ def _paging_hint(got: float, temperatures: list[int]) -> str:
     mistakes = (
         (
             [sum(one) / len(one) for one in pages],
-            "This is the mean of the pages' means. The last page is shorter, and would weigh as "
-            "much as the others: add up entries, and divide once at the end.",
+            "This is the mean of the pages' means. The last page is shorter, and would weigh "
+            "as much as the others: add up the entries, and divide once at the end.",
         ),
         (
             temperatures[:1],
@@ -367,7 +377,7 @@ def _paging_hint(got: float, temperatures: list[int]) -> str:
         (temperatures[:page], "This is the mean of the first page: go on after its last ID."),
         (
             temperatures[: -(len(temperatures) % page)],
-            "The last page is missing, which is not full.",
+            "The last page, which isn't full, is missing.",
         ),
         (
             overlapping,
@@ -381,9 +391,9 @@ def _paging_hint(got: float, temperatures: list[int]) -> str:
         ),
     )
     if got == sum(temperatures) // len(temperatures):
-        return "The fraction is gone: divide with `/`, because `//` and `int` cut it off."
+        return "You lose the fraction: divide with `/`, because `//` and `int` cut it off."
     if got in [round(sum(temperatures) / len(temperatures), digits) for digits in range(6)]:
-        return "Return the mean as it is, and do not round it."
+        return "Return the mean as it is; don't round it."
     for values, hint in mistakes:
         if abs(got - sum(values) / len(values)) < 1e-9:
             return hint
@@ -393,7 +403,7 @@ def _paging_hint(got: float, temperatures: list[int]) -> str:
 @lab.exercise(
     6,
     "Only if the stream exists",
-    "XADD creates a stream that is not there. One of its options forbids that.",
+    "XADD creates a stream that doesn't exist. One of its options prevents that.",
     "NOMKSTREAM: `redis.xadd(stream, fields, nomkstream=True)`. What does it return then?",
     calls=("redis", "stream", "fields"),
 )
@@ -412,7 +422,7 @@ def only_existing(scene: Scene, append_existing: Any) -> str:
         got = result(outcome, "", LIMIT_S)
         if scene.redis.exists(missing):
             raise Wrong(
-                "XADD made the stream. Its option NOMKSTREAM says not to.",
+                "XADD created the stream. Its option NOMKSTREAM prevents that.",
                 expected="no key",
                 found=f"a stream of {scene.redis.xlen(missing)}",
             )
@@ -433,14 +443,15 @@ def only_existing(scene: Scene, append_existing: Any) -> str:
             outcome = life.outcome()
             if scene.redis.exists(gone):
                 raise Wrong(
-                    "Another client deleted the stream after your question and before your XADD, "
-                    "and XADD made it again: let one command do both.",
+                    "Another client deleted the stream after your check and before your XADD, "
+                    "and XADD created it again: let one command do both.",
                     expected="no key",
                     found=f"a stream again, deleted before your {proxy.names[place - 1]}",
                 )
             if isinstance(outcome, Failure) and outcome.kind == "WatchError":
                 raise Wrong(
-                    "WATCH has noticed that the stream was changed. Then ask again, in a loop.",
+                    "WATCH noticed that the stream had changed. When that happens, check "
+                    "again, in a loop.",
                     found=str(outcome),
                 )
             result(outcome, "", LIMIT_S)
@@ -448,7 +459,8 @@ def only_existing(scene: Scene, append_existing: Any) -> str:
     return (
         "One command, so no other client can come in between."
         if names[:1] == names[-1:]
-        else "It holds, even if the stream is deleted meanwhile. NOMKSTREAM does it in one command."
+        else "It's right even if the stream is deleted in the meantime. NOMKSTREAM does it in "
+        "one command."
     )
 
 
@@ -462,8 +474,9 @@ def _expect_unmade(scene: Scene, missing: str, commands: list[str]) -> None:
         return
     if any(one.startswith("XADD ") and " NOMKSTREAM " not in one for one in commands):
         raise Wrong(
-            "XADD made the stream, and you delete it again: meanwhile others see it, and an entry "
-            "that they add is deleted too. NOMKSTREAM says not to make it.",
+            "XADD created the stream, and you delete it again. In between, other clients see "
+            "it, and you'd delete an entry that they add. With NOMKSTREAM, XADD doesn't create "
+            "it.",
             expected="no stream at any moment",
             found="XADD, and a DEL or UNLINK after it",
         )
@@ -477,8 +490,8 @@ def _expect_empty_counts(scene: Scene, begin: Any, proxy: Proxy, fields: dict[st
     got = result(begin(empty, fields).outcome(), "", LIMIT_S)
     if scene.redis.xlen(empty) != 1:
         raise Wrong(
-            "A stream without entries exists all the same: XDEL and XTRIM may empty it, and XLEN "
-            "is then 0. NOMKSTREAM asks for the key, not for entries.",
+            "A stream without entries still exists: XDEL and XTRIM may empty it, and XLEN is "
+            "then 0. NOMKSTREAM checks whether the key exists, not whether it has entries.",
             expected="a new entry on an empty stream",
             found=f"{got!r}, and no entry" if scene.redis.exists(empty) else "no stream any more",
         )
@@ -494,7 +507,7 @@ def _expect_added(scene: Scene, there: str, fields: dict[str, str], got: Any) ->
     if len(found) != 2 or found[-1].fields != fields:
         new = [one.fields for one in found[1:]]
         raise Wrong(
-            "On a stream that exists it has to append the fields that it is given, once.",
+            "If the stream exists, append the fields that your function was given, once.",
             expected=fields,
             found=repr(new[-1]) if len(new) == 1 else f"{len(new)} new entries",
         )
@@ -521,7 +534,7 @@ def capped(scene: Scene, add_capped: Any) -> str:
             for number in added:
                 scene.call(add_capped, CLIENT, stream, {"n": number}, cap)
         _expect_capped(scene, stream, commands, added[-1], cap)
-    return "Exactly the newest, as many as were asked for, whatever came before."
+    return "Exactly the newest `cap` entries remain, however long the stream was before."
 
 
 def _expect_capped(
@@ -533,35 +546,35 @@ def _expect_capped(
     wanted = [str(n) for n in range(max(1, total - cap + 1), total + 1)]
     if words & {"DEL", "UNLINK", "RENAME"}:
         raise Wrong(
-            "It deletes the stream and builds it again: meanwhile readers find none, and the "
-            "entries get other IDs. Trim it instead.",
+            "It deletes the stream and builds it again: in between, readers find no stream, "
+            "and the entries may get other IDs. Trim it instead.",
             found=", ".join(words & {"DEL", "UNLINK", "RENAME"}),
         )
     if found == wanted:
         return
-    hint = "Of the old entries drop just so many that `cap` remain, the new one included."
+    hint = "Drop just enough old entries that `cap` remain, including the new one."
     if newest not in found:
         hint = "The new entry has to be on the stream as well."
     elif len(found) == total and "MAXLEN" not in words and "MINID" not in words:
         hint = "Nothing trims the stream yet: XADD can do it in the same step."
     elif len(found) == total and total > cap and "MINID" in words and "~" not in words:
         hint = (
-            "Nothing was dropped. MINID keeps all from that ID on, so give it the whole ID of the "
-            "oldest entry to keep: many entries may share a millisecond."
+            "Nothing was dropped. MINID keeps everything from that ID on, so give it the whole "
+            "ID of the oldest entry to keep: many entries may share a millisecond."
         )
     elif len(found) == total:
         hint = (
-            "Nothing was dropped. redis-py's `maxlen` means `MAXLEN ~`: about so many, and in "
-            "whole blocks of 100. Say `approximate=False`."
+            "Nothing was dropped. redis-py's `maxlen` means `MAXLEN ~`, which drops only whole "
+            "nodes of 100 entries. Pass `approximate=False`."
         )
     elif len(found) == cap + 1 and total - cap > 1:
         hint = "It trims before it adds, so there is one too many: the new entry counts."
     elif len(set(found)) < len(found):
         hint = "An entry is there twice: append once."
     elif found and found[0] == "1" and total > cap:
-        hint = "The oldest entries go, not the newest."
+        hint = "Drop the oldest entries, not the newest."
     elif total <= cap:
-        hint = "There were fewer than `cap`, so none had to go."
+        hint = "There were fewer than `cap` entries, so none had to be dropped."
     raise Wrong(
         hint,
         expected=f"the {len(wanted)} entries {wanted[0]} to {wanted[-1]}, for `cap` {cap}",

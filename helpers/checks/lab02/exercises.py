@@ -22,19 +22,19 @@ SETTLE_S = 0.3  # time for a learner's function to come to its XREAD
 
 @lab.exercise(
     1,
-    "How many entries does XREAD bring?",
-    "`XREAD` brings what comes after an ID; the entry with that ID is left out.",
+    "How many entries does XREAD return?",
+    "`XREAD` returns what comes after an ID, without the entry that has this ID.",
     "`$` means the last ID that the stream has generated, at the moment of the call. What comes "
     "after that?",
 )
 def how_many(scene: Scene, brought: Any) -> str:
     """Each prediction is compared with what the server replies."""
     why = {
-        "0": "`0` is before every entry, so all of them come",
+        "0": "`0` is before every entry, so XREAD returns all of them",
         "1000-0": "the entry with this ID has been read already, so it is left out",
         "1000": "a bare `1000` is short for `1000-0`, and `1000-1` comes after that",
         "2000-0": "nothing comes after the last entry; without BLOCK the reply is empty",
-        "1500-0": "the ID need not exist: what comes after it counts",
+        "1500-0": "the ID doesn't have to exist: XREAD returns what comes after it",
         "$": "`$` is the last ID generated at the moment of the call, and nothing is after it yet",
     }
     ids = ["1000-0", "1000-1", "2000-0"]
@@ -58,18 +58,18 @@ def what_is_new(scene: Scene, read_after: Any) -> str:
     stream = scene.stream("news", [(one, {"n": str(n)}) for n, one in enumerate(ids)])
     most = 0  # entries that a reply may hold, by COUNT
     for last_id, wanted in (("1000-1", ids[2:]), ("0", ids), ("2000-1", [])):
-        slow = "It waits for news. Without BLOCK, XREAD replies at once."
+        slow = "It waits for new entries. Without BLOCK, XREAD replies immediately."
         with (
             scene.watching(stream) as commands,
             scene.running(read_after, CLIENT, stream, last_id) as process,
         ):
             outcome = process.outcome(LIMIT_S)
         if any("BLOCK" in map(str.upper, command) for command in commands):
-            raise Wrong("Do not wait: leave out BLOCK.", found="XREAD with BLOCK")
+            raise Wrong("Don't wait: leave out BLOCK.", found="XREAD with BLOCK")
         if isinstance(outcome, Failure) and any(_has_bracket(command) for command in commands):
             raise Wrong(
-                "XREAD takes the bare ID, and leaves out the entry with that ID by itself. `(` is "
-                "for XRANGE.",
+                "XREAD takes the ID without `(`, which is for XRANGE. It always leaves out the "
+                "entry with that ID.",
                 found=str(outcome),
             )
         most = max([most, *map(_count, commands)])
@@ -78,29 +78,30 @@ def what_is_new(scene: Scene, read_after: Any) -> str:
             raise Wrong(
                 "That is the whole reply of `xread`: take this stream's entries out of it."
                 if stream in got
-                else "Return a list of pairs, as the reply holds them: a dict is none.",
+                else "Return a list of pairs, as they are in the reply, and not a dict.",
                 expected="a list of entries",
                 instead=got,
             )
         if got is None:
             raise Wrong(
-                "A stream without news gives an empty list, so that callers can loop over it.",
+                "If there are no new entries, return an empty list, so that callers can loop "
+                "over it.",
                 expected=[],
                 instead=None,
             )
         found = ids_of(got)
         if found == wanted:
             continue
-        hint = "`XREAD` takes the last ID that was seen, and brings all that is after it."
+        hint = "`XREAD` takes the last ID that you have seen, and returns everything after it."
         if found == [last_id, *wanted] and not any(last_id in command for command in commands):
             hint = (
                 "Pass `last_id` as it is: without its sequence number it means the first entry of "
                 "that millisecond."
             )
         elif found == [last_id, *wanted]:
-            hint = "The entry with the last ID itself was seen already: XREAD leaves it out."
+            hint = "You've already seen the entry with the last ID itself: XREAD leaves it out."
         elif any("$" in command for command in commands):
-            hint = "`$` skips what is there already: read after the ID that you were given."
+            hint = "`$` skips what is already on the stream: read after the ID that you were given."
         elif not commands:
             hint = "Read the stream that you were given: none of your commands named it."
         elif not found:
@@ -110,7 +111,7 @@ def what_is_new(scene: Scene, read_after: Any) -> str:
         elif found == wanted[::-1]:
             hint = "Return them in the order of their IDs."
         elif set(found) > set(wanted):
-            hint = "It returns entries of before too. Read after the ID that you were given."
+            hint = "It also returns earlier entries. Read after the ID that you were given."
         raise Wrong(hint, expected=wanted, instead=found)
     if 0 < most <= MOST_ENTRIES:
         longer = scene.stream("longer", [(f"{n}-0", {"n": str(n)}) for n in range(1, most + 2)])
@@ -121,7 +122,7 @@ def what_is_new(scene: Scene, read_after: Any) -> str:
                 expected=f"{most + 1} entries of a longer stream",
                 found=f"{len(got)}",
             )
-    return "All that is new, nothing twice, and an empty list if there is nothing."
+    return "Everything that is new, nothing twice, and an empty list if nothing is new."
 
 
 def _has_bracket(command: list[str]) -> bool:
@@ -132,7 +133,7 @@ def _has_bracket(command: list[str]) -> bool:
     3,
     "Wait, but not forever",
     "BLOCK is in milliseconds, as `timeout_ms` is.",
-    "The last ID for “from now on” is `$`: for a single call that is just right.",
+    "The ID for “from now on” is `$`. For a single call, it's just right.",
     calls=("redis", "stream", "timeout_ms"),
 )
 def wait_for_one(scene: Scene, wait: Any) -> str:
@@ -150,17 +151,17 @@ def wait_for_one(scene: Scene, wait: Any) -> str:
                 both.xadd(stream, {"n": n})
             added = [str(one) for one in both.execute()]
         outcome = process.outcome(LIMIT_S)
-    got = result(outcome, "An entry came, and your function waits on.", LIMIT_S)
+    got = result(outcome, "An entry came, and your function is still waiting.", LIMIT_S)
     pair = _as_pair(got)
     if pair and pair[0] == added[0]:
-        return "It waited as long as it was told, and no longer."
-    hint = "Return the one entry, `(id, fields)`, as the reply holds it: `reply[stream][0]`."
+        return "It waits as long as you tell it to, and no longer."
+    hint = "Return the one entry, `(id, fields)`, as it is in the reply: `reply[stream][0]`."
     if got is None and sum(map(_block, commands)) < 1200:
-        hint = "It does not wait for `timeout_ms`: BLOCK is in milliseconds, as `timeout_ms` is."
+        hint = "It doesn't wait for `timeout_ms`: BLOCK is in milliseconds, as `timeout_ms` is."
     elif got is None:
         hint = "An entry came while it waited, and your function returned None."
     elif pair and pair[0] == added[1]:
-        hint = "Two came at once, and the next entry is the first of them: `reply[stream][0]`."
+        hint = "Two entries came at once. The next entry is the first of them: `reply[stream][0]`."
     raise Wrong(hint, expected=f"('{added[0]}', {{'n': 'new'}})", instead=got)
 
 
@@ -193,7 +194,7 @@ def _expect_patience(scene: Scene, wait: Any, stream: str) -> None:
     elif any(block > 2 * PATIENCE_MS for block in blocks):
         slow = f"{_TOO_LONG} BLOCK is in milliseconds, as `timeout_ms` is."
     elif sum(command.count("$") for command in commands if command[0] == "XREAD") > 1:
-        slow = "It asks with `$` again and again, and never ends: nothing came within `timeout_ms`."
+        slow = "It keeps asking with `$` and never ends, although nothing came within `timeout_ms`."
     got = result(outcome, slow, LIMIT_S)
     if got is not None and "1-0" in str(got):
         raise Wrong(
@@ -206,7 +207,7 @@ def _expect_patience(scene: Scene, wait: Any, stream: str) -> None:
     asked = [command for command in commands if command[0] in ("XREAD", "XRANGE", "XREVRANGE")]
     if len([command for command in asked if not _block(command)]) > 2:
         raise Wrong(
-            "It asks again and again. Let the server wait for you, with BLOCK.",
+            "It keeps polling. Let the server wait for you, with BLOCK.",
             expected="XREAD with BLOCK",
             found=f"{len(asked)} commands in {PATIENCE_MS} ms",
         )
@@ -251,8 +252,8 @@ def _block(command: list[str]) -> float:
 @lab.exercise(
     4,
     "Follow a stream and miss nothing",
-    "What happens to an entry that comes while `handle` is at work?",
-    "Look `$` up once, before the loop: `redis.xinfo_stream(stream)['last-generated-id']`.",
+    "What happens to an entry that arrives while `handle` is running?",
+    "Look up `$` once, before the loop: `redis.xinfo_stream(stream)['last-generated-id']`.",
     "Then pass the ID of the last entry handled, and handle every entry of a reply.",
     calls=("redis", "stream", "handle", "n"),
 )
@@ -286,7 +287,7 @@ def follow(scene: Scene, follow_stream: Any) -> str:
             found=f"{busy} XREADs without BLOCK",
         )
     if found == wanted and isinstance(outcome, Unfinished):
-        raise Wrong("All are handled: end after `n` of them.", found="it went on waiting")
+        raise Wrong("All are handled: return after `n` entries.", found="it went on waiting")
     if found != wanted:
         if not isinstance(outcome, Unfinished):
             result(outcome, "", LIMIT_S)  # what it raised says more than what is missing
@@ -311,39 +312,39 @@ def _follow_hint(
     reads = [command for command in commands if command[0] == "XREAD"]
     looks = [command for command in commands if command[0] in ("XINFO", "XREVRANGE")]
     if any("(" in one for one in found):
-        return "`handle` takes the fields alone: `handle(fields)`."
+        return "`handle` takes only the fields: `handle(fields)`."
     if "old" in found:
-        return "The entry that was there before does not count: start at `$`, looked up once."
+        return "The entry that was there before doesn't count: start at `$`, looked up once."
     if found[: len(wanted)] == wanted:
-        return "Stop after `n` entries, also in the middle of a reply."
+        return "Stop after `n` entries, even in the middle of a reply."
     if len(set(found)) < len(found):
         return "An entry was handled again: pass the ID of the last entry, not the first one's."
     if ended and reads and not found:
         return (
-            "Nothing was handled, and it ended. Call `handle(fields)` for each entry that comes; a "
-            "BLOCK that brings nothing is no end, so wait again until `n` are handled."
+            "Nothing was handled, and it ended. Call `handle(fields)` for each entry that "
+            "comes. If a BLOCK returns nothing, wait again, until you've handled `n` entries."
         )
     dollars = sum("$" in command for command in reads)
     if dollars > 1 and found[:1] != wanted[:1]:
         return (
-            "A BLOCK ended without news, and the entry that came just then is missing: `$` again "
-            "means “from now on”. Look it up once, before the loop."
+            "A BLOCK ended without an entry, and you missed the one that came just after that: "
+            "the next `$` means “from now on” again. Look it up once, before the loop."
         )
     if dollars > 1:
         return (
-            "Entries are missing: those that came while `handle` was at work. `$` in every call "
-            "asks only for what comes later. Look it up once, before the loop."
+            "Entries are missing: those that came while `handle` was running. `$` in every "
+            "call asks only for what comes later. Look it up once, before the loop."
         )
     if len(looks) > 1 and reads:
         return (
-            "You look up the last ID of the stream more than once, and skip what was added "
-            "meanwhile: look it up once, before the loop, then pass the ID of the last entry "
+            "You look up the last ID of the stream more than once, and skip what was added in "
+            "between: look it up once, before the loop, then pass the ID of the last entry "
             "that you handled."
         )
     if ended and reads and found == wanted[: len(found)]:
         return (
-            f"It ended after {len(found)} of {len(wanted)} entries. A BLOCK that brings nothing is "
-            "no end: more entries come later, so wait again until `n` are handled."
+            f"It ended after {len(found)} of {len(wanted)} entries. More entries come later. If "
+            "a BLOCK returns nothing, wait again, until you've handled `n` entries."
         )
     if not found:
         return "Nothing was handled: call `handle(fields)` for each entry."
@@ -359,7 +360,7 @@ def _follow_hint(
     5,
     "Two streams, two places",
     "One XREAD can name both: `redis.xread({first: last_of_first, second: last_of_second})`.",
-    "Each stream needs a last ID of its own: keep a dict and hand it to `xread` as it is.",
+    "Each stream needs its own last ID: keep a dict of them, and pass it to `xread` as it is.",
     calls=("redis", "streams", "n"),
 )
 def two_streams(scene: Scene, read_both: Any) -> str:
@@ -379,25 +380,25 @@ def two_streams(scene: Scene, read_both: Any) -> str:
     reads = [command for command in commands if command[0] == "XREAD"]
     if reads and "$" not in reads[0] and any("$" in command for command in reads[1:]):
         raise Wrong(
-            "`$` means “from now on”, at each XREAD again: what comes between two of them is "
-            "missed. Keep the last ID of each stream instead.",
+            "`$` means “from now on” in each XREAD, so you miss what comes between two of "
+            "them. Keep the last ID of each stream instead.",
             expected="the last ID that was read, of each stream",
             found=f"`{' '.join(reads[1]).replace(first, 'fast').replace(second, 'slow')}`",
         )
     if reads and first in reads[0] and any(first not in command for command in reads[1:]):
         raise Wrong(
-            "A later XREAD names one stream only. A reply leaves out a stream without news, so "
-            "don't build the dict of last IDs from it again: change the ID of the stream that had "
-            "news, and keep the other.",
+            "A later XREAD names one stream only. A reply leaves out a stream without new "
+            "entries, so don't rebuild the dict of last IDs from it: change the ID of the "
+            "stream that had new entries, and keep the other one.",
             expected="both streams in each XREAD",
             found="the first XREAD for both, a later one for one of them",
         )
     again = [command for command in reads if first in command and _after(command, first) == "0"]
     if len(again) > 1:
         raise Wrong(
-            "It reads from the beginning again and again, so the same entries are sent each time: "
-            "start each stream after the last ID that you have read of it. If you add every reply "
-            "to your list, entries came twice.",
+            "It keeps reading from the beginning, so the server sends the same entries each "
+            "time: read each stream after the last ID that you got from it. If you add every "
+            "reply to your list, it has entries twice.",
             expected="`0` in the first XREAD alone",
             found=f"`0` in {len(again)} of them",
         )
@@ -411,7 +412,10 @@ def two_streams(scene: Scene, read_both: Any) -> str:
         return "Each stream at its own pace, and nothing missed on either."
     hint = "Collect the fields of every entry, of both streams, until there are `n`."
     if len(set(found)) < len(found):
-        hint = "Some came twice: after each reply move on the last ID of that very stream."
+        hint = (
+            "Some came twice: after each reply, update the last ID of the stream that the "
+            "entries came from."
+        )
     elif len(found) < len(wanted):
         hint = "Some are missing: go on reading until there are `n`."
     raise Wrong(hint, expected=wanted, instead=found)
@@ -426,10 +430,11 @@ def _after(command: list[str], stream: str) -> str:
 
 def _waiting_hint(reads: list[list[str]]) -> str:
     if reads and "$" in reads[0]:
-        return "Read both from their beginnings: that is `0`. `$` skips what is there already."
+        return "Read both from their beginnings, with `0`. `$` skips what is already there."
     return (
-        "It waits for entries that are there. A last ID of one stream says nothing about the "
-        "other: keep one for each. And name both in one XREAD, or one holds up the other."
+        "It waits for entries that are already there. The last ID of one stream means nothing "
+        "on the other: keep one for each. And name both streams in one XREAD, or one holds up "
+        "the other."
     )
 
 
@@ -437,7 +442,7 @@ def _expect_one_wait(reads: list[list[str]], other: str) -> None:
     """Both streams in each XREAD, and XREAD that waits."""
     if not all(other in command for command in reads):
         raise Wrong(
-            "Name both streams in one XREAD: it waits for whichever has news first.",
+            "Name both streams in one XREAD: it waits for whichever gets an entry first.",
             found="an XREAD for one stream alone",
         )
     busy = sum(not _block(command) for command in reads)
@@ -452,10 +457,10 @@ def _expect_one_wait(reads: list[list[str]], other: str) -> None:
 @lab.exercise(
     6,
     "Stopped, and started again",
-    "Where is the last ID when the program is gone? Put it in a key of Redis: `place`.",
+    "Where is the last ID after the program dies? Put it in a Redis key: `place`.",
     "First `handle`, then `redis.set(place, entry_id)`, for every single entry.",
     "At the start: `last = redis.get(place) or '0'`.",
-    "When `xread` brings nothing more, all are handled, and the function ends.",
+    "When `xread` returns nothing, you've handled everything, and your function can return.",
     calls=("redis", "stream", "place", "handle"),
 )
 def resume(scene: Scene, resume_reading: Any) -> str:
@@ -483,8 +488,8 @@ def resume(scene: Scene, resume_reading: Any) -> str:
     newest = [one for one in commands if "$" in one or one[0] in ("XINFO", "XREVRANGE")]
     if newest and not handled(scene, "begun"):
         raise Wrong(
-            "`$`, or the last ID of the stream, skips what is on the stream already. Where nothing "
-            "is noted yet, begin at `0`.",
+            "`$`, or the last ID of the stream, skips what is already on the stream. If no ID "
+            "is saved yet, begin at `0`.",
             expected="the first XREAD from `0`",
             found=f"{' '.join(newest[0]).replace(stream, 'stream')}, and nothing handled",
         )
@@ -499,17 +504,20 @@ def resume(scene: Scene, resume_reading: Any) -> str:
         own = sorted(set(scene.redis.scan_iter(count=1000)) - keys)
         strange = [key for key in own if "lab02:check:" not in key]
         raise Wrong(
-            "Note how far you came in the key whose name your function is given: "
+            "Save how far you got in the key whose name your function is given: "
             "`redis.set(place, entry_id)`. There is nothing in it.",
             expected="a last ID in `place`",
             found=f"a key `{strange[0]}`" if strange else "no such key",
         )
     _expect_whole_id(scene, place, len(handled(scene)) > len(set(handled(scene))))
     _expect_each_once(handled(scene), wanted, scene.redis.xlen(stream))
-    slow = "Nothing is left, and it still waits: end when `xread` brings nothing more."
+    slow = "Nothing is left, and it still waits: return when `xread` returns nothing more."
     result(outcome, slow, LIMIT_S)
     _expect_no_bound(scene, resume_reading, max(map(_count, commands), default=0))
-    return "Killed twice in the middle of its work, and every entry was handled: at least once."
+    return (
+        "It was killed twice in the middle of its work, and still handled every entry: at "
+        "least once."
+    )
 
 
 KILLED_AT = (4, 7)  # in which a batch of two or more, noted at its end, begins again
@@ -521,8 +529,8 @@ def _expect_whole_id(scene: Scene, place: str, again: bool) -> None:
     noted = scene.redis.get(place) if scene.redis.type(place) == "string" else None
     if again and noted == "1000":
         raise Wrong(
-            "Only the milliseconds are noted, and several entries may share one: note the whole "
-            "ID, with its sequence number.",
+            "You saved only the milliseconds, and several entries may share one: save the "
+            "whole ID, with its sequence number.",
             expected="`1000-8` in `place`",
             found="`1000`",
         )
@@ -535,12 +543,12 @@ def _expect_no_bound(scene: Scene, resume_reading: Any, count: int) -> None:
     ids = [(f"{n}-0", {"n": str(n)}) for n in range(1, count + 2)]
     stream, place = scene.stream("long", ids), scene.key("place:long")
     noted = scene.key("noted")
-    slow = "Nothing is left, and it still runs: end when `xread` brings nothing more."
+    slow = "Nothing is left, and it still runs: return when `xread` returns nothing more."
     scene.call(resume_reading, CLIENT, stream, place, partial(note, noted), slow=slow)
     if scene.redis.llen(noted) < len(ids):
         raise Wrong(
-            f"It ended before the stream did. One reply with COUNT {count} holds at most {count} "
-            "entries, so read on until `xread` brings nothing more.",
+            f"It ended before the stream did. One reply with COUNT {count} holds at most "
+            f"{count} entries, so read on until `xread` returns nothing more.",
             expected=f"{len(ids)} entries handled, of a longer stream",
             found=f"{scene.redis.llen(noted)}",
         )
@@ -558,28 +566,29 @@ def _expect_each_once(found: list[str], wanted: list[str], length: int) -> None:
     again = len(found) - len(set(found))
     if length < len(wanted):
         raise Wrong(
-            "Leave the entries on the stream: others read them too. It is you who keeps the place.",
+            "Leave the entries on the stream: others read them too. Your function keeps its "
+            "own place.",
             expected=f"{len(wanted)} entries on the stream",
             found=f"{length}",
         )
     if lost and lost == wanted[-len(lost) :]:
         raise Wrong(
-            "It ended before the stream did: read on until `xread` brings nothing more.",
+            "It ended before the stream did: read on until `xread` returns nothing more.",
             expected="every entry at least once",
             found=f"{', '.join(lost)} never handled",
         )
     if lost:
         raise Wrong(
-            "An entry was noted before it was handled, and the crash came in between: first the "
-            "work, then the note.",
+            "Your function saved an entry's ID before it handled the entry, and the crash came "
+            "in between. Do the work, then save the ID.",
             expected="every entry at least once",
             found=f"{', '.join(lost)} never handled",
         )
     if again:
         raise Wrong(
-            "After a restart it began too far back: note the ID after every single entry, and go "
-            "on after the one that is noted.",
-            expected="no entry again that was handled and noted",
+            "After a restart, it began too far back: save the ID after every single entry, and "
+            "continue after the saved one.",
+            expected="no entry again that was handled and saved",
             found=f"{again} handled again",
         )
 

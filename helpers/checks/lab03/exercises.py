@@ -43,20 +43,22 @@ lab = Lab("03", "`solutions/03_consumer_groups.ipynb`")
 @lab.exercise(
     1,
     "How many entries does each get?",
-    "A group moves on with what it delivers, whichever of its consumers asked.",
-    "`$` is the last ID generated when the group is made. What is added later comes after it.",
+    "A group moves on with each entry that it delivers, to whichever of its consumers.",
+    "`$` is the last ID generated at the moment when the group is created. Entries added later "
+    "come after it.",
 )
 def who_gets_what(scene: Scene, delivered: Any) -> str:
     """Each prediction is compared with what the server delivers."""
     why = {
-        "a": "the group begins before all entries, and COUNT 2 lets no more than two come",
-        "b": "the group goes on where it was: the three that were not given out yet",
-        "c": "bob is in the same group, and alice was given all there is",
-        "d": "`3-0` is the ID after which the group begins, so the entry with this ID is left out",
-        "e": "another group has a place of its own; but `$` is “from now on”, and nothing has come",
-        "f": "this entry was added after the group was made, and that is when `$` was looked up",
-        "g": "the new entry is for every group, and in this one it was not given out yet",
-        "h": "bob, of the same group, was given the new entry, so it does not go to alice as well",
+        "a": "the group begins before all entries, and COUNT 2 limits the reply to two",
+        "b": "the group continues where it was: it delivers the three that it hadn't delivered yet",
+        "c": "bob is in the same group, and alice has already got everything",
+        "d": "the group begins after `3-0`, so it doesn't deliver the entry with this ID",
+        "e": "another group has its own place; but `$` is “from now on”, and nothing has been "
+        "added yet",
+        "f": "this entry was added after the group was created, and that is when `$` was looked up",
+        "g": "the new entry is for every group, and this group hadn't delivered it yet",
+        "h": "bob, in the same group, got the new entry, so alice doesn't get it as well",
     }
     stream = numbered(scene, "five", 5)
     create, actual = partial(scene.redis.xgroup_create, stream), {}
@@ -82,10 +84,11 @@ def who_gets_what(scene: Scene, delivered: Any) -> str:
 @lab.exercise(
     2,
     "Make sure that the group exists",
-    "Where must a group begin, so that it is given what is on the stream already?",
-    "`redis.xgroup_create(stream, group, '0', mkstream=True)` makes the stream too if need be.",
-    "It raises a `redis.ResponseError` if the group exists. What is in the text of this error, "
-    "and not in that of others? Let every other error go on, with `raise`.",
+    "Where must a group begin to deliver what is already on the stream?",
+    "`redis.xgroup_create(stream, group, '0', mkstream=True)` creates the stream as well, if "
+    "necessary.",
+    "It raises a `redis.ResponseError` if the group exists. What is in the message of this "
+    "error, but not of others? Let every other error through, with `raise`.",
     calls=("redis", "stream", "group"),
 )
 def see_to_it(scene: Scene, ensure: Any) -> str:
@@ -99,8 +102,8 @@ def see_to_it(scene: Scene, ensure: Any) -> str:
     _expect_none_destroyed([command for command in commands if {*streams} & {*command}])
     if isinstance(outcome, Failure) and "BUSYGROUP" in outcome.message:
         raise Wrong(
-            "`BUSYGROUP` means that the group exists already, and that is all that you want: "
-            "catch this error, and only this one.",
+            "`BUSYGROUP` means that the group already exists, and that's all you want: catch "
+            "this error, and only this one.",
             expected="no error",
             found=str(outcome),
         )
@@ -119,16 +122,16 @@ def see_to_it(scene: Scene, ensure: Any) -> str:
     _expect_kept(scene, both)
     _expect_raised(scene, ensure)
     _expect_no_race(scene, ensure)
-    return "With a stream or without, made by you or by others: now there is a group."
+    return "With or without a stream, created by you or by others: now the group exists."
 
 
 def _expect_none_destroyed(commands: list[list[str]]) -> None:
     destroyed = [command for command in commands if "DESTROY" in map(str.upper, command)]
     if destroyed:
         raise Wrong(
-            "XGROUP DESTROY removes the group, with its place and all that is pending, and others "
-            "may be at work in it. Leave a group that exists alone, and neither make it again nor "
-            "move it: try to make it, and take `BUSYGROUP` for good news.",
+            "XGROUP DESTROY removes the group, with its place and everything pending, and "
+            "other consumers may be working in it. Leave an existing group alone; don't "
+            "recreate or move it. Try to create it, and treat `BUSYGROUP` as good news.",
             expected="a group that exists keeps its place",
             found="XGROUP DESTROY",
         )
@@ -139,15 +142,15 @@ def _expect_made(scene: Scene, stream: str) -> None:
     about = group_of(scene, stream)
     if not about:
         raise Wrong(
-            "A stream may well exist without this group: make the group in any case.",
+            "A stream can exist without this group: create the group in any case.",
             expected=f"a group `{GROUP}`",
             found="a stream with three entries, and no such group",
         )
     given = unread_of(scene, stream)
     if given != ["1", "2", "3"]:
         raise Wrong(
-            "The group has to be given what is on the stream already: let it begin at `0`. `$`, "
-            "which redis-py takes if you say nothing, is “from now on”.",
+            "The group has to deliver what is already on the stream: let it begin at `0`. `$`, "
+            "redis-py's default, is “from now on”.",
             expected="a group that is given the entries 1, 2, 3",
             found=f"it begins at {about['last-delivered-id']}, and is given {given or 'none'}",
         )
@@ -157,16 +160,16 @@ def _expect_stream_made(scene: Scene, stream: str) -> None:
     """Neither the stream nor the group existed."""
     if not group_of(scene, stream):
         raise Wrong(
-            "There was no stream yet, and so no group was made. MKSTREAM makes an empty stream: "
-            "`mkstream=True`.",
+            "There was no stream yet, so no group was created. MKSTREAM creates an empty "
+            "stream: `mkstream=True`.",
             expected=f"an empty stream with a group `{GROUP}`",
             found="no such group",
         )
     about: Any = scene.redis.xinfo_stream(stream)
     if about["length"] or about["last-generated-id"] != "0-0":
         raise Wrong(
-            "An entry that measures nothing, only to have a stream, reaches every consumer. "
-            "MKSTREAM makes an empty stream: `mkstream=True`.",
+            "A dummy entry that you add just to create the stream reaches every consumer. "
+            "MKSTREAM creates an empty stream: `mkstream=True`.",
             expected="a stream to which nothing was ever added",
             found=f"one whose last ID is {about['last-generated-id']}",
         )
@@ -185,8 +188,8 @@ def _expect_kept(scene: Scene, stream: str) -> None:
     pending, unread = set(pending_of(scene, stream)), unread_of(scene, stream)
     if (pending, unread) != ({"1", "2"}, ["3"]):
         raise Wrong(
-            "A group that exists must keep its place and its pending entries: leave it alone, "
-            "and neither make it again nor move it.",
+            "An existing group must keep its place and its pending entries: leave it alone; "
+            "don't recreate or move it.",
             expected="2 entries pending, and entry 3 to come",
             found=f"{len(pending)} pending, and {', '.join(unread) or 'none'} to come",
         )
@@ -201,15 +204,16 @@ def _expect_raised(scene: Scene, ensure: Any) -> None:
     kind = str(scene.redis.type(key))
     if kind != "string":
         raise Wrong(
-            "This key held something else, and it is gone. Leave it, and let the error go on.",
-            expected="the text that was there",
+            "This key held something else, and now it's gone. Leave the key alone, and let the "
+            "error through.",
+            expected="the string that was there",
             found=f"a {kind}" if kind != "none" else "no key",
         )
     if isinstance(outcome, Returned):
         result(outcome, "", LIMIT_S)
         raise Wrong(
-            "The key holds a string, so there is no group, and your caller is not told. Let pass "
-            "only the error with `BUSYGROUP` in its text, and `raise` any other.",
+            "The key holds a string, so there is no group, and your caller doesn't find out. "
+            "Catch only the error with `BUSYGROUP` in its message, and `raise` any other.",
             expected="the error WRONGTYPE",
             found="no error",
         )
@@ -231,8 +235,8 @@ def _expect_no_race(scene: Scene, ensure: Any) -> None:
             outcome = process.outcome(LIMIT_S)
     if isinstance(outcome, Failure) and "BUSYGROUP" in outcome.message:
         raise Wrong(
-            "You looked, there was no group, and before yours arrived another consumer had made "
-            "it. Do not look first: make it, and take `BUSYGROUP` for good news.",
+            "You looked, and there was no group. Before your command arrived, another consumer "
+            "created it. Don't look first: create it, and treat `BUSYGROUP` as good news.",
             expected="no error",
             found=str(outcome),
         )
@@ -242,9 +246,9 @@ def _expect_no_race(scene: Scene, ensure: Any) -> None:
 @lab.exercise(
     3,
     "What is new to the group",
-    "What stands in place of a last ID with XREADGROUP?",
-    "`redis.xreadgroup(group, name, {stream: '>'}, count=count)` gives a dict.",
-    "As with `xread`: a stream without news is missing in that dict.",
+    "What does XREADGROUP take in place of a last ID?",
+    "`redis.xreadgroup(group, name, {stream: '>'}, count=count)` returns a dict.",
+    "As with `xread`, a stream without new entries isn't in that dict.",
     calls=("redis", "stream", "group", "name", "count"),
 )
 def not_given_yet(scene: Scene, next_entries: Any) -> str:
@@ -270,7 +274,7 @@ def not_given_yet(scene: Scene, next_entries: Any) -> str:
                 expected=f"{len(ids)} entries pending for {name}",
                 found=f"{len(held)}",
             )
-    return "Each entry went to one of them, and an empty list says that none is left."
+    return "Each entry went to one of them, and you return an empty list when none are left."
 
 
 def _expect_names_given(commands: list[list[str]], names: list[str]) -> None:
@@ -280,8 +284,8 @@ def _expect_names_given(commands: list[list[str]], names: list[str]) -> None:
     if strange or len({*read}) == 1 < len(read):
         one = (strange or read)[0]
         raise Wrong(
-            "Read in the name that you are given: `name` is the consumer, and another one at each "
-            "call.",
+            "Read under the name that you are given: `name` is the consumer, and another one "
+            "at each call.",
             expected=f"reads for {', '.join(names)}",
             found=f"a read for `{one}`" if strange else f"{len(read)} reads, all for `{one}`",
         )
@@ -291,7 +295,7 @@ def _expect_list(got: Any, commands: list[list[str]]) -> None:
     if isinstance(got, Blank):
         raise StillBlank
     if any("BLOCK" in map(str.upper, command) for command in commands):
-        raise Wrong("Do not wait: leave out BLOCK.", found=f"{commands[0][0]} with BLOCK")
+        raise Wrong("Don't wait: leave out BLOCK.", found=f"{commands[0][0]} with BLOCK")
     if isinstance(got, dict):
         raise Wrong(
             "That is the whole reply of `xreadgroup`: take this stream's entries out of it.",
@@ -300,14 +304,14 @@ def _expect_list(got: Any, commands: list[list[str]]) -> None:
         )
     if got is None:
         raise Wrong(
-            "If nothing is left, give an empty list, so that callers can loop over it.",
+            "If nothing is left, return an empty list, so that callers can loop over it.",
             expected=[],
             instead=None,
         )
     if not any(command[0] == "XREADGROUP" for command in commands):
         raise Wrong(
-            "A group hands out entries to those who ask with XREADGROUP. XREAD and XRANGE know "
-            "nothing of groups, so bob would get once more what alice has got.",
+            "A group delivers entries to consumers that ask with XREADGROUP. XREAD and XRANGE "
+            "know nothing about groups, so bob would get the same entries as alice.",
             expected="XREADGROUP",
             found=commands[0][0] if commands else "no command",
         )
@@ -317,16 +321,16 @@ def _next_hint(commands: list[list[str]], found: list[str], ids: list[str]) -> s
     asked = [command for command in commands if command[0] == "XREADGROUP"]
     if asked and asked[0][-1] != ">":
         return (
-            f"With an ID, such as `{asked[0][-1]}`, a consumer asks for what *it* was given "
-            "before. What is new to the group is `>`."
+            f"With an ID, such as `{asked[0][-1]}`, a consumer asks for entries that *it* "
+            "already got. For what is new to the group, use `>`."
         )
     counts = [one.partition(" COUNT ")[2].partition(" ")[0] for one in map(_upper, asked)]
     if (
         any(count.isdecimal() and int(count) < len(ids) for count in counts)
         or found[: len(ids)] == ids
     ):
-        return "`count` is the most that it may bring: COUNT."
-    return "Return all that the reply holds for this stream, in its order."
+        return "`count` is the most that it may return: pass it as COUNT."
+    return "Return everything that the reply has for this stream, in order."
 
 
 def _upper(command: list[str]) -> str:
@@ -336,25 +340,25 @@ def _upper(command: list[str]) -> str:
 def _held_hint(commands: list[list[str]], too_many: bool) -> str:
     if too_many:
         return (
-            "More were delivered than were returned, and those are pending too. Let the server "
-            "stop: COUNT is the most that it may bring."
+            "The server delivered more than you returned, and those entries are pending too. "
+            "COUNT is the most that it may return."
         )
     if any("NOACK" in map(str.upper, command) for command in commands):
         return (
-            "With NOACK the group takes the entries for done at once, and a consumer that crashes "
-            "has lost them: leave it out."
+            "With NOACK, the group treats the entries as done at once, and a consumer that "
+            "crashes loses them: leave it out."
         )
     if any(command[0] == "XACK" for command in commands):
-        return "Do not acknowledge them here: the caller has not begun to work on them."
+        return "Don't acknowledge them here: the caller hasn't begun to work on them."
     return "Read in the name that you are given: `name` is the consumer."
 
 
 @lab.exercise(
     4,
-    "Work, and say that it is done",
+    "Work, then acknowledge",
     "Which comes first, the work or XACK? Think of a crash between the two.",
     "`redis.xack(stream, group, entry_id)` after `handle(fields)`. It takes several IDs too.",
-    "When `xreadgroup` with `>` brings nothing more, the function ends.",
+    "When `xreadgroup` with `>` returns nothing more, return.",
     calls=("redis", "stream", "group", "name", "handle"),
 )
 def work_and_ack(scene: Scene, work: Any) -> str:
@@ -372,7 +376,7 @@ def work_and_ack(scene: Scene, work: Any) -> str:
         outcome = process.outcome(GLANCE_S)
     _expect_new_asked(commands)
     if not begun_two:
-        slow = "There are entries, and none is handled: does it wait for others?"
+        slow = "There are entries, and it hasn't handled any: is it waiting for others?"
         result(outcome, slow, LIMIT_S)
     with scene.watching(stream) as later:
         _expect_fields(handled(scene, "begun"), "handle(fields)")
@@ -389,11 +393,13 @@ def work_and_ack(scene: Scene, work: Any) -> str:
     if not isinstance(outcome, Unfinished):
         result(outcome, "", LIMIT_S)
     _expect_all_handled(scene, stream, commands)
-    slow = "Nothing is left, and it has not ended: end when `xreadgroup` brings nothing more."
+    slow = "Nothing is left, and it hasn't ended: return when `xreadgroup` returns nothing more."
     result(outcome, slow, LIMIT_S)
     _expect_all_acked(scene, stream, handled(scene)[before:], commands)
     _expect_failed_pending(scene, stream, work)
-    return "What was done is acknowledged, and what a crash interrupted is still pending."
+    return (
+        "Everything that was done is acknowledged, and what a crash interrupted is still pending."
+    )
 
 
 GLANCE_S = patient(0.1)  # for what has run for long enough
@@ -404,15 +410,15 @@ def _expect_new_asked(commands: list[list[str]]) -> None:
     asked = [command for command in commands if command[0] == "XREADGROUP"]
     if any("NOACK" in map(str.upper, command) for command in asked):
         raise Wrong(
-            "With NOACK the group takes an entry for done when it is delivered, so nothing is "
-            "pending when you crash: leave `noack` out, and send XACK after `handle`.",
+            "With NOACK, the group treats an entry as done when it delivers it, so nothing is "
+            "pending when you crash: leave out `noack`, and send XACK after `handle`.",
             expected="what is not finished is still pending",
             found="XREADGROUP with NOACK",
         )
     after = {command[-1] for command in asked}
     if asked and ">" not in after and "$" not in after:
         raise Wrong(
-            f"`{asked[0][-1]}` asks for what alice was given before. What is new is `>`.",
+            f"`{asked[0][-1]}` asks for what alice already got. For new entries, use `>`.",
             expected="XREADGROUP with `>`",
             found=f"XREADGROUP with `{asked[0][-1]}`",
         )
@@ -427,8 +433,8 @@ def _expect_failed_pending(scene: Scene, stream: str, work: Any) -> None:
         result(outcome, "", LIMIT_S)
     if "8" not in handled(scene) and "8" not in pending_of(scene, stream):
         raise Wrong(
-            "`handle` raised, so the work is not done, and still the entry was acknowledged. Let "
-            "XACK follow only where `handle` has returned: not in a `finally`, and not after an "
+            "`handle` raised, so the work isn't done, and yet the entry was acknowledged. Send "
+            "XACK only after `handle` has returned: not in a `finally`, and not after an "
             "`except` that goes on to it.",
             expected="the entry for which `handle` raised is pending",
             found="it is not",
@@ -437,15 +443,15 @@ def _expect_failed_pending(scene: Scene, stream: str, work: Any) -> None:
 
 def _expect_fields(begun: list[str], call: str) -> None:
     if any("(" in one for one in begun):
-        raise Wrong(f"`handle` takes the fields alone: `{call}`.", found=begun[0])
+        raise Wrong(f"`handle` takes only the fields: `{call}`.", found=begun[0])
 
 
 def _expect_nothing_lost(scene: Scene, stream: str) -> None:
     """After the crash each entry is done, or pending, or still to come."""
     if scene.redis.xlen(stream) < 3:
         raise Wrong(
-            "Leave the entries on the stream: other groups read them too. XACK says that this "
-            "group is done with an entry, and removes nothing from the stream.",
+            "Leave the entries on the stream: other groups read them too. XACK marks an entry "
+            "as done for this group, and removes nothing from the stream.",
             expected="3 entries on the stream",
             found=f"{scene.redis.xlen(stream)}",
         )
@@ -453,8 +459,9 @@ def _expect_nothing_lost(scene: Scene, stream: str) -> None:
     lost = [number for number in ("1", "2", "3") if number not in known]
     if lost:
         raise Wrong(
-            "It was killed in the middle of its work, and the group took the entry for done: "
-            "it will never be finished. First `handle`, then XACK, for each entry.",
+            "It was killed in the middle of its work, and the group already treated the entry "
+            "as done, so it will never be finished. For each entry, call `handle` first, then "
+            "send XACK.",
             expected="what is not finished is still pending",
             found=f"{', '.join(lost)} neither finished nor pending",
         )
@@ -466,13 +473,13 @@ def _expect_all_handled(scene: Scene, stream: str, commands: list[list[str]]) ->
     asked = [command for command in commands if command[0] == "XREADGROUP"]
     if not asked:
         raise Wrong(
-            "Read with XREADGROUP: XREAD and XRANGE know nothing of groups.",
+            "Read with XREADGROUP: XREAD and XRANGE know nothing about groups.",
             expected="XREADGROUP",
             found="none",
         )
     if names != ["alice"]:
         raise Wrong(
-            "Read in the name that you are given: `name`, without quotes.",
+            "Read under the name that you are given: `name`, without quotes.",
             expected="a consumer `alice`",
             found=", ".join(f"`{name}`" for name in names) or "no consumer",
         )
@@ -482,7 +489,7 @@ def _expect_all_handled(scene: Scene, stream: str, commands: list[list[str]]) ->
     unread = unread_of(scene, stream)
     if unread:
         raise Wrong(
-            "It ended before the group had given out everything: read again until there is "
+            "It ended before the group had delivered everything: read again until there is "
             "nothing more.",
             expected="nothing left",
             found=f"{', '.join(unread)} never read",
@@ -490,15 +497,15 @@ def _expect_all_handled(scene: Scene, stream: str, commands: list[list[str]]) ->
     again = [number for number in ("4", "5", "6", "7") if begun.count(number) > 1]
     if again:
         raise Wrong(
-            "Without a crash in between an entry was handled more than once: call `handle(fields)` "
-            "once for each entry that `>` gives you.",
+            "You handled an entry more than once, without a crash in between: call "
+            "`handle(fields)` once for each entry that `>` returns.",
             expected="each entry handled once",
             found=f"{', '.join(again)} handled again",
         )
     left = {"4", "5", "6", "7"} - set(begun)
     if left:
         raise Wrong(
-            "These were read and not handled: a reply may hold more than one entry.",
+            "You read these entries but didn't handle them: a reply may hold more than one entry.",
             expected="each entry of a reply handled",
             found=f"{', '.join(sorted(left))} not handled",
         )
@@ -512,13 +519,13 @@ def _expect_all_acked(
     if not forgotten:
         return
     acks = [command for command in commands if command[0] == "XACK"]
-    hint = "Acknowledge each: an XACK says nothing of the entries before, unlike a last ID."
+    hint = "Acknowledge each entry: unlike a last ID, an XACK doesn't cover the entries before it."
     if not acks:
-        hint = "It is done, and the group was not told: XACK, after `handle`."
+        hint = "You did the work but didn't tell the group: send XACK after `handle`."
     elif any(command[2] != GROUP for command in acks):
         hint = (
-            "XACK takes the stream, the group and the ID, in this order. In a group that does "
-            "not exist it acknowledges nothing, and says so only by its reply, 0."
+            "XACK takes the stream, the group and the ID, in this order. In a group that "
+            "doesn't exist, it acknowledges nothing, and only its reply, 0, shows that."
         )
     raise Wrong(
         hint, expected="nothing pending that is done", found=f"{', '.join(forgotten)} still pending"
@@ -529,7 +536,8 @@ def _expect_all_acked(
     5,
     "Many hands",
     "Write a coroutine for one worker first: it is exercise 4 with `await`, and with COUNT 1.",
-    "`await worker('alice')` waits until alice is done. How do all begin before one is waited for?",
+    "`await worker('alice')` waits until alice is done. How do you start all of them before "
+    "you wait for one?",
     "`await asyncio.gather(*(worker(name) for name in names))`",
     calls=("redis", "stream", "group", "names", "handle"),
 )
@@ -552,8 +560,8 @@ def many_hands(scene: Scene, share: Any) -> str:
         )
     if isinstance(outcome, Failure) and f"'{work_together.__name__}' was never" in outcome.message:
         raise Wrong(
-            "An `await` is missing: `handle(fields)` alone only makes a coroutine, and nothing is "
-            "done. Write `await handle(fields)`.",
+            "An `await` is missing: `handle(fields)` alone only creates a coroutine, and "
+            "doesn't run it. Write `await handle(fields)`.",
             found=str(outcome),
         )
     if not isinstance(outcome, Unfinished):
@@ -562,27 +570,27 @@ def many_hands(scene: Scene, share: Any) -> str:
     _expect_held(who_began(scene), commands)
     if not have_met(scene):
         raise Wrong(
-            "One worker waits for the other: `await` in a loop starts the next one only when this "
-            "one has ended. `asyncio.gather` lets all of them begin.",
+            "One worker waits for another: `await` in a loop starts the next worker only when "
+            "this one has ended. `asyncio.gather` starts all of them.",
             expected=f"{len(names)} at work at the same moment",
             found="never that many",
         )
     if in_step(scene):
         raise Wrong(
-            "The workers go in step: when one has finished, it waits for the slowest before it "
-            "takes its next entry. Give each worker a loop of its own, in one coroutine, and let "
-            "`gather` run those.",
+            "The workers go in step: each waits for the slowest one before it takes its next "
+            "entry. Give each worker its own loop, in a coroutine, and let `gather` run these "
+            "coroutines.",
             expected="a worker that has finished takes the next entry",
             found="two had finished, and none went on while the third was at work",
         )
     holders = sorted({one.holder for one in who_began(scene)})
     if holders != names:
         raise Wrong(
-            "Each worker reads in its own name: that is how the group knows who holds what.",
+            "Each worker reads under its own name: that's how the group knows who holds what.",
             expected=", ".join(names),
             found=", ".join(holders),
         )
-    slow = "All is done, and it has not ended: a worker ends when `>` brings nothing more."
+    slow = "Everything is done, and it hasn't ended: a worker ends when `>` returns nothing more."
     result(outcome, slow, LIMIT_S)
     left = pending_of(scene, stream)
     if left:
@@ -591,25 +599,31 @@ def many_hands(scene: Scene, share: Any) -> str:
             expected="nothing pending",
             found=f"{len(left)} entries pending",
         )
-    return "All three were at work at the same moment, and each entry was handled once."
+    return "All three worked at the same time, and each entry was handled once."
 
 
 def _expect_each_once(scene: Scene, stream: str, wanted: list[str], outcome: Any) -> None:
     begun, done = [one.number for one in who_began(scene)], handled(scene)
     _expect_fields(begun, "await handle(fields)")
     if len(set(begun)) < len(begun):
-        hint = "Some were handled more than once: all workers read in the one group, with `>`."
+        hint = (
+            "Some entries were handled more than once: all workers must read in the same "
+            "group, with `>`."
+        )
         if len(scene.redis.xinfo_groups(stream)) > 1:
-            hint = "With a group for each worker, each is given everything. They share one group."
+            hint = (
+                "If each worker has its own group, each gets everything. Let them share one group."
+            )
         raise Wrong(hint, expected=f"{len(wanted)} times work", found=f"{len(begun)} times")
     if len(begun) > len(done) and isinstance(outcome, Returned):
         raise Wrong(
-            "It returned while its workers were at work, and they ended with it: await them all.",
+            "It returned while its workers were still working, and they ended with it: await "
+            "them all.",
             expected="every entry handled",
             found=f"{len(begun) - len(done)} begun and not finished",
         )
     if sorted(done, key=int) != wanted:
-        hint = "A worker reads again and again, and ends when `>` brings nothing more."
+        hint = "Each worker reads in a loop, and ends when `>` returns nothing more."
         if not begun:
             hint = (
                 "Nothing was handled. Start the workers and await them all; each reads with `>`, "
@@ -622,8 +636,8 @@ def _expect_held(began: list[Began], commands: list[list[str]]) -> None:
     """Each entry was pending while it was handled, and nobody took more than one."""
     if not any(one.holder for one in began):
         raise Wrong(
-            "During the work an entry must be pending for its worker: read in the group, without "
-            "NOACK, and acknowledge after the work.",
+            "While a worker handles an entry, the entry must be pending for it: read in the "
+            "group, without NOACK, and acknowledge after the work.",
             expected="each entry pending while it is handled",
             found="none of them",
         )
@@ -631,8 +645,8 @@ def _expect_held(began: list[Began], commands: list[list[str]]) -> None:
     reads = [" ".join(command) for command in commands if command[0] == "XREADGROUP"]
     if most.held > 1 and not all(" COUNT 1 " in read.upper() for read in reads):
         raise Wrong(
-            "Who reads without COUNT takes all there is, and leaves nothing to the others. Let "
-            "each worker read for itself, with `count=1`.",
+            "A worker that reads without COUNT takes everything, and leaves nothing for the "
+            "others. Let each worker read for itself, with `count=1`.",
             expected="one entry at a time in the hands of a worker",
             found=f"{most.held} pending for {most.holder}",
         )
@@ -641,8 +655,8 @@ def _expect_held(began: list[Began], commands: list[list[str]]) -> None:
 @lab.exercise(
     6,
     "How many are still to come?",
-    "The server does not always know the lag. What does it always know of a group?",
-    "`last-delivered-id` in `redis.xinfo_groups(stream)`, at the group with the right name.",
+    "The server doesn't always know the lag. What does it always know about a group?",
+    "`last-delivered-id` in `redis.xinfo_groups(stream)`, for the group with the right name.",
     "What comes after that ID can be counted: XRANGE from `(` and this ID to `+`.",
     calls=("redis", "stream", "group"),
 )
@@ -665,8 +679,8 @@ def to_come(scene: Scene, unread: Any) -> str:
     for (name, stream), got in zip(streams.items(), answers, strict=True):
         if _standing(scene, stream) != before[name]:
             raise Wrong(
-                "Who counts must not change what is counted: XREADGROUP gives the entries out.",
-                expected="a group that stands where it stood",
+                "Counting must not change anything, but XREADGROUP delivers the entries.",
+                expected="a group that hasn't moved",
                 found="it has moved on, or is gone",
             )
         wanted = len(unread_of(scene, stream))
@@ -676,7 +690,7 @@ def to_come(scene: Scene, unread: Any) -> str:
                 expected=f"{wanted} ({cases[name]})",
                 instead=got,
             )
-    return "Exact, also where the server says nothing or a wrong number."
+    return "Exact, even where the server returns no lag or a wrong one."
 
 
 def _prepared(scene: Scene, name: str) -> str:
@@ -713,45 +727,49 @@ def _unread_hint(scene: Scene, name: str, got: Any, wanted: int) -> str:
     stream = scene.key(name)
     about = group_of(scene, stream) or {}
     if got is None and name == "long":
-        return "`Group.info()` counts up to 1,000 and no further: count yourself."
+        return "`Group.info()` counts only up to 1,000: count the entries yourself."
     if name == "long" and isinstance(got, int) and 0 < got < wanted and got % 100 == 0:
         return "That is one page of them: go on after its last ID, or leave out COUNT."
     if name in ("holes", "trimmed") and got in (about.get("lag"), 0, None):
         return (
-            "After an XDEL the server knows no lag, and after an XTRIM it may say a wrong one. "
-            "Count what comes after the group's `last-delivered-id`."
+            "After an XDEL, the server may not know the lag, and after an XTRIM, it may return "
+            "a wrong one. Count what comes after the group's `last-delivered-id`."
         )
     if got == len(unread_of(scene, stream, "archive")):
-        return "That is another group of this stream: take the one with the right name."
+        return "That's another group of this stream: use the one with the right name."
     if got == about.get("pending"):
-        return "Pending are those that were given and not acknowledged: that is another number."
+        return (
+            "That's the number of pending entries: those that were delivered but not acknowledged."
+        )
     if got == scene.redis.xlen(stream):
-        return "XLEN counts all that is on the stream, also what the group was given already."
+        return (
+            "XLEN counts everything on the stream, including what the group has already delivered."
+        )
     if got == scene.redis.xlen(stream) - about.get("pending", 0):
         return (
-            "XLEN without what is pending still counts what was acknowledged: that is on the "
-            "stream too, and isn't to come."
+            "XLEN minus the pending entries still counts the acknowledged ones. They're still "
+            "on the stream, but they've been delivered."
         )
     if got == wanted - 1 and name == "fresh":
         return (
-            "One too few: a group that was given nothing has nothing to leave out. `(` leaves out "
-            "exactly the last one delivered, so there is nothing to subtract."
+            "One too few: a group that has delivered nothing has nothing to leave out. `(` "
+            "leaves out exactly the last one delivered, so there is nothing to subtract."
         )
     if got == wanted + 1 and name == "half":
-        return "One too many: the last one delivered is not to come. `(` leaves it out."
+        return "One too many: the last delivered entry doesn't count. `(` leaves it out."
     return (
-        "Numbers that the server keeps do not know of entries that are gone. Count what comes "
-        "after the group's `last-delivered-id`."
+        "The server's counters don't take deleted entries into account. Count what comes after "
+        "the group's `last-delivered-id`."
     )
 
 
 @lab.exercise(
     7,
     "Each city in its order",
-    "All that the choice may depend on are the city and `n`. Try `hash('chennai')` in two "
-    "processes: is it the same?",
+    "The choice may depend only on the city and `n`. Try `hash('chennai')` in two processes: "
+    "is it the same?",
     "A checksum turns a string into the same number everywhere: `zlib.crc32(city.encode())`.",
-    "What remains of a number after division by `n` is one of 0 to `n - 1`: `number % n`.",
+    "The remainder after division by `n` is between 0 and `n - 1`: `number % n`.",
     calls=("city", "n"),
 )
 def each_city(scene: Scene, stream_of: Any) -> str:
@@ -766,16 +784,17 @@ def each_city(scene: Scene, stream_of: Any) -> str:
     expect_same(
         chosen,
         again,
-        "Asked for the same city again, your function says something else. It may depend on the "
-        "city and `n` alone: on no counter, and on no chance.",
+        "For the same city, your function returned something else the second time. It may "
+        "depend only on the city and `n`, not on a counter or on chance.",
     )
     with hash_seed(2):
         there = scene.call(in_turn(stream_of, asked[::-1]), fresh=True)
     expect_same(
         chosen,
         dict(zip(asked[::-1], there, strict=True)),
-        "Another process says something else. Python's `hash()` of a string differs from process "
-        "to process, and so does what a process remembers: take a checksum, such as `zlib.crc32`.",
+        "Another process returns something else. Python's `hash()` of a string differs from "
+        "process to process, and so does what a process remembers: use a checksum, such as "
+        "`zlib.crc32`.",
     )
     for cities in (TOWNS, STATIONS):  # last: by chance, a salted hash may spread them badly
         for n in (3, 2, 5):
