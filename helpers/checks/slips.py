@@ -82,8 +82,8 @@ _SLIPS = (
         Slip(
             kind,
             part,
-            "What was awaited can't be. `gather` takes coroutines one by one: with a `*` in front, "
-            "a list or a generator of them becomes its arguments.",
+            "You can't await this object. `gather` takes coroutines as separate arguments: put a "
+            "`*` in front of a list or a generator of them.",
         )
         for kind, part in (
             ("RuntimeError", "Task got bad yield"),  # of a generator, up to Python 3.11

@@ -111,7 +111,7 @@ def test_what_exists_only_in_the_notebook_is_refused_with_a_reason(redis, lab):
     source = "import threading\nlock = threading.Lock()\n" + function(TAKES, "return lock")
     verdict = lab.check(1, answer(source))
     assert verdict.outcome == "wrong"
-    assert "a process of its own" in repr(verdict)
+    assert "a separate process" in repr(verdict)
 
 
 def test_a_missing_answer_and_a_number_too_many_are_told(redis, lab):

@@ -207,7 +207,7 @@ def _expect_patience(scene: Scene, wait: Any, stream: str) -> None:
     asked = [command for command in commands if command[0] in ("XREAD", "XRANGE", "XREVRANGE")]
     if len([command for command in asked if not _block(command)]) > 2:
         raise Wrong(
-            "It keeps polling. Let the server wait for you, with BLOCK.",
+            "It asks again and again. Let the server wait for you, with BLOCK.",
             expected="XREAD with BLOCK",
             found=f"{len(asked)} commands in {PATIENCE_MS} ms",
         )
