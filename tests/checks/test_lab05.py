@@ -241,17 +241,17 @@ RIGHT = [
 
 WRONG = [
     Case(1, "newest three", f"answer = {PREDICTIONS | {'XLEN after 5-0': 5}}"),
-    Case(1, "no reader is told", f"answer = {PREDICTIONS | {'entries for alice': 5}}"),
+    Case(1, "trimmed before alice read them", f"answer = {PREDICTIONS | {'entries for alice': 5}}"),
     Case(1, "whole nodes", f"answer = {PREDICTIONS | {'XLEN after 6-0': 3}}"),
     Case(1, "keeps the entry with that ID", f"answer = {PREDICTIONS | {'XLEN after XTRIM': 1}}"),
     Case(1, "not from the list", f"answer = {PREDICTIONS | {'pending after XTRIM': 1}}"),
     Case(1, "does not touch it", f"answer = {PREDICTIONS | {'EXPIRETIME after 7-0': -1}}"),
-    Case(1, "did as it was told", f"answer = {PREDICTIONS | {'reply to the second EXPIREAT': 0}}"),
+    Case(1, "did what you asked", f"answer = {PREDICTIONS | {'reply to the second EXPIREAT': 0}}"),
     Case(1, "no such key", f"answer = {PREDICTIONS | {'TTL after that': 0}}"),
     Case(1, "never expires", f"answer = {PREDICTIONS | {'TTL after 8-0': -2}}"),
     Case(1, "Keep the dict", "answer = {'XLEN': 3}"),
     Case(2, "everywhere on earth", named('return f"{prefix}:{datetime.fromtimestamp(ms / 1000):%Y%m%d}"')),
-    Case(2, "That is today", named('return f"{prefix}:{date.today():%Y%m%d}"')),
+    Case(2, "That's today", named('return f"{prefix}:{date.today():%Y%m%d}"')),
     Case(2, "divide by 1000", named('return f"{prefix}:{datetime.fromtimestamp(ms, UTC):%Y%m%d}"')),
     Case(2, "divided too often", named('return f"{prefix}:{datetime.fromtimestamp(ms / 1_000_000, UTC):%Y%m%d}"')),
     Case(2, "then the month, then the day", named('return f"{prefix}:{datetime.fromtimestamp(ms / 1000, UTC):%Y%d%m}"')),
@@ -268,7 +268,7 @@ WRONG = [
     Case(3, "between your two commands", capped("redis.xadd(stream, average)\nredis.xtrim(stream, maxlen=120, approximate=False)")),
     Case(3, "whenever one is added", capped("redis.xadd(stream, average)\nredis.xdel(stream, redis.xrange(stream, count=1)[0][0])")),
     Case(3, "stays too long", capped("redis.xadd(stream, average)\nif redis.xlen(stream) > 120:\n    redis.xdel(stream, redis.xrange(stream, count=1)[0][0])")),
-    Case(3, "made again", capped("""
+    Case(3, "created it again", capped("""
         kept = redis.xrevrange(stream, count=119)[::-1]
         redis.delete(stream)
         for _, fields in [*kept, (None, average)]:
@@ -332,9 +332,9 @@ WRONG = [
             step.execute()
     """)),
     Case(6, "The partition is gone", refusing(body="write(redis, prefix, ms, temp_f)")),
-    Case(6, "your caller was not told", refusing(('raise ValueError(f"{key} would expire at once")', "return"))),
+    Case(6, "your caller doesn't find out", refusing(('raise ValueError(f"{key} would expire at once")', "return"))),
     Case(6, "Raise a ValueError: your caller", refusing(("ValueError", "RuntimeError"))),
-    Case(6, "written all the same", refusing(("    if max", "    redis.xadd(key, {'temp_f': temp_f, 'at': ms})\n    if max"), ("    write(redis, prefix, ms, temp_f)", "    redis.expireat(key, max(ms // 1000 + 172_800, redis.expiretime(key)))"))),
+    Case(6, "but wrote it anyway", refusing(("    if max", "    redis.xadd(key, {'temp_f': temp_f, 'at': ms})\n    if max"), ("    write(redis, prefix, ms, temp_f)", "    redis.expireat(key, max(ms // 1000 + 172_800, redis.expiretime(key)))"))),
     Case(6, "The clock is an argument", "import time\n" + refusing(("now_ms:", "time.time() * 1000:"))),
     Case(6, "from the end of its day", refusing(("ms // 1000 +", "(ms // 86_400_000 + 1) * 86_400 +"))),
     Case(6, "from the beginning of its day", refusing(("ms // 1000 +", "ms // 86_400_000 * 86_400 +"))),

@@ -75,21 +75,21 @@ def listed(numbers: Iterable[str]) -> str:
 @lab.exercise(
     1,
     "What does the group remember?",
-    "XACK strikes an entry off the list of its group. Reading one's history with `0` counts as a "
-    "delivery, and so does XCLAIM.",
-    "XDEL removes an entry from the stream, and not from the list of what is pending. XACK asks "
-    "for the group, not for the consumer.",
+    "XACK removes an entry from the group's pending list. Reading your own history with `0` "
+    "counts as a delivery, and so does XCLAIM.",
+    "XDEL removes an entry from the stream, but not from the pending list. XACK takes the "
+    "group, not the consumer.",
 )
 def predict(scene: Scene, predicted: Any) -> str:
     """Each prediction is compared with what the server does."""
     why = {
-        "XACK 1-0 once more": "the second XACK finds nothing to strike off, and replies 0",
+        "XACK 1-0 once more": "the second XACK finds nothing to remove, and returns 0",
         "XLEN": "an acknowledgement deletes nothing; XDEL does",
         "entries for alice with 0": "`0` brings what is pending for her, and 1-0 no longer is",
         "deliveries of 2-0": "alice got it first with `>`, and once more with `0`: both count",
         "deliveries of 3-0": "bob got it with `>`, and carol by XCLAIM: a claim is a delivery",
         "pending for bob": "carol has 3-0 now; 4-0 was deleted, but is still in bob's list",
-        "entries for bob with >": "`>` is what no consumer of the group was given yet: only 5-0",
+        "entries for bob with >": "`>` is what the group hasn't delivered to anyone yet: only 5-0",
         "XACK 3-0, sent by bob": "XACK does not ask whose entry it is: it strikes off carol's",
     }
     actual = dict(zip(why, _what_happens(scene), strict=True))
@@ -120,7 +120,7 @@ def _what_happens(scene: Scene) -> Iterator[int]:
 @lab.exercise(
     2,
     "What is stuck?",
-    "XPENDING with a range lists entries; it wants to know how many at most. And then?",
+    "XPENDING with a range lists entries, up to a COUNT that you give. How do you get the rest?",
     "`redis.xpending_range(stream, group, '-', '+', 100, idle=idle_ms)` is the first page. The "
     "next one begins after its last ID: `'(' + last_id`.",
     calls=("redis", "stream", "group", "idle_ms"),
@@ -255,7 +255,10 @@ def after_the_work(scene: Scene, work: Any) -> str:
     if not (isinstance(outcome, Failure) and outcome.kind == Unbearable.__name__):
         result(outcome, "When `handle` raises, leave the entry pending, and go on or end.", LIMIT_S)
     _expect_still_pending(scene, stream, "201")
-    return "Killed before its commands, one after the other, and what it had is done or pending."
+    return (
+        "It was killed before one command after another, and each entry that it had is done or "
+        "pending."
+    )
 
 
 def _expect_noted(commands: list[list[str]]) -> None:
@@ -359,8 +362,8 @@ def _expect_acked(scene: Scene, stream: str, consumer: str = ME) -> None:
     left = pending(scene, stream, consumer)
     if left:
         raise Wrong(
-            "The work is done, and the group does not know it: "
-            "`redis.xack(stream, group, entry_id)` for each entry.",
+            "The work is done, but the group doesn't know that: `redis.xack(stream, group, "
+            "entry_id)` for each entry.",
             expected="nothing pending",
             found=f"pending for {consumer}: {listed(list(left)[:10])}",
         )
@@ -463,7 +466,7 @@ def own_history(scene: Scene, restart: Any) -> str:
             expected="one try, and the entry left pending",
             found=f"{tries} tries",
         )
-    return "It died twice of one entry, and that one alone was blamed. Now everything is done."
+    return "One entry killed it twice, and only that entry was blamed. Now everything is done."
 
 
 def _expect_something(scene: Scene) -> None:
@@ -616,7 +619,7 @@ def take_over(scene: Scene, take: Any) -> str:
         )
     _expect_claimed_late(scene, take)
     _expect_killed_late(scene, take)
-    return "All that bob left is done, and carol was not disturbed."
+    return "Everything that bob left is done, and carol wasn't disturbed."
 
 
 CLAIMS = {"XCLAIM", "XAUTOCLAIM", "EVAL", "EVALSHA", "FCALL"}
@@ -832,7 +835,7 @@ def poison(scene: Scene, put_aside: Any) -> str:
             expected="8 entries on the stream",
             found=f"{length}",
         )
-    return "The poison is set aside, once and whole, and everything else is done."
+    return "The poison is put aside once, with all its fields, and everything else is done."
 
 
 def _expect_patient(outcome: Outcome) -> None:
@@ -1016,7 +1019,7 @@ def _expect_letters(letters: list[tuple[str, Any]]) -> None:
 def count_exactly(scene: Scene, count: Any) -> str:
     """Killed between its commands, robbed of a reply, and paused until its work is done."""
     exactly.expect_exact(scene, count)
-    return "Killed, cut off and paused, and every millimetre is counted exactly once."
+    return "Even after kills, a lost reply and a pause, every millimeter is counted exactly once."
 
 
 @lab.exercise(

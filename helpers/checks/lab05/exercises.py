@@ -45,24 +45,24 @@ PAST_S = 1_735_862_400  # 3 January 2025
     "What is left?",
     "Trimming looks at the stream alone: neither at who has read an entry, nor at a list of "
     "pending ones. `~` removes whole nodes only, and a node holds 100 entries.",
-    "An expiry belongs to a key, and adding to the key does not change it. A key that is gone "
-    "takes its expiry along.",
+    "An expiry belongs to a key, and adding to the key doesn't change it. When a key is gone, "
+    "so is its expiry.",
 )
 def predict(scene: Scene, predicted: Any) -> str:
     """Each prediction is compared with what the server does."""
     why = {
         "XLEN after 5-0": "MAXLEN 3 keeps exactly the newest three. Only `~` trims roughly: "
         "redis-py adds it by itself, and this command doesn't have it",
-        "entries for alice": "the group was to begin at the first entry, and two were trimmed "
-        "before they were read: no reader is told",
+        "entries for alice": "the group begins at the first entry, but two entries were "
+        "trimmed before alice read them, without an error",
         "XLEN after 6-0": "`~` removes whole nodes, of 100 entries each, and there is not one yet",
         "XLEN after XTRIM": "MINID keeps the entry with that ID, and all above it",
         "pending after XTRIM": "trimming takes entries from the stream, and not from the list of "
         "what is pending for alice",
         "EXPIRETIME after 7-0": "the expiry stays as it was set, in seconds: XADD does not "
         "touch it",
-        "reply to the second EXPIREAT": "it did as it was told, so it replies 1: that time is "
-        "past, and so the key was deleted at once",
+        "reply to the second EXPIREAT": "it did what you asked, so it replies 1: that time is "
+        "in the past, so the key was deleted immediately",
         "TTL after that": "-2 means that there is no such key: EXPIREAT with a past time has "
         "deleted it",
         "TTL after 8-0": "-1 means that it never expires: XADD made a new key, and the old "
@@ -149,7 +149,7 @@ def partition(scene: Scene, name: Any) -> str:
                 expected=f"{ms:,} ms, that is {when:%d %B %Y, %H:%M:%S} UTC: `{wanted}`",
                 instead=key,
             )
-    return "The right day, to the last millisecond, and wherever the clock on the wall hangs."
+    return "The right day, to the last millisecond, in any time zone."
 
 
 def _name_hint(key: str, moment: Moment, when: datetime) -> str:
@@ -157,7 +157,7 @@ def _name_hint(key: str, moment: Moment, when: datetime) -> str:
         return "Return the key: the prefix as it was given, a colon, and the day."
     day = key.removeprefix(f"{moment.prefix}:")
     if day in {f"{datetime.now(UTC) + timedelta(days=n):%Y%m%d}" for n in (-1, 0, 1)}:
-        return "That is today. The reading has a time of its own: `ms`."
+        return "That's today. The reading has its own time: `ms`."
     if day == f"{when:%Y%M%d}":
         return "`%M` is the minute. The month is `%m`."
     if day in (f"{when:%Y%d%m}", f"{when:%d%m%Y}", f"{when:%m%d%Y}", f"{when:%y%m%d}"):
@@ -216,14 +216,14 @@ def keep_120(scene: Scene, publish: Any) -> str:
             _expect_always(scene, stream)
         result(life.outcome(), "", LIMIT_S)
     _expect_newest(scene, stream, hours[-HELD:], [])
-    return "The newest 120, and never one more or one less, at any moment."
+    return "The newest 120, never one more and never one less."
 
 
 def _expect_group(scene: Scene, stream: str) -> None:
     if not group_of(scene, stream, GROUP):
         raise Wrong(
-            "The stream was deleted and made again, and its group is gone with it, and its IDs. "
-            "Leave it where it is, and let the server remove what is too much: MAXLEN.",
+            "You deleted the stream and created it again, so its group and its IDs are gone. "
+            "Keep the stream, and let the server remove the surplus: MAXLEN.",
             expected="the stream with its group",
             found="the group is gone",
         )
@@ -287,8 +287,8 @@ def _expect_cut(scene: Scene, supervisor: Supervisor, publish: Any) -> None:
     length = int(scene.redis.xlen(stream))
     if length != HELD:
         raise Wrong(
-            "One entry came and one went, so a stream that is too long stays too long. MAXLEN "
-            "removes as many as are too much.",
+            "You added one entry and removed one, so a stream that is too long stays too long. "
+            "MAXLEN removes as many as necessary.",
             expected=f"{HELD} entries, after one average on a stream of 300",
             found=f"{length} entries",
         )
@@ -323,7 +323,10 @@ def _expect_always(scene: Scene, stream: str) -> None:
 def trim_handled(scene: Scene, trim: Any) -> str:
     """Groups that stand here and there, and readings that come while it is at work."""
     expect_trimmed(scene, trim)
-    return "All that is handled is gone, and nothing else, however the groups stand."
+    return (
+        "Everything that every group has handled is gone, and nothing else, wherever the "
+        "groups are."
+    )
 
 
 # ------------------------------------------------------------------ 5: write the expiry right
@@ -332,8 +335,8 @@ def trim_handled(scene: Scene, trim: Any) -> str:
 @lab.exercise(
     5,
     "Write a reading and its expiry",
-    "What is left in the partition if your process is killed after XADD? And what becomes of the "
-    "expiry when a late reading comes?",
+    "What is left in the partition if your process is killed after XADD? And what happens to "
+    "the expiry when a late reading arrives?",
     "`redis.pipeline(transaction=True)` sends MULTI and EXEC. EXPIREAT has two options: `NX` sets "
     "an expiry where there is none, `GT` sets one that is later than the present one.",
     "In one transaction: XADD, `expireat(key, expiry, nx=True)`, and `expireat(key, expiry, "
@@ -343,7 +346,10 @@ def trim_handled(scene: Scene, trim: Any) -> str:
 def write_expiring(scene: Scene, write: Any) -> str:
     """In order, late, killed before each of its commands, and beside another producer."""
     expect_expiring(scene, write)
-    return "Killed and overtaken, and no partition goes too early, and none stays forever."
+    return (
+        "Even with kills and a second producer, no partition expires too early, and none stays "
+        "forever."
+    )
 
 
 # ------------------------------------------------------------------ 6: refuse what would be gone
@@ -376,7 +382,7 @@ def refuse(scene: Scene, add: Any) -> str:
         _expect_old_refused(trial)
         _expect_clock(trial)
         _expect_late(trial)
-    return "What would be gone at once is refused, and said so; all else is written."
+    return "You refuse what would expire immediately, with an error, and write everything else."
 
 
 OTHER_ERRORS = {"Exception", "RuntimeError", "AssertionError", "SystemExit", "PartitionError"}
@@ -435,7 +441,8 @@ class Trial:
             )
         if refused and before != after:
             raise Wrong(
-                "Refused, and written all the same. Look first, and leave the partition as it is.",
+                "You refused the reading, but wrote it anyway. Look first, and leave the "
+                "partition as it is.",
                 expected="the partition as it was",
                 found=f"{len(after[0])} readings in it, not {len(before[0])}"
                 if len(after[0]) != len(before[0])
@@ -443,8 +450,8 @@ class Trial:
             )
         if not refused and before == after:
             raise Wrong(
-                "Nothing was written, and your caller was not told. A reading that is lost in "
-                "silence is what you want to prevent: raise a ValueError.",
+                "Nothing was written, and your caller doesn't find out. You want to prevent "
+                "readings that are lost silently: raise a ValueError.",
                 expected="a ValueError",
                 found="a function that returns as if all were well",
             )
@@ -566,15 +573,15 @@ WHY_NOT = {
     "dashboard": {
         "MINID": "After an hour without an average, what is younger than five days is not 120 any "
         "more, and the dashboard shows fewer. It is a number that you were asked for",
-        "groups": "The dashboard reads the same 120 again and again: it is no group, and handles "
-        "nothing. There would be nothing to trim by",
+        "groups": "The dashboard reads the same 120 again and again, without a group, and handles "
+        "nothing. So there is nothing to trim by",
         "partitions": "One key holds the last 120. Over days of 24 they would be in five or six "
         "keys, and a whole day would go at once",
         "nothing": "It would grow forever, by averages that are never looked at",
     },
     "visits": {
-        "MAXLEN": "At noon a thousand a second come, at night one a minute: no number of entries "
-        "is half an hour by day and by night",
+        "MAXLEN": "There are a thousand a second at noon, and one a minute at night: no number of "
+        "entries is half an hour both by day and by night",
         "groups": "Readers want the last half hour, handled or not. It is a question of "
         "time, not of who has read it",
         "partitions": "A key of a day keeps up to a day, and at noon that is some fifty times "
@@ -598,22 +605,24 @@ WHY_NOT = {
         "stopped, the readings stay, since none is there to delete them",
         "groups": "They go when a group has handled them: too early for the doctors, or too late "
         "for the law if the group is down",
-        "nothing": "The law says that they have to go",
+        "nothing": "The law requires them to be deleted",
     },
     "ledger": {
         "MAXLEN": "The oldest payments would go first, and none may",
         "MINID": "The oldest payments would go first, and none may",
-        "groups": "Handled is not forgotten: the auditor wants to see all of them, years later",
+        "groups": "Even payments that every group has handled are needed: the auditor wants to see "
+        "all of them, years later",
         "partitions": "An expiry would delete payments, and none may ever be deleted. A few "
         "hundred a day fit in memory for a long time",
     },
     "black box": {
         "MINID": "In a bad night ten minutes are more than the memory holds. Time is no measure of "
         "memory; the number of entries is",
-        "groups": "It is not read while the aeroplane flies, so no group would ever let it trim",
+        "groups": "Nothing reads it while the airplane is in the air, so no group would ever "
+        "let it trim",
         "partitions": "In a bad night one day is more than the memory holds, and an expiry comes "
         "only days later",
-        "nothing": "The memory has an end, and the newest messages would find no room",
+        "nothing": "Memory is limited, and there would be no room for the newest messages",
     },
 }
 
@@ -623,8 +632,8 @@ WHY_NOT = {
     "Choose",
     "What decides when an entry may go: how many there are, how old it is, or who has read it? "
     "And who is there to trim?",
-    "Only an expiry needs no program that runs. MAXLEN alone bounds memory. MINID alone bounds "
-    "age, to the second.",
+    "Only an expiry works without a running program. MAXLEN alone bounds memory. MINID alone "
+    "bounds age, to the second.",
 )
 def choose(scene: Scene, choice: Any) -> str:
     """Six situations; each wrong choice has a sentence of its own."""

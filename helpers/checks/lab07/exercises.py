@@ -125,7 +125,7 @@ THEN, LATE = ["", "1", "1"], ["fifth", "sixth", "seventh"]
 
 @lab.exercise(
     2,
-    "Hear the next messages",
+    "Receive the next messages",
     "`pubsub = redis.pubsub()`, then `pubsub.subscribe(channel)`. What comes first is no message: "
     "the server confirms that you listen.",
     "`for message in pubsub.listen():` waits for one after the other; `message['type']` is "
