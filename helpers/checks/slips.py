@@ -167,6 +167,8 @@ def _name_advice(failure: Failure) -> str:
     missing = re.search(r"name '(\w+)' is not defined", failure.message)
     if failure.kind != "NameError" or not missing:
         return ""
+    if missing[1] in ("UTC", "date", "datetime", "timedelta", "timezone"):  # not the module
+        return f"This name was not imported: `from datetime import {missing[1]}`."
     if missing[1] in sys.stdlib_module_names:
         return f"This module was not imported: `import {missing[1]}`."
     for module in (redis, helpers, streams_errors, errors):
