@@ -493,11 +493,11 @@ def finish(world: World, admin: Any) -> None:
 # ------------------------------------------------------------------ the event loop goes on
 
 
-def test_the_event_loop_goes_on_while_the_courses_server_is_started(home):
+def test_the_event_loop_goes_on_while_the_courses_server_is_started_again(home):
     async def live_through_crashes() -> list[str]:
-        with Blocking() as blocking:
-            async with connect_async() as client:  # nothing runs yet
-                await AsyncGroup(client, "s", "g").create("0", make_stream=True)
+        async with connect_async() as client:
+            await AsyncGroup(client, "s", "g").create("0", make_stream=True)
+            with Blocking() as blocking:
                 one = AsyncConsumer(client, "s", "g", lambda _: None, block_ms=BLOCK_MS)
                 running = asyncio.create_task(one.run())
                 async with AsyncProducer(client, "s") as producer:
@@ -507,8 +507,8 @@ def test_the_event_loop_goes_on_while_the_courses_server_is_started(home):
                 await arrive(lambda: one.counts.acked + one.counts.lost == 3)
                 one.stop()
                 await running
-        assert one.counts.reconnects
-        return blocking.found
+            assert one.counts.reconnects
+            return blocking.found
 
     assert asyncio.run(live_through_crashes()) == []
 

@@ -25,13 +25,11 @@ from redis.retry import Retry
 from helpers.course.database import claim
 from helpers.course.errors import CourseError
 from helpers.course.home import hidden_folder
-from helpers.course.server import OwnServer, find_server, named_url
+from helpers.course.server import OwnServer, find_server
 from helpers.course.server.own import State, silent
 from helpers.streams.connection import (
     REPLY_TIMEOUT_S,
     AsyncPatientConnection,
-    AsyncPatientSSLConnection,
-    AsyncPatientUnixConnection,
     PatientConnection,
     patient,
 )
@@ -60,20 +58,10 @@ def connect(*, retries: int = 0) -> redis.Redis:
 def connect_async(*, retries: int = 0) -> redis.asyncio.Redis:
     """The same for asyncio: a client whose commands are awaited.
 
-    Call it where you await it: a client belongs to one event loop. The server is looked for, and
-    started, at the first command, which raises what `connect` would. The loop goes on meanwhile.
+    Call it where you await it: a client belongs to one event loop.
     """
-    url = named_url()
-    finding = _Finding(url, hidden_folder())
-    more = _connection(not url, _OwnAsyncConnection) | {"finding": finding}
-    try:
-        client = async_client_of(url or "redis://127.0.0.1", retries=retries, **more)
-    except ValueError:  # that is no URL
-        finding.look()
-        raise
-    pool = client.connection_pool
-    pool.connection_class = _FINDING.get(pool.connection_class, pool.connection_class)
-    return client
+    url, own = _address()
+    return async_client_of(url, retries=retries, **_connection(own, _OwnAsyncConnection))
 
 
 def client_of(url: str, *, retries: int = 0, **more: Any) -> redis.Redis:
@@ -128,9 +116,9 @@ def _connection(own: bool, kind: type) -> dict[str, Any]:
     return {"driver_info": _DRIVER} | ours
 
 
-def _address(url: str | None = None, home: Path | None = None) -> tuple[str, bool]:
+def _address() -> tuple[str, bool]:
     """The URL of a server in working order, and whether it is the course's own."""
-    server = find_server(url, home)
+    server = find_server()
     own = server.source != "url"
     claim(server.url, own=own)
     return server.url, own
@@ -174,72 +162,20 @@ class _AsyncConnection(AsyncPatientConnection):
         return _PACKER.pack(*args)
 
 
-class _Finding:
-    """Looks for the server in a thread, once for all connections of a client."""
-
-    def __init__(self, url: str, home: Path) -> None:
-        self._url, self._home = url, home
-        self._found, self._alone = False, asyncio.Lock()
-
-    def look(self) -> None:
-        _address(self._url, self._home)
-
-    async def wait(self) -> None:
-        async with self._alone:
-            if not self._found:
-                await asyncio.to_thread(self.look)
-                self._found = True
-
-
-class _Finds:
-    """For connections of redis.asyncio.Connection's kind: the server is looked for before."""
-
-    is_connected: bool
-
-    def __init__(self, finding: _Finding, **settings: Any) -> None:
-        super().__init__(**settings)
-        self._finding = finding
-
-    async def connect_check_health(self, *args: Any, **kwargs: Any) -> None:
-        if not self.is_connected:
-            await self._finding.wait()
-        await super().connect_check_health(*args, **kwargs)  # type: ignore[misc]
-
-
-class _FindsTCP(_Finds, _AsyncConnection):
-    pass
-
-
-class _FindsTLS(_Finds, AsyncPatientSSLConnection):
-    pass
-
-
-class _FindsUnix(_Finds, AsyncPatientUnixConnection):
-    pass
-
-
-_FINDING: dict[type, type] = {
-    _AsyncConnection: _FindsTCP,
-    AsyncPatientSSLConnection: _FindsTLS,
-    AsyncPatientUnixConnection: _FindsUnix,
-}
-
-
 class _OwnAsyncConnection(_AsyncConnection):
     """An `_OwnConnection` for asyncio: a server is started in a thread, and the loop goes on."""
 
-    def __init__(self, folder: Path, finding: _Finding, **settings: Any) -> None:
+    def __init__(self, folder: Path, **settings: Any) -> None:
         super().__init__(**settings)
-        self._server, self._finding = OwnServer(folder), finding
+        self._server = OwnServer(folder)
 
     async def connect_check_health(self, *args: Any, **kwargs: Any) -> None:
         state = None
         if not self.is_connected:
-            await self._finding.wait()
             state = self._server.alive()
             if state is None:
                 state = await asyncio.to_thread(_revived, self._server)
-            self.port, self.username, self.password = state.port, "default", state.password
+            self.port = state.port
         with _saying_who_is_silent(state):
             await super().connect_check_health(*args, **kwargs)
 
