@@ -131,7 +131,7 @@ def test_a_lab_shows_blank_then_hint_then_tick(page):
     notebook.run_cell(answer)
     wrong = notebook.run_cell(check)
     assert "✗" in wrong
-    assert "letter by letter" in wrong
+    assert "character by character" in wrong
 
     notebook.set_cell(
         answer,
