@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import secrets
 from collections.abc import Iterable, Mapping, Sequence
+from statistics import median
 from typing import Any, NamedTuple
 
 from helpers.chaos import CLIENT, Unfinished
@@ -12,6 +13,7 @@ from helpers.checks.lab import Lab
 from helpers.checks.lab08.measuring import (
     PIPELINE,
     Arrived,
+    Handled,
     Handler,
     Seen,
     Source,
@@ -22,9 +24,9 @@ from helpers.checks.lab08.measuring import (
 )
 from helpers.checks.predictions import expect_predicted
 from helpers.checks.scene import LIMIT_S, Scene, result
-from helpers.checks.standing import GROUP, numbered, pending_of
+from helpers.checks.standing import GROUP, consumers_of, group_of, numbered, pending_of
 from helpers.checks.verdict import StillBlank, Wrong
-from helpers.checks.work import in_turn
+from helpers.checks.work import Unbearable, in_turn
 from helpers.course.blank import Blank
 
 lab = Lab("08", "`solutions/08_speed.ipynb`")
@@ -32,8 +34,18 @@ lab = Lab("08", "`solutions/08_speed.ipynb`")
 BATCH = 1000  # the most commands that may be under way, and the most entries of a reply
 
 
+EARLIER = {"n": "earlier"}  # an entry that is on a stream before an answer appends to it
+
+
 def _some(count: int, noun: str) -> str:
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def _used(scene: Scene, name: str) -> str:
+    """A stream that has an entry already, so neither its length nor its IDs begin at nothing."""
+    stream = scene.key(name)
+    scene.redis.xadd(stream, EARLIER)  # type: ignore[arg-type]
+    return stream
 
 
 # ------------------------------------------------------------------ 1: predict
@@ -121,23 +133,33 @@ def _readings(count: int) -> list[dict[str, str]]:
 )
 def one_trip(scene: Scene, append_all: Any) -> str:
     """Sixty readings and none; then more than fit into a batch of anybody's."""
-    stream, readings = scene.key("all"), _readings(FEW)
-    calls: list[tuple[str, list[dict[str, str]]]] = [(stream, readings), (stream, [])]
-    seen, nothing = measure(scene, append_all, *calls, overtake=True)
-    _expect_one_trip(scene, seen, stream, readings)
+    stream, readings = _used(scene, "all"), _readings(FEW)
+    [seen] = measure(scene, append_all, (stream, readings), overtake=True, slips=_IDS)
+    # The first call of a script that the server doesn't know: EVALSHA, SCRIPT LOAD, EVALSHA.
+    _expect_one_trip(scene, seen, stream, readings, loaded=seen.trips == seen.commands == 3)
+    [nothing] = measure(scene, append_all, (stream, []))
     if nothing.value not in ([], ()) or nothing.trips > 1:
-        raise Wrong("Of no readings there are no IDs: return `[]`.", instead=nothing.value)
-    stream, readings = scene.key("many"), _readings(MANY)
+        raise Wrong("If there are no readings, return an empty list.", instead=nothing.value)
+    stream, readings = _used(scene, "many"), _readings(MANY)
     [seen] = measure(scene, append_all, (stream, readings), slow=_ONE_BY_ONE)
     _expect_one_trip(scene, seen, stream, readings)
     return f"{_some(seen.commands, 'command')}, one round trip, and every ID."
 
 
 _ONE_BY_ONE = "Each reading went by itself, and your function waited for its reply."
+_IDS = {
+    "equal or smaller than the target stream top item": "The stream already has an entry with a "
+    "larger ID. Leave out `id`: then the server generates one, and returns it.",
+}
 
 
 def _expect_one_trip(
-    scene: Scene, seen: Seen, stream: str, readings: Sequence[dict[str, str]]
+    scene: Scene,
+    seen: Seen,
+    stream: str,
+    readings: Sequence[dict[str, str]],
+    *,
+    loaded: bool = False,
 ) -> None:
     """All went in one round trip, and their IDs came back.
 
@@ -151,7 +173,7 @@ def _expect_one_trip(
             expected=_some(len(readings), "command"),
             found="none",
         )
-    if seen.trips > 1:
+    if seen.trips > 1 and not loaded:
         raise Wrong(
             _trips_hint(seen, len(readings)),
             expected="1 round trip",
@@ -159,16 +181,31 @@ def _expect_one_trip(
         )
     ids = _expect_appended(scene, stream, readings)
     if not isinstance(seen.value, list | tuple) or list(seen.value) != ids:
-        of_a_pipeline = isinstance(seen.value, list) and PIPELINE in seen.value
         raise Wrong(
-            "A pipeline's `xadd` returns the pipeline, for there is no ID yet. The IDs are what "
-            "`execute()` returns."
-            if of_a_pipeline
-            else "Return the IDs, in the order of the readings: `execute()` returns the replies to "
-            "all commands, and the reply to XADD is the ID.",
+            _ids_hint(seen.value, ids),
             expected=f"a list of {len(ids):,} IDs, [{ids[0]!r}, …]",
             instead=seen.value,
         )
+
+
+def _ids_hint(got: Any, ids: Sequence[str]) -> str:
+    if isinstance(got, list | tuple):
+        if PIPELINE in got:
+            return (
+                "A pipeline's `xadd` returns the pipeline, for there is no ID yet. The IDs are "
+                "what `execute()` returns."
+            )
+        if len(got) > len(ids) and all(one in got for one in ids):
+            return (
+                "Return only the IDs of the readings that you append. Your list has more: replies "
+                "to other commands, or IDs of entries that the stream had before."
+            )
+        if sorted(map(str, got)) == sorted(ids):
+            return "These are the right IDs in another order. Return them in that of the readings."
+    return (
+        "Return the IDs, in the order of the readings: `execute()` returns the replies to "
+        "all commands, and the reply to XADD is the ID."
+    )
 
 
 def _trips_hint(seen: Seen, count: int) -> str:
@@ -189,36 +226,55 @@ def _trips_hint(seen: Seen, count: int) -> str:
 
 
 def _expect_appended(scene: Scene, stream: str, readings: Sequence[dict[str, str]]) -> list[str]:
-    """All readings are on the stream, once and in their order; gives their IDs.
+    """All readings are behind the earlier entry, once and in their order; gives their IDs.
 
     Raises:
         Wrong: something is missing, doubled, changed or in another order.
     """
     entries: Any = scene.redis.xrange(stream)
-    got = [fields for _, fields in entries]
-    if got == readings:
-        return [str(entry_id) for entry_id, _ in entries]
-    numbers = [fields.get("n") for fields in got]
-    if not got:
-        hint = "Nothing came. A pipeline sends nothing before `execute()`."
-    elif any(fields not in readings for fields in got):
-        hint = "Add each reading as it is: its fields are the entry's, `xadd(stream, reading)`."
-    elif len(set(numbers)) < len(numbers):
-        hint = "Some readings came twice: begin with an empty batch after each that was sent."
-    elif len(got) < len(readings):
-        hint = (
-            "The last readings are missing. When the generator ends, a batch may be begun and not "
-            "full: send that one too."
-            if numbers == [reading["n"] for reading in readings[: len(got)]]
-            else "Some readings are missing in the middle."
-        )
-    else:
-        hint = "Keep the readings in their order."
+    trimmed = not entries or entries[0][1] != EARLIER
+    got = [fields for _, fields in entries[not trimmed :]]
+    if got == readings and not trimmed:
+        return [str(entry_id) for entry_id, _ in entries[1:]]
+    numbers = [fields.get("n", "") for fields in got]
     raise Wrong(
-        hint,
+        _TRIMMED if trimmed else _appended_hint(got, numbers, readings),
         expected=f"{len(readings):,} entries, in the order of the readings",
         found=f"{len(got):,} entries" + (f", of {len(set(numbers)):,} readings" if got else ""),
     )
+
+
+_TRIMMED = (
+    "The oldest entries are gone. XADD with MAXLEN or MINID removes entries, and so do XTRIM, XDEL "
+    "and DEL. Here, only add."
+)
+
+
+def _appended_hint(
+    got: Sequence[Mapping[str, str]], numbers: Sequence[str], readings: Sequence[dict[str, str]]
+) -> str:
+    if not got:
+        return "No reading was added. A pipeline sends nothing before `execute()`."
+    if any(fields not in readings for fields in got):
+        return "Add each reading as it is: its fields are the entry's, `xadd(stream, reading)`."
+    if len(set(numbers)) < len(numbers) <= len(readings):
+        return "One reading came more than once, and another is missing. Give each XADD its own."
+    if len(set(numbers)) < len(numbers):
+        return "Some readings came twice: begin with an empty batch after each that was sent."
+    wanted = [reading["n"] for reading in readings]
+    if missing := [place for place, n in enumerate(wanted, 1) if n not in set(numbers)]:
+        if numbers == wanted[: len(numbers)]:
+            return (
+                "The last readings are missing. Send what is left when the readings end, even if "
+                "it doesn't fill a batch."
+            )
+        which = ", ".join(f"{place:,}" for place in missing[:3])
+        return (
+            f"Of {len(wanted):,} readings, counted from 1, these are missing: {which}"
+            f"{' and others' if len(missing) > 3 else ''}. Is there a reading that your function "
+            "takes and doesn't send?"
+        )
+    return "Keep the readings in their order."
 
 
 # ------------------------------------------------------------------ 3: a bounded pipeline
@@ -238,9 +294,10 @@ def _expect_appended(scene: Scene, stream: str, readings: Sequence[dict[str, str
 def bounded(scene: Scene, append_stream: Any) -> str:
     """A generator with a rest, one without, and an empty one: what is taken, and under way."""
     for count in (2300, 2000, 0):
-        stream, readings = scene.key(f"of-{count}"), _readings(count)
+        stream, readings = _used(scene, f"of-{count}"), _readings(count)
         call = (stream, Source(readings))
-        [seen] = measure(scene, append_stream, call, slow=_ONE_BY_ONE, slips=_THE_END)
+        slips = _THE_END if count else _THE_END | _NO_READING
+        [seen] = measure(scene, append_stream, call, slow=_ONE_BY_ONE, slips=slips)
         [taken] = seen.noted
         _expect_appended(scene, stream, readings)
         _expect_bounded(seen, taken, count)
@@ -255,7 +312,10 @@ def bounded(scene: Scene, append_stream: Any) -> str:
             )
         if seen.value != count:
             raise Wrong(
-                "Return how many readings you have appended: count them as they are sent.",
+                "This is the number of entries on the stream, which had one before. Count the "
+                "readings that you append."
+                if seen.value == count + 1 == scene.redis.xlen(stream)
+                else "Return how many readings you have appended: count them as they are sent.",
                 expected=f"{count:,}",
                 instead=seen.value,
             )
@@ -264,6 +324,10 @@ def bounded(scene: Scene, append_stream: Any) -> str:
     )
 
 
+_NO_READING = {
+    r"^(UnboundLocalError|NameError)": "A generator may end before its first reading. Then the "
+    "loop never runs, and this name has no value: set it before the loop.",
+}
 _THE_END = {
     r"^StopIteration|raised StopIteration": "`next` raises StopIteration where the generator ends. "
     "A `for` and `islice` notice the end by themselves, and `next(readings, None)` gives None.",
@@ -320,10 +384,18 @@ def paged(scene: Scene, mean_temp: Any) -> str:
     warm = 60 + secrets.randbelow(20)
     temps = [warm + (n * n) % 23 for n in range(ENTRIES - 300)] + [200] * 300
     temps[-1] += sum(temps) % 19 == 0  # so the mean has no end: 19 divides the number of entries
-    entries = [(f"{n // 7}-{n % 7 + 1}", {"temp_f": str(t)}) for n, t in enumerate(temps, 1)]
+    entries = [(_id_of(n), {"temp_f": str(t)}) for n, t in enumerate(temps, 1)]
     stream = scene.stream("day", entries)
-    with scene.watching(stream) as commands:
-        [seen] = measure(scene, mean_temp, (stream,), slow=_NO_END, slips=_TEXTS)
+    try:
+        with scene.watching(stream) as commands:
+            [seen] = measure(scene, mean_temp, (stream,), slow=_NO_END, slips=_TEXTS)
+    except Wrong as wrong:
+        if any(words[0] == "XREAD" and words[-1] == "$" for words in commands):
+            raise Wrong(_AT_THE_END, found=wrong.found) from None
+        first, second = [*_starts(commands), None, None][:2]
+        if wrong.hint == _NO_END and first and first == second:
+            raise Wrong(_SAME_PAGE, expected=wrong.expected, found=wrong.found) from None
+        raise
     _expect_pages(commands)
     if seen.trips > PAGES:
         raise Wrong(
@@ -339,11 +411,11 @@ def paged(scene: Scene, mean_temp: Any) -> str:
             instead=seen.value,
         )
     if abs(seen.value - right) > 1e-6:
-        rounded = any(seen.value == round(right, digits) for digits in range(6))
+        rounded = any(seen.value in (round(right, digits), right // 1) for digits in range(6))
         raise Wrong(
             "Return the mean as it is: what is rounded cannot be made exact again."
             if rounded
-            else _mean_hint(commands, stream, seen.value, temps),
+            else _mean_hint(commands, seen.value, temps),
             expected=f"{right:.4f}",
             found=f"{seen.value}" if rounded else f"{seen.value:.4f}",
         )
@@ -351,6 +423,26 @@ def paged(scene: Scene, mean_temp: Any) -> str:
     return f"{ENTRIES:,} entries in {trips}, and never more than 1,000 in hand."
 
 
+def _id_of(n: int) -> str:
+    """Seven entries a millisecond, and once in the day 2,100: no window of time is a page."""
+    ms, seq = divmod(n, 7) if not 4200 <= n < 6300 else (600, n - 4200)
+    return f"{ms}-{seq + 1}"
+
+
+def _starts(commands: Sequence[Sequence[str]]) -> list[str | None]:
+    """Where the pages begin that were asked for."""
+    places = {"XRANGE": 2, "XREVRANGE": 2, "XREAD": -1}
+    return [words[places[words[0]]] for words in commands if words[0] in places]
+
+
+_SAME_PAGE = (
+    "It reads one page again and again: each begins where the one before did. The next one begins "
+    "behind the last ID, `f'({last_id}'`; for XREAD it's the last ID itself."
+)
+_AT_THE_END = (
+    "`$` is the last ID at the moment of the call, so XREAD returns only what is added later. To "
+    "read what is already there, start from `0`."
+)
 _TEXTS = {
     r"^TypeError: (unsupported operand|can only concatenate|can't convert).*str": "Fields are "
     "strings, also those that look like numbers: `int(fields['temp_f'])` makes a number of one.",
@@ -381,18 +473,50 @@ def _expect_pages(commands: list[list[str]]) -> None:
             )
 
 
-def _mean_hint(commands: list[list[str]], stream: str, got: float, temps: Sequence[int]) -> str:
+def _mean_hint(commands: list[list[str]], got: float, temps: Sequence[int]) -> str:
+    total = sum(temps)
+    for value, hint in (
+        (total, "This is the sum of all temperatures. Divide it by the number of entries."),
+        (median(temps), "This is the median. The mean is the sum divided by the number."),
+        (len(temps), "This is the number of entries. The mean is the sum divided by it."),
+        (
+            (total - temps[0]) / (len(temps) - 1),
+            "The very first entry is missing. Leave out a page's first entry only if the page "
+            "begins with the last entry of the one before.",
+        ),
+        (
+            sum(temps[-(len(temps) % BATCH) :]) / (len(temps) % BATCH),
+            "This is the mean of the last page. Add up all pages, and divide once at the end.",
+        ),
+        (
+            total / (-(-len(temps) // BATCH) * BATCH),
+            f"The sum is right, and the number isn't: not every page has {BATCH:,} entries. Count "
+            "the entries of each page.",
+        ),
+    ):
+        if abs(got - value) < 1e-6:
+            return hint
     pages = [temps[n : n + BATCH] for n in range(0, len(temps), BATCH)]
     if abs(got - sum(sum(page) / len(page) for page in pages) / len(pages)) < 1e-6:
         return (
             "This is the mean of the pages' means. The last page is shorter, and would weigh as "
             "much as the others: add up all entries, and divide once at the end."
         )
-    starts = [words[2] for words in commands if words[0] == "XRANGE" and words[1] == stream]
-    if len(set(starts)) < len(starts):
+    ranges = [words for words in commands if words[0] in ("XRANGE", "XREVRANGE")]
+    if any(words[3] not in "-+" for words in ranges):
         return (
-            "It reads one page again and again: each begins where the one before did. The next "
-            "one begins behind the last ID, `f'({last_id}'`."
+            "A range that begins and ends at IDs can have more entries than COUNT, and then its "
+            "reply is cut off. Leave the far end open, and begin each page behind the last ID of "
+            "the one before."
+        )
+    all_starts = _starts(commands)
+    if len(set(all_starts)) < len(all_starts):
+        return _SAME_PAGE
+    starts = [words[2] for words in ranges]
+    if abs(got - sum(temps[:BATCH]) / BATCH) < 1e-6:
+        return (
+            f"This is the mean of the first {BATCH:,} entries. Read the next page, and so on, "
+            "until a page has no entry."
         )
     inclusive = [start for start in starts[1:] if not start.startswith("(")]
     if any(start.endswith("-0") or "-" not in start for start in inclusive):
@@ -406,13 +530,14 @@ def _mean_hint(commands: list[list[str]], stream: str, got: float, temps: Sequen
             "`f'({last_id}'` begins behind it."
         )
     return (
-        "Not every entry counts once. The last page may be short, and belongs to it; and a page "
-        "without an entry is the end."
+        "Not every entry counts exactly once, and as much as the others. The last page may be "
+        "short, and it counts too. Only a page without an entry is behind the end."
     )
 
 
 # ------------------------------------------------------------------ 5: several stations at once
 
+NODE = 101  # so many entries fill a node, and `MAXLEN ~` removes whole nodes
 STATIONS = {"chennai": 12, "coimbatore": 12, "madurai": 9, "ooty": 6, "salem": 1}
 
 
@@ -429,13 +554,22 @@ STATIONS = {"chennai": 12, "coimbatore": 12, "madurai": 9, "ooty": 6, "salem": 1
 def at_once(scene: Scene, append_stations: Any) -> str:
     """Connections overtake each other, as far as they can; then each station in turn is slow."""
     stations = Stations(_stations(scene, "all"))
+    pipeline = scene.redis.pipeline(transaction=False)
+    for stream in stations.readings:
+        for _ in range(NODE):
+            pipeline.xadd(stream, EARLIER)  # type: ignore[arg-type]
+    pipeline.execute()
     [seen] = measure(scene, append_stations, (stations,), overtake=True, slips=_TASKS)
-    _expect_arrived(seen.noted[0], stations.readings)
+    _expect_arrived(seen, stations.readings, NODE)
     if not inspect.iscoroutinefunction(append_stations):
         return _expect_one_wait(seen)
     if max(seen.most, seen.met) < len(STATIONS):
         raise Wrong(
-            _ONE_AFTER_ANOTHER,
+            _ONE_AFTER_ANOTHER
+            if seen.tasks < len(STATIONS)
+            else "There is a task for each station, but they don't send at the same time: they "
+            "wait for one another, at a lock, a semaphore, or a connection that they share. Let "
+            "each task send by itself.",
             expected=f"all {len(STATIONS)} stations at work at once",
             found=f"{max(seen.most, seen.met)}",
         )
@@ -448,6 +582,8 @@ _ONE_AFTER_ANOTHER = (
     "station, and wait for all of them, by `asyncio.gather`."
 )
 _TASKS = {
+    r"unhashable type: '(list|dict|set)'.*gather\(": "`gather` takes coroutines as separate "
+    "arguments: put a `*` in front of a list of them.",
     r"never awaited": "An `await` is missing, so a command was never sent. In a thread, as of "
     "`to_thread`, it cannot be awaited: this client belongs to the event loop, and takes tasks.",
     r"can't be (used in 'await'|awaited)": "Write `async def`: then your function gets a client "
@@ -466,21 +602,24 @@ def _city(stream: str) -> str:
     return stream.split(":")[-1]
 
 
-def _expect_arrived(arrived: Arrived, readings: Mapping[str, Sequence[Mapping[str, str]]]) -> None:
+def _expect_arrived(
+    seen: Seen, readings: Mapping[str, Sequence[Mapping[str, str]]], earlier: int = 0
+) -> None:
     """When the function returned, all readings were there, each once and in its place.
 
     Raises:
         Wrong: something of this is not so.
     """
-    found = arrived.entries
+    there: dict[str, list[dict[str, str]]] = seen.noted[0].entries
+    if any(its.count(EARLIER) < earlier for its in there.values()):
+        raise Wrong(_TRIMMED)
+    found = {stream: [one for one in its if one != EARLIER] for stream, its in there.items()}
     got, wanted = sum(map(len, found.values())), sum(map(len, readings.values()))
     if got < wanted:
         raise Wrong(
-            "When your function returned, some readings were not there. One station may have more "
-            "of them than another, and `zip` ends with the shortest. And a task that is not "
-            "awaited ends with your function, or comes late, however long you sleep.",
+            _missing_hint(seen, found, readings),
             expected=f"{wanted} entries on {len(STATIONS)} streams",
-            found=f"{got}",
+            found=f"{got}: " + ", ".join(f"{_city(one)} {len(its)}" for one, its in found.items()),
         )
     for stream, its in readings.items():
         if found[stream] == its:
@@ -488,9 +627,7 @@ def _expect_arrived(arrived: Arrived, readings: Mapping[str, Sequence[Mapping[st
         numbers = [fields.get("n", "?") for fields in found[stream]]
         if sorted(numbers) == sorted(fields["n"] for fields in its):
             raise Wrong(
-                "Tasks that run at once have connections of their own, and on a network one "
-                "overtakes another. What has to keep its order, send one after the other, or over "
-                "one connection: one task a station.",
+                _order_hint(max(seen.met, seen.most), found[stream] == [*reversed(its)]),
                 expected=f"on `{_city(stream)}` the readings in their order",
                 found=f"numbers {', '.join(numbers[:6])} …",
             )
@@ -499,6 +636,70 @@ def _expect_arrived(arrived: Arrived, readings: Mapping[str, Sequence[Mapping[st
             expected=f"on `{_city(stream)}` {_some(len(its), 'reading')}, first {its[0]}",
             found=f"{_some(len(numbers), 'reading')}, first {next(iter(found[stream]), None)}",
         )
+
+
+def _order_hint(at_once: int, reverse: bool) -> str:
+    if at_once > len(STATIONS):
+        return _OVERTAKEN
+    if reverse:
+        return "The readings came in reverse order. Send them from the list's first to its last."
+    return f"Send the readings in the order of the list, without sorting them. {_OVERTAKEN}"
+
+
+_OVERTAKEN = (
+    "Tasks that run at once have connections of their own, and on a network one overtakes another. "
+    "What has to keep its order, send one after the other, or over one connection: one task a "
+    "station."
+)
+
+
+def _missing_hint(
+    seen: Seen,
+    found: Mapping[str, Sequence[Mapping[str, str]]],
+    readings: Mapping[str, Sequence[Mapping[str, str]]],
+) -> str:
+    """What is known of readings that were not there when the function returned."""
+    if seen.unfinished:
+        return (
+            f"When your function returned, {_some(seen.unfinished, 'task')} of it had not "
+            "finished. A task that is not awaited ends with your function, or comes late, however "
+            "long you sleep: wait for all of them."
+        )
+    if seen.cancelled:
+        return (
+            f"{_some(seen.cancelled, 'task')} of your function ended early, because something "
+            "cancelled them, as `wait_for` does when its time is over. Wait for all of them, "
+            "however long it takes."
+        )
+    shortest = min(map(len, readings.values()))
+    if all(list(found[one]) == list(its[:shortest]) for one, its in readings.items()):
+        return (
+            "Each stream got as many readings as the shortest list has. One station may have more "
+            "of them than another, and `zip` ends with the shortest."
+        )
+    *others, last = found
+    if found[last] and not any(found[one] for one in others):
+        return (
+            f"All that was sent went to `{_city(last)}`, the last stream of the dict. A function "
+            "that is made in a loop sees the loop's variables as they are when it runs: give it "
+            "stream and readings as arguments."
+        )
+    if all(list(found[one]) == list(its[-1:]) for one, its in readings.items()):
+        return "Each stream got only the last reading of its list: send all of them."
+    if not any(found.values()):
+        return (
+            f"Your function sent {_some(seen.commands, 'command')}, and no stream of a station got "
+            "a reading. Add each to its station's stream, the key in the dict."
+            if seen.commands
+            else "When your function returned, it had sent nothing, and none of its tasks was "
+            "still at work. Was each of them started? Is a pipeline without `execute()`?"
+        )
+    stream, its = next((one, its) for one, its in readings.items() if len(found[one]) < len(its))
+    missing = [n for n, one in enumerate(its, 1) if one not in found[stream]]
+    return (
+        f"Send all readings of each list. For `{_city(stream)}`, counted from 1, these are "
+        f"missing: {', '.join(map(str, missing[:3]))}{' and others' if len(missing) > 3 else ''}."
+    )
 
 
 def _expect_one_wait(seen: Seen) -> str:
@@ -529,7 +730,7 @@ def _expect_none_waits(scene: Scene, append_stations: Any) -> None:
     calls = [(Stations(held[city], held=slow[city]),) for city in STATIONS]
     for city, seen in zip(STATIONS, measure(scene, append_stations, *calls), strict=True):
         arrived: Arrived = seen.noted[0]
-        _expect_arrived(arrived, held[city])
+        _expect_arrived(seen, held[city])
         came = arrived.meanwhile or {}
         got, wanted = sum(came.values()), sum(len(held[city][stream]) for stream in came)
         if got < wanted:
@@ -546,7 +747,7 @@ def _expect_none_waits(scene: Scene, append_stations: Any) -> None:
 
 # ------------------------------------------------------------------ 6: consume by batch
 
-WORK, IN_HAND, KILLED_AT = 500, 50, 125
+WORK, IN_HAND, KILLED_AT = 480, 50, 125  # the last batch is short
 
 
 @lab.exercise(
@@ -561,38 +762,72 @@ WORK, IN_HAND, KILLED_AT = 500, 50, 125
     calls=("redis", "stream", "group", "name", "handle", "count"),
 )
 def by_batch(scene: Scene, work: Any) -> str:
-    """Undisturbed, and killed by `kill -9` in the middle of a batch and started again."""
-    stream = numbered(scene, "work", WORK)
+    """Undisturbed; killed in the middle of a batch and started again; and with an exception."""
+    stream, name = numbered(scene, "work", WORK), f"alice-{secrets.token_hex(2)}"
     scene.redis.xgroup_create(stream, GROUP, "0")
-    call = (stream, GROUP, "alice", Handler(), IN_HAND)
+    call = (stream, GROUP, name, Handler(), IN_HAND)
     with scene.watching(stream) as commands:
-        [seen] = measure(scene, work, call, slow=_NEVER_EMPTY)
+        [seen] = measure(scene, work, call, slow=_NEVER_EMPTY, slips=_ACKS)
+    _expect_reads(scene, stream, name, commands)
     _expect_batches(scene, stream, commands, seen)
-    _expect_nothing_lost(scene, work)
+    _expect_nothing_lost(scene, work, name)
+    _expect_kept_pending(scene, work, name)
     trips = _some(seen.trips, "round trip")
     return f"{WORK} entries in {trips}; killed in the middle of a batch, and all were handled."
 
 
+_ACKS = {
+    r"DataError.*xack\(": "`xack` takes each ID as a separate argument: put a `*` in front of the "
+    "list, `redis.xack(stream, group, *ids)`.",
+}
 _NEVER_EMPTY = (
-    "It never returns. What is not acknowledged stays in its own history, which is never empty "
-    "then; and where nothing new comes, BLOCK waits."
+    "It never returns. Return when a read with `>` is empty. What is not acknowledged stays in its "
+    "own history, which is never empty then; and where nothing new comes, BLOCK waits."
 )
 
 
-def _expect_batches(scene: Scene, stream: str, commands: list[list[str]], seen: Seen) -> None:
-    """Read and acknowledged by batch, everything handled once, and nothing left.
+def _expect_member(scene: Scene, stream: str, name: str) -> None:
+    """It has read as a member of the group, under the name that it was given.
+
+    Raises:
+        Wrong: it has not.
+    """
+    group = group_of(scene, stream)
+    if group and group["last-delivered-id"] == "0-0":
+        raise Wrong(
+            "The group has delivered nothing: read with XREADGROUP, from `>`. XREAD and XRANGE "
+            "know no group, and leave nothing pending for you to acknowledge.",
+            expected="XREADGROUP … `>`",
+            found="no entry that the group delivered",
+        )
+    if strangers := [one for one in consumers_of(scene, stream) if one != name]:
+        raise Wrong(
+            "Read as the consumer `name`. Under another name, your process doesn't get back what "
+            "it held when it was killed.",
+            expected=f"the consumer {name!r}",
+            found=f"{strangers[0]!r}",
+        )
+
+
+def _expect_reads(scene: Scene, stream: str, name: str, commands: Sequence[Sequence[str]]) -> None:
+    """It has read what is new, by COUNT, without BLOCK and NOACK, under its name.
 
     Raises:
         Wrong: something of this is not so.
     """
     reads = [words for words in commands if words[0] == "XREADGROUP"]
-    acks = [words for words in commands if words[0] == "XACK"]
     options = [[word.upper() for word in words] for words in reads]
     if any("NOACK" in words for words in options):
         raise Wrong(
             "With NOACK nothing is pending, ever: who is killed in the middle of a batch has lost "
             "the rest of it. It saves the XACK, and one a batch costs next to nothing.",
             found="`XREADGROUP … NOACK`",
+        )
+    if any("BLOCK" in words for words in options):
+        raise Wrong(
+            "Leave out `block`: return when nothing is left. With BLOCK, your function waits for "
+            "entries that may never come.",
+            found="`XREADGROUP … BLOCK`",
         )
     if reads and all(words[-1] != ">" for words in reads):
         raise Wrong(
@@ -612,22 +847,43 @@ def _expect_batches(scene: Scene, stream: str, commands: list[list[str]], seen: 
             expected=f"XREADGROUP … COUNT {IN_HAND}",
             found=f"{max(counts)} entries in one reply",
         )
+    _expect_member(scene, stream, name)
+
+
+def _expect_batches(
+    scene: Scene, stream: str, commands: Sequence[Sequence[str]], seen: Seen
+) -> None:
+    """Read and acknowledged by batch, everything handled once, and nothing left.
+
+    Raises:
+        Wrong: something of this is not so.
+    """
+    reads = [words for words in commands if words[0] == "XREADGROUP"]
+    acks = [words for words in commands if words[0] == "XACK"]
     _expect_handled(seen.noted[0], range(1, WORK + 1))
     if left := pending_of(scene, stream):
         raise Wrong(
-            "An XACK is for the IDs that it is given, and for none before them: give it all IDs of "
-            "the batch."
-            if acks and all(len(words) == 4 for words in acks) and len(left) > IN_HAND
-            else "Acknowledge what is handled, the last batch too.",
+            _unacknowledged_hint(stream, commands, acks, len(left)),
             expected="nothing pending",
             found=f"{len(left)} entries" if len(left) < 100 else "100 entries or more",
         )
-    batches = WORK // IN_HAND
+    batches = -(-WORK // IN_HAND)
     if len(reads) > batches + 3:
+        again = sum(words[-1] != ">" for words in reads) > 3
         raise Wrong(
-            f"You may have {IN_HAND} entries in hand: read as many at once, by `count`.",
+            "Read its own history only at the start, until that is empty. From then on, each batch "
+            "takes one read, with `>`."
+            if again
+            else f"You may have {IN_HAND} entries in hand: read as many at once, by `count`.",
             expected=f"about {batches} XREADGROUPs for {WORK} entries",
             found=f"{len(reads)}",
+        )
+    if 2 < len(acks) < batches:  # fewer are left to the kill
+        raise Wrong(
+            "Acknowledge each batch before you read the next: yours keeps handled entries pending "
+            "for longer, and after a crash all of them are handled again.",
+            expected=f"about {batches} XACKs for {WORK} entries",
+            found=f"{len(acks)}",
         )
     if len(acks) > batches + 2:
         what = (
@@ -648,8 +904,37 @@ def _expect_batches(scene: Scene, stream: str, commands: list[list[str]], seen: 
         )
 
 
-def _expect_handled(numbers: list[str], wanted: Iterable[int]) -> None:
-    right = [str(n) for n in wanted]
+def _unacknowledged_hint(
+    stream: str, commands: Sequence[Sequence[str]], acks: Sequence[Sequence[str]], left: int
+) -> str:
+    if any(words[1] != stream for words in acks):
+        return (
+            "XACK takes the stream first and then the group, and this one has them the other way "
+            "around. For a group that it doesn't find, it acknowledges nothing and returns 0."
+        )
+    if not acks and any(words[0] == "XDEL" for words in commands):
+        return (
+            "XDEL removes an entry from the stream, and leaves it pending in the group. XACK says "
+            "that it was handled."
+        )
+    if acks and all(len(words) == 4 for words in acks) and left > IN_HAND:
+        return (
+            "An XACK is for the IDs that it is given, and for none before them: give it all IDs of "
+            "the batch."
+        )
+    if acks and left < IN_HAND:
+        return "The last batch is short, and it was not acknowledged. Acknowledge that one too."
+    return "Acknowledge what is handled, the last batch too."
+
+
+def _expect_handled(handled: Handled, wanted: Iterable[int]) -> None:
+    numbers, right = handled.numbers, [str(n) for n in wanted]
+    if handled.together:
+        raise Wrong(
+            "Call `handle` for one entry after the other, in order. Yours is called in several "
+            "threads at once, so a later entry can be done before an earlier one.",
+            found="calls of `handle` at the same time",
+        )
     if numbers == right:
         return
     missing = set(right) - set(numbers)
@@ -662,13 +947,15 @@ def _expect_handled(numbers: list[str], wanted: Iterable[int]) -> None:
     raise Wrong(
         "One reply has `count` entries at most: read again, until a reply is empty."
         if missing and numbers == right[: len(numbers)]
+        else "Each entry was handled once, but not in the order in which they came."
+        if sorted(numbers) == sorted(right)
         else "Hand the fields of each entry to `handle`, in the order of the entries, each once.",
         expected=f"the entries {right[0]} to {right[-1]}",
         found=f"{len(missing)} were not handled" if missing else f"{len(numbers)} calls",
     )
 
 
-def _expect_nothing_lost(scene: Scene, work: Any) -> None:
+def _expect_nothing_lost(scene: Scene, work: Any, name: str) -> None:
     """Killed in the third batch, and started again under its name.
 
     Raises:
@@ -676,21 +963,24 @@ def _expect_nothing_lost(scene: Scene, work: Any) -> None:
     """
     stream = numbered(scene, "killed", WORK)
     scene.redis.xgroup_create(stream, GROUP, "0")
-    call = (stream, GROUP, "alice")
+    call = (stream, GROUP, name)
     killer = (*call, Handler(killed_at=KILLED_AT), IN_HAND)
     with scene.running(measured(work, killer), CLIENT) as process:
         outcome = process.outcome(LIMIT_S)
         if not isinstance(outcome, Unfinished):
             result(outcome, "", LIMIT_S)  # it has failed
     held = sorted(int(n) for n in pending_of(scene, stream))
-    group: Any = scene.redis.xinfo_groups(stream)[0]
+    group: Any = group_of(scene, stream)
     given = int(str(group["last-delivered-id"]).split("-")[0])
-    if len(held) > IN_HAND:
+    if group["pending"] > IN_HAND:
         raise Wrong(
             "What is handled stays pending until the very end, and all of it is done again after "
-            "a crash. Acknowledge each batch before you read the next.",
+            "a crash. Acknowledge each batch before you read the next."
+            if group["pending"] == given
+            else "It reads the next batch before it has acknowledged the last one, so it has more "
+            "in hand than `count`. First handle a batch, then acknowledge it, then read.",
             expected=f"at most {IN_HAND} entries pending",
-            found=f"{len(held)}",
+            found=f"{group['pending']}",
         )
     if lost := set(range(KILLED_AT, given + 1)) - set(held):
         raise Wrong(
@@ -699,17 +989,69 @@ def _expect_nothing_lost(scene: Scene, work: Any) -> None:
             expected=f"entry {KILLED_AT} and those behind it pending",
             found=f"{len(lost)} entries lost",
         )
-    [seen] = measure(scene, work, (*call, Handler(), IN_HAND), slow=_NEVER_EMPTY)
-    if pending_of(scene, stream) and not set(map(str, held)) & set(seen.noted[0]):
+    with scene.watching(stream) as commands:
+        [seen] = measure(scene, work, (*call, Handler(), IN_HAND), slow=_NEVER_EMPTY)
+    handled: Handled = seen.noted[0]
+    if pending_of(scene, stream) and not set(map(str, held)) & set(handled.numbers):
+        claims = any(words[0] in ("XAUTOCLAIM", "XCLAIM") for words in commands)
         raise Wrong(
-            "Started again, it read only what is new. What it held when it was killed is in its "
-            "own history: read with `0` first, until that is empty, then with `>`.",
+            "XAUTOCLAIM and XCLAIM take only entries that have been idle for a while, and these "
+            "have not. They are its own: XREADGROUP with `0` returns them immediately."
+            if claims
+            else "Started again, it read only what is new. What it held when it was killed is in "
+            "its own history: read with `0` first, until that is empty, then with `>`.",
             expected="nothing pending",
             found=f"entries {held[0]} to {held[-1]}",
         )
-    _expect_handled(seen.noted[0], [*held, *range(given + 1, WORK + 1)])
+    new = range(given + 1, WORK + 1)
+    if handled.numbers == [str(n) for n in (*new, *held)]:
+        raise Wrong(
+            "Started again, it read what is new before what it held, which is older. First its own "
+            "history, with `0`, until that is empty, then `>`.",
+            expected=f"first the entries {held[0]} to {held[-1]}",
+            found=f"first entry {handled.numbers[0]}",
+        )
+    if handled.numbers == [str(n) for n in range(1, WORK + 1)]:
+        raise Wrong(
+            "Started again, it began at the first entry, and handled again what it had "
+            "acknowledged. A group remembers its place: don't create it again, or set its ID.",
+            expected=f"first the entries {held[0]} to {held[-1]}",
+            found="all entries from the first one on",
+        )
+    _expect_handled(handled, [*held, *new])
     if pending_of(scene, stream):
         raise Wrong("Acknowledge what comes from its own history too.", found="entries pending")
+
+
+def _expect_kept_pending(scene: Scene, work: Any, name: str) -> None:
+    """The handler raises in the third batch: the function ends, and acknowledges nothing of that.
+
+    Raises:
+        Wrong: an entry that was not handled is not pending.
+    """
+    stream = numbered(scene, "raising", WORK)
+    scene.redis.xgroup_create(stream, GROUP, "0")
+    call = (stream, GROUP, name, Handler(raises_at=KILLED_AT), IN_HAND)
+    ended = False
+    try:
+        measure(scene, work, call, slow=_NEVER_EMPTY)
+    except Wrong as wrong:
+        if Unbearable.__name__ not in wrong.found:
+            raise
+        ended = True
+    if str(KILLED_AT) not in pending_of(scene, stream):
+        raise Wrong(
+            "`handle` raised an exception, and its entry was acknowledged nevertheless: it is "
+            "lost. Acknowledge a batch only when all of it was handled, and not in `finally`.",
+            expected=f"entry {KILLED_AT} pending",
+            found="it was acknowledged",
+        )
+    if not ended:
+        raise Wrong(
+            "`handle` raised an exception, and your function went on. Let the exception end it.",
+            expected="the exception of `handle`",
+            found="your function returned",
+        )
 
 
 # ------------------------------------------------------------------ 7: COUNT for a budget
@@ -749,6 +1091,7 @@ class Demand(NamedTuple):
 # Chosen so that a float's rounding makes no difference, in whatever order it is divided.
 DEMANDS = [
     Demand(125, 5, 20, 500),  # 6.67: 7
+    Demand(125, 5, 19, 500),  # 6.33: 7 too
     Demand(100, 5, 40, 1000),  # 8 of 8
     Demand(10, 5, 20, 500),  # one at a time is enough
     Demand(1000, 0.5, 40, 400),  # 80, busy for 80 ms

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import inspect
 import os
 import re
 import signal
+import threading
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from functools import partial
@@ -21,10 +24,12 @@ from helpers.checks.lab08.holding import Hold, holding
 from helpers.checks.lab08.overtaking import Meeting, overtaking
 from helpers.checks.scene import Scene
 from helpers.checks.verdict import StillBlank, Wrong
+from helpers.checks.work import Unbearable
 from helpers.course.blank import Blank
 from helpers.course.connect import connect, connect_async
 
 PIPELINE = "<Pipeline>"  # stands for a pipeline that a function returned
+SOME, STAYS_S = 20, 0.005  # at so many calls a handler stays a moment, if a thread has called it
 
 
 class Seen(NamedTuple):
@@ -37,6 +42,9 @@ class Seen(NamedTuple):
         most: the most commands that were under way at once.
         met: the most tasks that wanted a connection at once, where that was looked at.
         noted: what the arguments that are a `Probe` have noted, in their order.
+        tasks: the most tasks of its own that were at work at once (asyncio only).
+        unfinished: how many of them were, when it returned.
+        cancelled: how many of them were cancelled before that.
     """
 
     value: Any
@@ -45,6 +53,9 @@ class Seen(NamedTuple):
     most: int
     met: int
     noted: list[Any]
+    tasks: int = 0
+    unfinished: int = 0
+    cancelled: int = 0
 
 
 class Probe(ABC):
@@ -85,26 +96,53 @@ class Source(Probe):
         return self._most
 
 
-class Handler(Probe):
-    """A handler of an entry's fields. Notes their field `n`; or kills its process at a call."""
+class Handled(NamedTuple):
+    """What a handler was called with.
 
-    def __init__(self, *, killed_at: int = 0) -> None:
+    Attributes:
+        numbers: the field `n` of the entries, in the order in which they were handled.
+        together: whether two threads were in it at once.
+    """
+
+    numbers: list[str]
+    together: bool
+
+
+class Handler(Probe):
+    """A handler of an entry's fields. Notes their field `n`; or kills its process, or raises."""
+
+    def __init__(self, *, killed_at: int = 0, raises_at: int = 0) -> None:
         self._killed_at = killed_at
+        self._raises_at = raises_at
         self._numbers: list[str] = []
+        self._inside = 0
+        self._together = False
 
     def begin(self, trips: Trips) -> Callable[[Any], None]:
         """A plain function of the fields."""
         return self.handle
 
     def handle(self, fields: Any) -> None:
-        """Note an entry, if this call is not the last thing that the process does."""
-        if len(self._numbers) + 1 == self._killed_at:
-            os.kill(os.getpid(), signal.SIGKILL)
-        self._numbers.append(str(fields["n"]) if isinstance(fields, dict) else repr(fields))
+        """Note an entry, if this call is not the last thing that the process does.
 
-    def end(self) -> list[str]:
-        """The numbers of the entries, in the order in which they were handled."""
-        return self._numbers
+        Raises:
+            Unbearable: at the call at which it has to.
+        """
+        call = len(self._numbers) + 1
+        if call == self._killed_at:
+            os.kill(os.getpid(), signal.SIGKILL)
+        if call == self._raises_at:
+            raise Unbearable(f"the check's handler raises at its call number {call}")
+        self._inside += 1
+        if call < SOME and threading.current_thread() is not threading.main_thread():
+            time.sleep(STAYS_S)  # so other threads come meanwhile, if there are any
+        self._together |= self._inside > 1
+        self._numbers.append(str(fields["n"]) if isinstance(fields, dict) else repr(fields))
+        self._inside -= 1
+
+    def end(self) -> Handled:
+        """What it was called with."""
+        return Handled(self._numbers, self._together)
 
 
 class Stations(Probe):
@@ -229,9 +267,53 @@ async def _await_calls(
         for one in call:
             reached = one.client(reached) if isinstance(one, Probe) else reached
         counting, trips = counted_async(reached)
-        value = await function(counting, *_begun(call, trips))
-        seen.append(_seen(value, trips, call)._replace(met=meeting.most))
+        with _tasks() as tasks:
+            value = await function(counting, *_begun(call, trips))
+            unfinished, cancelled = tasks.unfinished(), tasks.cancelled()
+        seen.append(
+            _seen(value, trips, call)._replace(
+                met=meeting.most, tasks=tasks.most, unfinished=unfinished, cancelled=cancelled
+            )
+        )
     return seen
+
+
+class _Tasks:
+    """The tasks that a learner's function has started."""
+
+    def __init__(self) -> None:
+        self.most = 0
+        self._tasks: list[asyncio.Task[Any]] = []
+
+    def start(self, loop: asyncio.AbstractEventLoop, coroutine: Any, **how: Any) -> Any:
+        """Make a task, as the event loop asks for it."""
+        task: asyncio.Task[Any] = asyncio.Task(coroutine, loop=loop, **how)
+        if getattr(coroutine, "__qualname__", "") not in _OURS:
+            self._tasks.append(task)
+            self.most = max(self.most, self.unfinished())
+        return task
+
+    def unfinished(self) -> int:
+        """How many are at work now."""
+        return sum(not task.done() for task in self._tasks)
+
+    def cancelled(self) -> int:
+        """How many were cancelled."""
+        return sum(task.cancelled() for task in self._tasks)
+
+
+_OURS = (Meeting._let_go.__qualname__,)
+
+
+@contextlib.contextmanager
+def _tasks() -> Iterator[_Tasks]:
+    loop, tasks = asyncio.get_running_loop(), _Tasks()
+    before = loop.get_task_factory()
+    loop.set_task_factory(tasks.start)
+    try:
+        yield tasks
+    finally:
+        loop.set_task_factory(before)
 
 
 def _each(functions: Sequence[Any], key: str, given: Any) -> list[Seen]:
