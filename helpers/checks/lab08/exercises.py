@@ -254,13 +254,19 @@ def _appended_hint(
     got: Sequence[Mapping[str, str]], numbers: Sequence[str], readings: Sequence[dict[str, str]]
 ) -> str:
     if not got:
-        return "No reading was added. A pipeline sends nothing before `execute()`."
+        return (
+            "No reading was added to `stream`. A pipeline sends nothing before `execute()`. If "
+            "your function did send something: is that the right key, and is an error swallowed?"
+        )
     if any(fields not in readings for fields in got):
         return "Add each reading as it is: its fields are the entry's, `xadd(stream, reading)`."
     if len(set(numbers)) < len(numbers) <= len(readings):
         return "One reading came more than once, and another is missing. Give each XADD its own."
     if len(set(numbers)) < len(numbers):
-        return "Some readings came twice: begin with an empty batch after each that was sent."
+        return (
+            "Some readings came twice. Send each once, and begin with an empty batch after each "
+            "that was sent."
+        )
     wanted = [reading["n"] for reading in readings]
     if missing := [place for place, n in enumerate(wanted, 1) if n not in set(numbers)]:
         if numbers == wanted[: len(numbers)]:
@@ -329,6 +335,8 @@ _NO_READING = {
     "loop never runs, and this name has no value: set it before the loop.",
 }
 _THE_END = {
+    r"'generator'.*(has no len|not subscriptable)": "`readings` is a generator: it has no length "
+    "and no places. Take one reading after the other, in a `for` loop or with `islice`.",
     r"^StopIteration|raised StopIteration": "`next` raises StopIteration where the generator ends. "
     "A `for` and `islice` notice the end by themselves, and `next(readings, None)` gives None.",
 }
@@ -473,9 +481,10 @@ def _expect_pages(commands: list[list[str]]) -> None:
             )
 
 
-def _mean_hint(commands: list[list[str]], got: float, temps: Sequence[int]) -> str:
-    total = sum(temps)
-    for value, hint in (
+def _mistaken(temps: Sequence[int]) -> list[tuple[float, str]]:
+    """What mistakes return in place of the mean, and their hints."""
+    total, rest = sum(temps), temps[-(len(temps) % BATCH) :]
+    return [
         (total, "This is the sum of all temperatures. Divide it by the number of entries."),
         (median(temps), "This is the median. The mean is the sum divided by the number."),
         (len(temps), "This is the number of entries. The mean is the sum divided by it."),
@@ -485,17 +494,32 @@ def _mean_hint(commands: list[list[str]], got: float, temps: Sequence[int]) -> s
             "begins with the last entry of the one before.",
         ),
         (
-            sum(temps[-(len(temps) % BATCH) :]) / (len(temps) % BATCH),
+            sum(rest) / len(rest),
             "This is the mean of the last page. Add up all pages, and divide once at the end.",
         ),
         (
-            total / (-(-len(temps) // BATCH) * BATCH),
-            f"The sum is right, and the number isn't: not every page has {BATCH:,} entries. Count "
-            "the entries of each page.",
+            sum(temps[-BATCH:]) / BATCH,
+            f"This is the mean of the last {BATCH:,} entries. Read the next page, and so on, until "
+            "a page has no entry.",
         ),
-    ):
+        (
+            sum(rest) / len(temps),
+            "This is the sum of the last page, divided by the number of all entries. Set the sum "
+            "to zero only once, before the first page.",
+        ),
+    ]
+
+
+def _mean_hint(commands: list[list[str]], got: float, temps: Sequence[int]) -> str:
+    total = sum(temps)
+    for value, hint in _mistaken(temps):
         if abs(got - value) < 1e-6:
             return hint
+    if got and abs(total / got - (number := round(total / got))) < 1e-6:
+        return (
+            f"The sum is right, but it was divided by {number:,}, and there are {len(temps):,} "
+            "entries. Count the entries of each page."
+        )
     pages = [temps[n : n + BATCH] for n in range(0, len(temps), BATCH)]
     if abs(got - sum(sum(page) / len(page) for page in pages) / len(pages)) < 1e-6:
         return (
@@ -582,6 +606,8 @@ _ONE_AFTER_ANOTHER = (
     "station, and wait for all of them, by `asyncio.gather`."
 )
 _TASKS = {
+    r"gather\(.*\bawait\b": "Leave out the `await` inside the arguments of `gather`: there it "
+    "waits for one station after the other, and `gather` gets results in place of coroutines.",
     r"unhashable type: '(list|dict|set)'.*gather\(": "`gather` takes coroutines as separate "
     "arguments: put a `*` in front of a list of them.",
     r"never awaited": "An `await` is missing, so a command was never sent. In a thread, as of "
@@ -777,6 +803,8 @@ def by_batch(scene: Scene, work: Any) -> str:
 
 
 _ACKS = {
+    r"wrong number of arguments for 'xack'": "XACK needs at least one ID. When a reply is empty, "
+    "there is nothing to acknowledge.",
     r"DataError.*xack\(": "`xack` takes each ID as a separate argument: put a `*` in front of the "
     "list, `redis.xack(stream, group, *ids)`.",
 }
@@ -907,10 +935,10 @@ def _expect_batches(
 def _unacknowledged_hint(
     stream: str, commands: Sequence[Sequence[str]], acks: Sequence[Sequence[str]], left: int
 ) -> str:
-    if any(words[1] != stream for words in acks):
+    if any(words[1:3] != [stream, GROUP] for words in acks):
         return (
-            "XACK takes the stream first and then the group, and this one has them the other way "
-            "around. For a group that it doesn't find, it acknowledges nothing and returns 0."
+            "XACK takes the stream, the group and then the IDs. This one names another stream or "
+            "group, or the two the other way around: then it acknowledges nothing and returns 0."
         )
     if not acks and any(words[0] == "XDEL" for words in commands):
         return (
@@ -1003,7 +1031,22 @@ def _expect_nothing_lost(scene: Scene, work: Any, name: str) -> None:
             expected="nothing pending",
             found=f"entries {held[0]} to {held[-1]}",
         )
+    acks = [words for words in commands if words[0] == "XACK"]
+    if len(acks) > -(-WORK // IN_HAND) + 2:
+        raise Wrong(
+            "Started again, it acknowledged entry by entry what it had held. One XACK takes many "
+            "IDs: `redis.xack(stream, group, *ids)`, once a batch.",
+            expected="one XACK a batch",
+            found=_some(len(acks), "XACK"),
+        )
     new = range(given + 1, WORK + 1)
+    if handled.numbers == [str(n) for n in new] and any(words[0] == "XGROUP" for words in commands):
+        raise Wrong(
+            "Started again, it didn't handle what it had held. XGROUP DELCONSUMER removes a "
+            "consumer and all that is pending for it; XGROUP SETID and DESTROY lose entries too.",
+            expected=f"first the entries {held[0]} to {held[-1]}",
+            found=f"first entry {new[0]}, after an XGROUP",
+        )
     if handled.numbers == [str(n) for n in (*new, *held)]:
         raise Wrong(
             "Started again, it read what is new before what it held, which is older. First its own "
