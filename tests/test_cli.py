@@ -291,7 +291,7 @@ def test_the_server_listens_on_the_port_asked_for_or_says_why_not(home):
         port = listener.getsockname()[1]
         assert f"Port {port} is taken" in refused("server", "start", "--port", str(port))
     assert f"127.0.0.1:{port}/0" in told("server", "start", "--port", str(port))
-    assert f"on port {port} already" in refused("server", "start", "--port", str(port - 1))
+    assert f"already runs on port {port}" in refused("server", "start", "--port", str(port - 1))
 
 
 # ------------------------------------------------------------------ reset
@@ -361,7 +361,7 @@ def test_produce_measures_in_the_city_asked_for_or_named_like_the_stream(redis):
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        (["s", "--city", "[paris]"], "no weather for '[paris]': choose chennai, coimbatore,"),
+        (["s", "--city", "[paris]"], "no weather for '[paris]': choose one of chennai,"),
         (["s", "--rate", "0"], "rate must be above zero"),
         (["s", "--rate", "nan"], "rate must be above zero"),
         (["text"], "The key 'text' is not a stream: use another name, or delete it."),
