@@ -434,7 +434,7 @@ def test_a_partition_of_another_type_is_told_and_nothing_is_lost(redis):
     readings = write(redis, [*hour_of(0, 1), *hour_of(2, 1)])
     redis.set(key(1), "mine")
     for _ in range(2):
-        with pytest.raises(StreamsError, match=f"The key '{key(1)}' holds no stream"):
+        with pytest.raises(StreamsError, match=f"The key '{key(1)}' is not a stream"):
             aggregate(redis, LATER)
         assert redis.get(key(1)) == "mine"
     redis.delete(key(1))

@@ -272,7 +272,7 @@ def test_an_incomplete_state_is_told(redis, missing):
 
 def test_keys_of_another_type_are_told(redis):
     redis.set(AVERAGES, "mine")
-    with pytest.raises(StreamsError, match=f"The key '{AVERAGES}' holds no stream"):
+    with pytest.raises(StreamsError, match=f"The key '{AVERAGES}' is not a stream"):
         show_all(redis)
     redis.delete(AVERAGES, AVERAGES_STATE)
     redis.set(AVERAGES_STATE, "mine")

@@ -203,8 +203,8 @@ def test_of_two_at_once_the_one_that_began_later_goes_on(redis, readings, proxy,
         second.join()
     (error,) = told
     assert str(error) == (
-        f"Another consumer took over the state '{AGGREGATING_STATE}', so this one may go on no "
-        "more: stop one of the two."
+        f"Another consumer took over the state '{AGGREGATING_STATE}', so this one stops. "
+        "Run only one of the two."
     )
     aggregate(redis, LATER)
     expect_exact(redis, readings)

@@ -118,7 +118,7 @@ class TestLadder:
         redis.set("bench:chennai", "no stream")
         with pytest.raises(CourseError, match="has failed"):
             crowd.append_in_processes("bench:chennai", ENTRIES, 2)
-        assert "'bench:chennai' holds no stream" in capfd.readouterr().err
+        assert "'bench:chennai' is not a stream" in capfd.readouterr().err
 
     def test_a_lesson_climbs_it_rung_by_rung(self, redis, monkeypatch, capsys):
         monkeypatch.setattr(limit, "REQUESTS", 2000)

@@ -103,7 +103,7 @@ def test_what_is_no_list_or_no_batch_is_refused(redis, entries, batch):
 def test_a_refusal_names_the_entry_and_nothing_behind_it_is_appended(redis):
     redis.set("s", "no stream")
     with BulkProducer(redis, "s") as producer:
-        with pytest.raises(StreamsError, match=r"holds no stream.*Entry 1 of this call"):
+        with pytest.raises(StreamsError, match=r"is not a stream.*Entry 1 of this call"):
             producer.add_many(readings(9), batch=3)
         redis.delete("s")
         producer.add_many(readings(2))

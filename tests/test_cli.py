@@ -235,7 +235,7 @@ def test_the_doctor_says_what_is_amiss():
     report = json.loads(done.stdout)
     assert (done.returncode, report["ok"], report["server"]) == (1, False, None)
     (problem,) = report["problems"]
-    assert problem.startswith("REDIS_URL is no address of a Redis server")
+    assert problem.startswith("REDIS_URL isn't the address of a Redis server")
     assert "secret" not in done.stdout
 
 
@@ -291,7 +291,7 @@ def test_the_server_listens_on_the_port_asked_for_or_says_why_not(home):
         port = listener.getsockname()[1]
         assert f"Port {port} is taken" in refused("server", "start", "--port", str(port))
     assert f"127.0.0.1:{port}/0" in told("server", "start", "--port", str(port))
-    assert f"on port {port} already" in refused("server", "start", "--port", str(port - 1))
+    assert f"already runs on port {port}" in refused("server", "start", "--port", str(port - 1))
 
 
 # ------------------------------------------------------------------ reset
@@ -361,10 +361,10 @@ def test_produce_measures_in_the_city_asked_for_or_named_like_the_stream(redis):
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        (["s", "--city", "[paris]"], "no weather for '[paris]': choose chennai, coimbatore,"),
+        (["s", "--city", "[paris]"], "no weather for '[paris]': choose one of chennai,"),
         (["s", "--rate", "0"], "rate must be above zero"),
         (["s", "--rate", "nan"], "rate must be above zero"),
-        (["text"], "The key 'text' holds no stream: use another name, or delete it."),
+        (["text"], "The key 'text' is not a stream: use another name, or delete it."),
     ],
 )
 def test_produce_says_what_it_cannot_do(redis, options, sentence):
@@ -440,7 +440,7 @@ def test_tail_prints_names_and_values_as_they_are(redis):
 def test_tail_says_what_it_cannot_read(redis):
     redis.set("text", "1")
     assert "'1-2-3' is not an entry ID" in refused("tail", "s", "--from", "1-2-3")
-    assert "The key 'text' holds no stream" in refused("tail", "text", "--from", "0")
+    assert "The key 'text' is not a stream" in refused("tail", "text", "--from", "0")
 
 
 def test_tail_shows_bytes_that_are_no_text(redis):

@@ -139,7 +139,7 @@ def test_a_handler_that_fails_is_one_line_each_time_and_no_traceback(redis, caps
         (["alice", "--idle-ms", "-1"], "min_idle_ms must be a whole number above 0"),
         (["alice", "--max-deliveries", "0"], "max_deliveries must be a whole number above 0"),
         ([""], "A consumer needs a name"),
-        (["alice", "--stream", "text"], "holds no stream"),
+        (["alice", "--stream", "text"], "is not a stream"),
         (["alice", "--from", "yesterday"], "is no place for a group"),
     ],
     ids=["batch", "idle", "deliveries", "name", "other type", "start"],

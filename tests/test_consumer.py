@@ -601,7 +601,7 @@ def test_a_stream_or_group_that_does_not_exist_is_named(redis, work):
         work(ignore)
     redis.delete(STREAM)
     redis.set(STREAM, "text")
-    with pytest.raises(StreamsError, match="'s' holds no stream"):
+    with pytest.raises(StreamsError, match="'s' is not a stream"):
         work(ignore)
 
 

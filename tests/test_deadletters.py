@@ -166,7 +166,7 @@ def test_what_is_no_dead_letter_says_so(redis):
         strangers.replay("1-0")
     assert redis.xlen(STREAM) == 1
     redis.set("text", "text")
-    with pytest.raises(StreamsError, match="'text' holds no stream"):
+    with pytest.raises(StreamsError, match="'text' is not a stream"):
         list(DeadLetters(redis, STREAM, GROUP, key="text"))
 
 

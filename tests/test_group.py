@@ -371,7 +371,7 @@ def test_a_group_that_is_not_there_is_named_with_its_stream(redis, name):
 def test_a_key_of_another_type_says_so(redis, name):
     redis.set("s", "text")
     group = Group(redis, "s", "g")
-    with pytest.raises(StreamsError, match="'s' holds no stream"):
+    with pytest.raises(StreamsError, match="'s' is not a stream"):
         READS.get(name, lambda group: getattr(group, name)())(group)
 
 
@@ -427,7 +427,7 @@ def test_a_group_that_goes_while_a_consumer_blocks_is_named(redis, group, change
     waiting.join()
     gone = "no consumer group 'g' on the stream 's'"
     if change == "replace":
-        assert gone in str(errors[0]) or "holds no stream" in str(errors[0])
+        assert gone in str(errors[0]) or "is not a stream" in str(errors[0])
     else:
         assert isinstance(errors[0], GroupError)
         assert gone in str(errors[0])

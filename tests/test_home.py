@@ -320,7 +320,7 @@ def disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Disk]:
         subprocess.run(["umount", str(folder)], check=False)
 
 
-FULL = r"^The disk is full, so the course cannot write to .*: make room on it, or set COURSE_HOME"
+FULL = r"^The disk is full, so the course cannot write to .*: free some space on it, or set "
 
 
 def test_a_full_disk_is_named_and_nothing_is_left(disk):
@@ -408,7 +408,7 @@ def test_a_limit_on_the_length_of_files_is_named(home):
     code = "import resource\nresource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))\n"
     code += SAY.format("from helpers import connect; connect()")
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert "said No file may grow as long as it must" in done.stdout
+    assert "said A file would exceed its size limit" in done.stdout
     assert "raise the limit that `ulimit -f` shows" in done.stdout
     assert OwnServer(home).running() is None
     assert resource.getrlimit(resource.RLIMIT_FSIZE)[0] != 4096

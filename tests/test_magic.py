@@ -128,13 +128,13 @@ def test_what_would_hurt_or_hang_is_refused(run, line):
 
 def test_what_is_no_command_is_told(run):
     assert run("%redis").startswith("Write a command after %redis")
-    assert run("%redis ECHO 'open").startswith("(error) the quotes do not match")
+    assert run("%redis ECHO 'open").startswith("(error) unbalanced quotes")
 
 
 def test_a_connection_lost_while_it_waits_is_told_and_made_anew(run, redis):
     number = run("%redis CLIENT ID").removeprefix("(integer) ")
     killing = when_blocked(redis, lambda: redis.client_kill_filter(_id=number))
-    assert run(WAIT).startswith("(error) the server went away")
+    assert run(WAIT).startswith("(error) the connection to the server was lost")
     killing.join()
     assert run("%redis PING") == "PONG"
 
@@ -189,7 +189,7 @@ def test_a_notebook_shows_errors_of_redis_in_two_lines_and_others_as_python_does
         if expected.startswith("line"):
             assert text.count("\n") == 1
     assert "WRONGTYPE" in shown[3]
-    assert "'text' holds no stream" in shown[4]
+    assert "'text' is not a stream" in shown[4]
     assert "Traceback" in shown[-1]
     assert not any("Traceback" in text for text in shown[:-1])
 

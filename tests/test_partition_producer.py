@@ -445,7 +445,7 @@ def test_a_partition_of_another_type_is_left_alone(redis, other):
         redis.hset(KEY, mapping={"no": "stream"})
     before = redis.dump(KEY)
     with PartitionProducer(redis) as producer:
-        with pytest.raises(StreamsError, match="'temps:21000101' holds no stream"):
+        with pytest.raises(StreamsError, match="'temps:21000101' is not a stream"):
             producer.add_many(some(1))
         producer.add_many(some(1, 150))
     assert redis.dump(KEY) == before

@@ -221,7 +221,7 @@ def test_a_partition_is_described(redis):
 
 def test_a_partition_of_another_type_is_told(redis):
     redis.set("temps:21000101", "no stream")
-    with pytest.raises(StreamsError, match="'temps:21000101' holds no stream"):
+    with pytest.raises(StreamsError, match="'temps:21000101' is not a stream"):
         inspect(redis, "temps:21000101")
 
 

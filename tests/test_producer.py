@@ -389,7 +389,7 @@ def test_as_many_fields_as_promised_arrive(redis):
 def test_a_key_that_holds_no_stream_is_left_alone(redis):
     redis.set("s", "no stream")
     with (
-        pytest.raises(StreamsError, match="'s' holds no stream"),
+        pytest.raises(StreamsError, match="'s' is not a stream"),
         Producer(redis, "s") as producer,
     ):
         producer.add({"n": 0})

@@ -219,7 +219,7 @@ def test_what_cannot_be_read_says_so(redis):
     redis.set("text", "no stream")
     for start in ("0", "$"):
         with (
-            pytest.raises(StreamsError, match="'text' holds no stream"),
+            pytest.raises(StreamsError, match="'text' is not a stream"),
             Reader(redis, "text", start=start) as reader,
         ):
             reader.read(**FAST)

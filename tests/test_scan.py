@@ -84,9 +84,9 @@ def test_a_missing_stream_has_no_entries(redis):
 def test_what_cannot_be_scanned_says_so(redis):
     redis.set("text", "no stream")
     for reverse in (False, True):
-        with pytest.raises(StreamsError, match="'text' holds no stream"):
+        with pytest.raises(StreamsError, match="'text' is not a stream"):
             list(scan(redis, "text", reverse=reverse))
-    with pytest.raises(StreamsError, match="'text' holds no stream"):
+    with pytest.raises(StreamsError, match="'text' is not a stream"):
         asyncio.run(collect_async("text"))
     with pytest.raises(StreamsError, match="Invalid stream ID"):
         list(scan(redis, "s", "yesterday"))

@@ -179,7 +179,7 @@ def complaint(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], str]:
 @pytest.mark.once
 def test_a_malformed_url_is_told_with_an_example(complaint, url):
     assert (
-        "REDIS_URL is no address of a Redis server: write it like redis://localhost"
+        "REDIS_URL isn't the address of a Redis server: write it like redis://localhost"
         in complaint(url)
     )
 
@@ -195,7 +195,7 @@ def test_a_url_where_nothing_listens_is_told(complaint):
 
 def test_a_wrong_password_is_told(complaint):
     port = urlsplit(find_server().url).port
-    assert "refuses the password" in complaint(f"redis://:secret@127.0.0.1:{port}")
+    assert "rejects the password" in complaint(f"redis://:secret@127.0.0.1:{port}")
     assert "asks for a password" in complaint(f"redis://127.0.0.1:{port}")
 
 
@@ -508,7 +508,7 @@ def test_a_port_that_was_asked_for_is_used_or_refused(own):
     own.ensure(port)
     assert saved(own.home).port == port
     own.ensure(port)
-    with pytest.raises(ServerError, match=f"on port {port} already.*course server stop"):
+    with pytest.raises(ServerError, match=f"already runs on port {port}.*course server stop"):
         own.ensure(port + 1)
 
 

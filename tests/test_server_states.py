@@ -627,5 +627,5 @@ def test_the_advice_for_a_lost_group_loses_nothing(redis):
     assert eval(advice[0], {"Group": Group, "redis": redis})
     consumer.run(drain=True)
     assert set(seen) == {*range(1, 41)}
-    assert "create('$') would miss it" in said
-    assert "on_lost_group='0', which repeats, or 'resume'" in said
+    assert "create('$') would miss them" in said
+    assert "on_lost_group='0', which repeats entries, or 'resume'" in said

@@ -439,9 +439,9 @@ def test_what_cannot_be_done_is_said_in_a_sentence(redis, stage):
     with pytest.raises(GroupError, match="no consumer group"):
         stage.claim("alice")
     redis.set("chennai", "x")
-    with pytest.raises(WrongTypeError, match="holds no stream"):
+    with pytest.raises(WrongTypeError, match="is not a stream"):
         stage.produce()
-    with pytest.raises(WrongTypeError, match="holds no stream"):
+    with pytest.raises(WrongTypeError, match="is not a stream"):
         Stage(redis, "chennai", "averages")
 
 
@@ -526,7 +526,7 @@ def test_an_error_behind_a_button_is_a_sentence_and_the_show_goes_on(redis):
             theatre._go_live()
             redis.set("s", "no stream")
             press(theatre, "add 1")
-            await eventually(lambda: "holds no stream" in line(theatre))
+            await eventually(lambda: "is not a stream" in line(theatre))
             await eventually(lambda: "is no stream" in theatre._picture.value)
             press(theatre, "reset")
             await eventually(lambda: "no entries yet" in theatre._picture.value)

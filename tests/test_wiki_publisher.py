@@ -286,7 +286,7 @@ def test_a_key_that_holds_something_else_is_named(redis, replay):
         asyncio.run(Publisher(connect_async(), feed_of(replay), through=through).run())
 
     redis.set("wiki", "x")
-    with pytest.raises(StreamsError, match="The key 'wiki' holds no stream: use another name, or"):
+    with pytest.raises(StreamsError, match="The key 'wiki' is not a stream: use another name, or"):
         run("stream")
     redis.unlink(PLACE)
     redis.set(PLACE, "x")

@@ -493,7 +493,7 @@ def test_a_source_or_a_way_that_cannot_be_is_refused(source, more, why):
 
 def test_a_source_that_is_no_stream_is_named(redis):
     redis.set("wiki", "x")
-    with pytest.raises(StreamsError, match="The key 'wiki' holds no stream"):
+    with pytest.raises(StreamsError, match="The key 'wiki' is not a stream"):
         count(redis, "stream", lambda: None, 1)
 
 

@@ -75,7 +75,7 @@ class AveragesConsumer(Single):
         Raises:
             StateError: the stored state cannot be used.
             CheckpointError: another consumer took over, or the state was deleted.
-            WrongTypeError: the key holds no stream.
+            WrongTypeError: the key is not a stream.
             redis.ConnectionError: the server was out of reach for `patience_s`.
         """
         with stopping(self.stop, wanted=signals):

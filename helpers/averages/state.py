@@ -281,8 +281,8 @@ class State(Single):
                 "again from a partition."
             )
         return CheckpointError(
-            f"Another consumer took over the state {self.key!r}, so this one may go on no more: "
-            "stop one of the two."
+            f"Another consumer took over the state {self.key!r}, so this one stops. "
+            "Run only one of the two."
         )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 class Blank:
-    """Stands where the learner's answer shall be. A check recognises it."""
+    """Stands where the learner's answer belongs. A check recognizes it."""
 
     def __repr__(self) -> str:
         return "____"

@@ -76,8 +76,8 @@ def clean(client: redis.Redis, *names: str) -> None:
     """
     if not client.exists(MARK):
         raise ForeignDatabaseError(
-            "This database was not made by the course, so nothing in it was deleted: "
-            "connect with `connect()` of helpers."
+            "The course does not own this database, so nothing in it was deleted: "
+            "connect with `connect()` from helpers."
         )
     for name in names:
         for key in _matching(client, name):
@@ -99,7 +99,7 @@ def reset(client: redis.Redis, server: Server) -> int:
         names = ", ".join(unknown[:3]) + (", …" if len(unknown) > 3 else "")
         raise ForeignDatabaseError(
             f"{len(unknown)} keys at {server.safe_url} are not the course's ({names}), so "
-            "nothing was deleted. Delete those yourself if they are yours to delete."
+            "nothing was deleted. If you don't need them, delete them yourself."
         )
     for chunk in _chunks(keys, 500):
         client.unlink(*chunk)
@@ -111,12 +111,12 @@ def _unwritable(url: str, error: redis.RedisError, own: bool) -> str:
     if unreachable(error):
         return (
             f"The server at {hide_password(url)} was lost while the course looked at its database "
-            f"({error}): try again, and if it lasts, `course doctor` says more."
+            f"({error}): try again. If it happens again, run `course doctor`."
         )
     code = state_of(error)
     if code == "MISCONF" or own:  # it is the server's own trouble, and may pass
-        remedy = STATES[code][1] if code else "`course doctor` says more"
-        return f"The server at {hide_password(url)} refuses to write ({error}): {remedy}."
+        remedy = STATES[code][1] if code else "run `course doctor` to see why"
+        return f"The server at {hide_password(url)} rejects writes ({error}): {remedy}."
     return (
         f"The course cannot write to the database at {hide_password(url)} ({error}): "
         "set REDIS_URL to one that it may write to, or unset it."

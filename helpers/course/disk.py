@@ -14,9 +14,9 @@ from helpers.course.errors import CourseError, ServerError
 ROOM = 128 * 1024  # bytes, with which a server can begin
 
 _WHY = {
-    errno.ENOSPC: ("The disk is full", "make room on it"),
-    errno.EDQUOT: ("Your quota of the disk is used up", "delete what you can do without"),
-    errno.EFBIG: ("No file may grow as long as it must", "raise the limit that `ulimit -f` shows"),
+    errno.ENOSPC: ("The disk is full", "free some space on it"),
+    errno.EDQUOT: ("Your disk quota is used up", "delete files that you don't need"),
+    errno.EFBIG: ("A file would exceed its size limit", "raise the limit that `ulimit -f` shows"),
 }
 
 
@@ -66,7 +66,7 @@ def naming_a_full_disk(folder: Path) -> Iterator[None]:
             raise ServerError(said) from error
         raise CourseError(
             f"The course cannot write to {folder} ({error.strerror or error}). "
-            "Make it writable, or set COURSE_HOME to a folder that is."
+            "Make it writable, or set COURSE_HOME to a folder that is writable."
         ) from error
 
 
@@ -76,5 +76,5 @@ def _no_room(folder: Path, error: OSError) -> str | None:
     what, remedy = _WHY[error.errno]
     return (
         f"{what}, so the course cannot write to {folder}: {remedy}, or set COURSE_HOME to a "
-        "folder elsewhere, then try again."
+        "folder on another disk, then try again."
     )

@@ -65,7 +65,7 @@ def _of_the_home() -> list[str]:
     own = OwnServer(hidden_folder())
     return [
         f"The machine or container {name} shares this folder: it keeps its own data in "
-        f"{own.folder.parent / name}, and what one of them adds the other does not see."
+        f"{own.folder.parent / name}, and neither sees what the other adds."
         for name in own.others()
     ]
 
@@ -80,8 +80,8 @@ def _of_the_user(server: Server) -> list[str]:
         return []
     parts = "; ".join(f"{name}: {' '.join(some)}" for name, some in lacks.items())
     return [
-        f"The user {who!r} may not do what some lessons and labs need ({parts}): let "
-        f"`ACL SETUSER {who} {' '.join(words)}` allow it, or do those with the course's own server."
+        f"The user {who!r} may not do what some lessons and labs need ({parts}): allow it with "
+        f"`ACL SETUSER {who} {' '.join(words)}`, or use the course's own server for those."
     ]
 
 
@@ -95,6 +95,6 @@ def _evicts(client: redis.Redis) -> list[str]:
     if not memory.get("maxmemory") or policy == "noeviction":
         return []
     return [
-        f"This server may evict streams and what is noted beside them: its maxmemory-policy is "
+        f"This server may evict streams and the course's other keys: its maxmemory-policy is "
         f"{policy}. Set it to noeviction, and trim streams instead."
     ]

@@ -15,16 +15,16 @@ from helpers.course.errors import CourseError
 PROMPT = "redis> "
 _STATUS = {b"OK", b"QUEUED", b"PONG"}
 _REFUSED = {
-    "FLUSHALL": "it would delete what is not the course's; `course reset` deletes what is",
+    "FLUSHALL": "it would delete other programs' keys too; `course reset` deletes the course's",
     "FLUSHDB": "it would delete the course's mark; `course reset` deletes the rest",
-    "SELECT": "the course has one database, and the others may belong to other programs",
+    "SELECT": "the course uses one database, and the others may belong to other programs",
     "SHUTDOWN": "`course server stop` ends the course's own server",
     "MONITOR": "its reply never ends, so it needs a terminal and redis-cli",
     "SUBSCRIBE": "its reply never ends, so it needs a terminal and redis-cli",
     "PSUBSCRIBE": "its reply never ends, so it needs a terminal and redis-cli",
     "SSUBSCRIBE": "its reply never ends, so it needs a terminal and redis-cli",
-    "CLIENT REPLY": "the cell would wait for the reply that it turns off",
-    "HELLO": "the replies here are those of RESP2, as in redis-cli",
+    "CLIENT REPLY": "the cell would wait forever for the reply that it turns off",
+    "HELLO": "%redis always uses RESP2, as redis-cli does",
     "RESET": "it would log this connection out",
 }
 
@@ -62,7 +62,7 @@ class RedisMagics(Magics):
         try:
             words = shlex.split(line)
         except ValueError as error:
-            return [f"(error) the quotes do not match in: {line} ({error})"]
+            return [f"(error) unbalanced quotes in: {line} ({error})"]
         if not words:
             return ["Write a command after %redis, for example: %redis XLEN chennai"]
         for name in (words[0].upper(), " ".join(words[:2]).upper()):
@@ -74,7 +74,7 @@ class RedisMagics(Magics):
             return [f"(error) {_with_code(error)}"]
         except redis.ConnectionError as error:
             self._client = None
-            return [f"(error) the server went away ({error}): run the cell again."]
+            return [f"(error) the connection to the server was lost ({error}): run the cell again."]
         except KeyboardInterrupt:
             return ["(interrupted)"]
 

@@ -112,10 +112,10 @@ def _where(trace: TracebackType) -> str:
 
 def _what(error: BaseException) -> str:
     if isinstance(error, KeyboardInterrupt | asyncio.CancelledError):
-        return "Interrupted. Nothing is broken: run the cell again, or go on."
+        return "Interrupted. Nothing is broken: run the cell again, or continue with the next one."
     if isinstance(error, redis.ConnectionError):
         return (
             f"{type(error).__name__}: the connection to the server was lost ({error}). "
-            "Run the cell again: the course starts its own server again if it died."
+            "Run the cell again: if the course's own server died, that restarts it."
         )
     return f"{type(error).__name__}: {error}"

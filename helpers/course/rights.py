@@ -76,7 +76,7 @@ def expect_rights(client: redis.Redis, shown: str) -> None:
         who = user(client)
         raise ServerError(
             f"The user {who!r} of the server at {shown} may not do what every lesson needs: "
-            f"let `ACL SETUSER {who} {' '.join(lacks)}` allow it, or set REDIS_URL to another "
+            f"allow it with `ACL SETUSER {who} {' '.join(lacks)}`, or set REDIS_URL to another "
             "server, or unset it."
         )
 

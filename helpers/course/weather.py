@@ -61,7 +61,7 @@ def measurements(city: str, start: datetime = DAY, *, step_s: int = 1) -> Iterat
     """
     climate = CITIES.get(city)
     if climate is None:
-        raise CourseError(f"There is no weather for {city!r}: choose {', '.join(CITIES)}.")
+        raise CourseError(f"There is no weather for {city!r}: choose one of {', '.join(CITIES)}.")
     return _measure(climate, random.Random(city), start, timedelta(seconds=step_s))
 
 

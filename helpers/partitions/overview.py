@@ -36,7 +36,7 @@ def inspect(client: redis.Redis, key: str) -> Partition:
     """How a partition is: XLEN, TTL and MEMORY USAGE.
 
     Raises:
-        WrongTypeError: the key holds no stream.
+        WrongTypeError: the key is not a stream.
     """
     try:
         memory = client.memory_usage(key, samples=0)

@@ -153,7 +153,7 @@ class PartitionProducer(Single):
             PartitionError: its partition would have expired already.
             NotConfirmedError: the server could not be reached for 10 s; `flush()` goes on.
             ArgumentError: the value is no text or number.
-            WrongTypeError: the key holds no stream.
+            WrongTypeError: the key is not a stream.
         """
         moment = at or (self._clock or utc_now)()
         self.add_many([Reading(ms_of(moment), temp_f, sensor)])

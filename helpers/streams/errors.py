@@ -105,17 +105,17 @@ class ServerStateError(StreamsError):
 # What a server says of a command or of its key: a phrase in it, and the sentence to raise.
 _REFUSALS: tuple[tuple[str, type[StreamsError], str], ...] = (
     ("WRONGTYPE", WrongTypeError,
-     "The key {key!r} holds no stream: use another name, or delete it."),
+     "The key {key!r} is not a stream: use another name, or delete it."),
     ("equal or smaller", EntryIdError,
-     "The stream {key!r} has an entry with this ID or a larger one already: IDs only grow. Use a "
-     "larger one, or '*' for the server's clock."),
+     "The stream {key!r} already has an entry with this ID or a larger one: IDs only grow. Use a "
+     "larger ID, or '*' for the server's clock."),
     ("last possible ID", EntryIdError,
-     "The stream {key!r} has the largest ID there is, and nothing can follow it: use another key."),
+     "The stream {key!r} has the largest ID there is, and none can follow it: use another key."),
     ("too large to be stored", EntryIdError,  # Redis 7.0 says so of both
      "The stream {key!r} has the largest ID there is, or the entry is larger than a stream can "
-     "hold: use another key, or divide the entry."),
+     "hold: use another key, or split the entry."),
     ("BUSYGROUP", GroupError,
-     "The stream {key!r} has a consumer group of this name already."),
+     "The stream {key!r} already has a consumer group of this name."),
 )  # fmt: skip
 
 
@@ -152,8 +152,8 @@ def given_up(error: redis.RedisError, key: str, group: str | None = None) -> Exc
         return explain(error, key, group)
     kind = redis.TimeoutError if isinstance(error, redis.TimeoutError) else redis.ConnectionError
     return kind(
-        f"The server has not answered a command on {key!r} for as long as patience lasts: is it "
-        f"stopped, or the network down? ({error})"
+        f"The server did not answer a command on {key!r} within the time limit. Check that it "
+        f"runs and that the network is up. ({error})"
     )
 
 
@@ -165,17 +165,18 @@ def no_group(stream: str, group: str | None) -> GroupError:
     if group is None:
         named = "…"
         gone = (
-            f"The consumer group on the stream {stream!r} is gone, deleted by itself or with the "
-            "stream."
+            f"The consumer group on the stream {stream!r} is gone: it was deleted, or its "
+            "stream was."
         )
     else:
         named = repr(group)
         gone = f"There is no consumer group {group!r} on the stream {stream!r}."
     return GroupError(
-        f"{gone} Create it, with Group(redis, {stream!r}, {named}).create('0'): that delivers all "
-        "that is on the stream, what an earlier group has handled too, and create('$') would miss "
-        "it. A Consumer at work creates a lost group by itself, with on_lost_group='0', which "
-        "repeats, or 'resume', which goes on where it was and misses what was pending for others.",
+        f"{gone} Create it, with Group(redis, {stream!r}, {named}).create('0'): that delivers "
+        "every entry on the stream, even those that an earlier group handled; create('$') would "
+        "miss them. A running Consumer creates a lost group by itself, with on_lost_group='0', "
+        "which repeats entries, or 'resume', which goes on where it was and misses what was "
+        "pending for others.",
         stream=stream, group=group,
     )  # fmt: skip
 
@@ -188,7 +189,7 @@ def no_stream(stream: str, group: str | None) -> GroupError:
         )
     return GroupError(
         f"There is no stream {stream!r}, and so no consumer group {group!r} on it: add an entry "
-        f"first, or make both with Group(redis, {stream!r}, {group!r}).create('0', "
+        f"first, or create both with Group(redis, {stream!r}, {group!r}).create('0', "
         "make_stream=True).",
         stream=stream, group=group,
     )  # fmt: skip
@@ -197,6 +198,6 @@ def no_stream(stream: str, group: str | None) -> GroupError:
 def half_character(what: str, error: UnicodeEncodeError) -> ArgumentError:
     """Text that cannot be sent, such as JSON that was cut within an emoji."""
     return ArgumentError(
-        f"{what} holds {error.object[error.start]!a}, half of a character, for which UTF-8 has no "
-        "bytes: replace it, for example with text.encode(errors='replace'), or send bytes."
+        f"{what} holds {error.object[error.start]!a}, half of a character, which UTF-8 cannot "
+        "encode: replace it, for example with text.encode(errors='replace'), or send bytes."
     )

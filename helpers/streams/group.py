@@ -282,7 +282,7 @@ class Group(_Group[redis.Redis]):
         Raises:
             GroupError: there is no such stream.
             EntryIdError: the start is none.
-            WrongTypeError: the key holds no stream.
+            WrongTypeError: the key is not a stream.
         """
         return drive(self._client, self._create(start, make_stream))
 

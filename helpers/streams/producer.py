@@ -120,7 +120,7 @@ class Producer(Blocking):
             EntryIdError: the ID is not above the last one.
             NotConfirmedError: the server could not be reached for `patience_s`.
             ArgumentError: it has no fields, or a value that has no text, or is too large.
-            WrongTypeError: the key holds no stream.
+            WrongTypeError: the key is not a stream.
             StreamsError: an earlier call is still not settled: nothing of this one was sent.
         """
         return self.add_many([item(fields, id)]).first

@@ -44,7 +44,7 @@ def scan(
 
     Raises:
         NotTextError: an entry is no text; those before it came first.
-        WrongTypeError: the key holds no stream.
+        WrongTypeError: the key is not a stream.
         ArgumentError: a bound is no ID, or a page is empty.
     """
     left: Range | None = bounds(start, end, page)

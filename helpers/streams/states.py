@@ -19,18 +19,18 @@ RECONNECT = "connect again, perhaps to another server, and try again"
 
 # By its code: that, and what the state is and what to do about it, for people.
 STATES: dict[str, tuple[str, str]] = {
-    "LOADING": (WAIT, "it loads its data: wait until it has"),
+    "LOADING": (WAIT, "it is loading its data: wait until it has finished"),
     "BUSY": (WAIT, "a script keeps it busy: wait, or end that script with SCRIPT KILL"),
     "MASTERDOWN": (WAIT, "it is a replica that has lost its primary: wait for a failover"),
-    "CLUSTERDOWN": (WAIT, "slots of the cluster are not served: bring their node back"),
-    "TRYAGAIN": (WAIT, "a slot of the cluster is being moved: wait until it has"),
-    "MISCONF": (WAIT, "it cannot write its data to disk: make room there, and see its log"),
+    "CLUSTERDOWN": (WAIT, "some slots of the cluster have no node: bring their node back"),
+    "TRYAGAIN": (WAIT, "a slot of the cluster is being moved: wait until the move is done"),
+    "MISCONF": (WAIT, "it cannot write its data to disk: free some space there, and see its log"),
     "NOREPLICAS": (WAIT, "too few replicas are linked: bring them back, or lower"
                          " min-replicas-to-write"),
     "OOM": (WAIT, "its memory is full: raise maxmemory, or trim streams and delete keys"),
     "NOPERM": (WAIT, "this user may not do that: see ACL SETUSER"),
-    "NOAUTH": (WAIT, "it wants a password: put it into the URL"),
-    "WRONGPASS": (WAIT, "it does not take this password: put the right one into the URL"),
+    "NOAUTH": (WAIT, "it asks for a password: put it into the URL"),
+    "WRONGPASS": (WAIT, "it rejects this password: put the right one into the URL"),
     "MAXCLIENTS": (WAIT, "it has as many clients as maxclients allows: close some"),
     "UNBLOCKED": (WAIT, "the wait was ended by CLIENT UNBLOCK"),
     "READONLY": (RECONNECT, "it is a replica: connect to the primary"),

@@ -105,7 +105,7 @@ class Publisher:
 
         Raises:
             PublisherError: another publisher of this target began.
-            StreamsError: the target holds no stream.
+            StreamsError: the target is not a stream.
             redis.ConnectionError: the server was out of reach for too long.
         """
         self._place = self._new_place()

@@ -138,7 +138,7 @@ def expect_refused(redis: Any, fault: Fault) -> None:
         producer = PartitionProducer(wire.client())
         producer.add_many(GIVEN[5:6])
         redis.set(KEYS[0], "mine", ex=100)
-        with pytest.raises(StreamsError, match="holds no stream") as refused:
+        with pytest.raises(StreamsError, match="is not a stream") as refused:
             producer.add_many(GIVEN[:2])
         redis.delete(KEYS[0])
         producer.add_many(GIVEN[6:7])

@@ -32,8 +32,8 @@ CUTS = {
     "03": "Real processes",
     "04": "Why one by one?",
     "05": "",
-    "06": "The real one",
-    "07": "What does the feed say?",
+    "06": "The real consumer",
+    "07": "What is in the feed?",
     "08": "Where do pipelines stop helping?",
 }
 

@@ -92,16 +92,16 @@ def _expect_single_primary(url: str, source: Source, hello: dict[str, Any]) -> N
         ServerError: it is a node of a cluster, a Sentinel, or a replica.
     """
     what = {
-        "cluster": "a node of a Redis Cluster, which holds a part of the keys only",
+        "cluster": "a node of a Redis Cluster, which holds only some of the keys",
         "sentinel": "a Sentinel, which holds no data",
     }.get(hello.get("mode", ""))
     if what:
-        remedy = "set REDIS_URL to a server that stands alone, or unset it"
+        remedy = "set REDIS_URL to a standalone server, or unset it"
     elif hello.get("role") in ("replica", "slave"):
         what = f"a replica, to which only its primary{_primary(url)} may write"
         remedy = (
             "set REDIS_URL to the primary, or unset it" if source == "url" else
-            "`course server stop` makes it a primary again, from the next start on"
+            "run `course server stop`; it starts as a primary again"
         )  # fmt: skip
     else:
         return
@@ -136,22 +136,22 @@ def identify(url: str) -> tuple[str, str, dict[str, Any]]:
         raise ServerError(alien) from error
     except ValueError:  # no word of the URL or the error: a password may stand anywhere in them
         raise ServerError(
-            "REDIS_URL is no address of a Redis server: write it like redis://localhost:6379/0 "
+            "REDIS_URL isn't the address of a Redis server: write it like redis://localhost:6379/0 "
             "or redis://:password@localhost:6379/0, or unset it."
         ) from None
     except redis.AuthenticationError as error:
-        lack = "asks for a password" if state_of(error) == "NOAUTH" else "refuses the password"
+        lack = "asks for a password" if state_of(error) == "NOAUTH" else "rejects the password"
         raise ServerError(f"The server at {shown} {lack}. {remedy}") from error
     except redis.BusyLoadingError as error:
         raise ServerError(
             f"The server at {shown} is still loading its data: wait a moment, then try again."
         ) from error
     except redis.TimeoutError as error:
-        tls = "If it speaks no TLS, begin REDIS_URL with redis://. " * shown.startswith("rediss:")
+        tls = "If it uses no TLS, begin REDIS_URL with redis://. " * shown.startswith("rediss:")
         raise ServerError(f"The server at {shown} does not answer. {tls}{remedy}") from error
     except redis.exceptions.NoPermissionError as error:
         raise ServerError(
-            f"The server at {shown} says: {error}. Let ACL SETUSER allow it, or set REDIS_URL to "
+            f"The server at {shown} says: {error}. Allow it with ACL SETUSER, or set REDIS_URL to "
             "another server, or unset it."
         ) from error
     except redis.ResponseError as error:
@@ -178,13 +178,13 @@ def _tls_trouble(shown: str, error: Exception) -> str | None:
             "as the certificate does."
         )
     if "No such file" in said and "ssl_" in shown:
-        return f"There is no such file as REDIS_URL names for TLS: correct it in {shown}."
+        return f"A file that REDIS_URL names for TLS does not exist: correct it in {shown}."
     if "WRONG_VERSION_NUMBER" in said or "record layer failure" in said:
-        return f"The server at {shown} does not speak TLS: begin REDIS_URL with redis://."
+        return f"The server at {shown} does not use TLS: begin REDIS_URL with redis://."
     if "reset by peer" in said and shown.startswith("redis://"):
         return (
-            f"The server at {shown} hangs up at once: if it speaks TLS, begin REDIS_URL with "
-            "rediss://, else correct REDIS_URL or unset it."
+            f"The server at {shown} closes the connection at once: if it uses TLS, begin "
+            "REDIS_URL with rediss://; otherwise, correct REDIS_URL or unset it."
         )
     return None
 

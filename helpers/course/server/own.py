@@ -103,7 +103,7 @@ class OwnServer:
                 running = self.running() or self._start(port)
         if port is not None and running.port != port:
             raise ServerError(
-                f"The course's server runs on port {running.port} already: "
+                f"The course's server already runs on port {running.port}: "
                 "stop it first with `course server stop`."
             )
         return describe(running.url, running.source, running.why + _unheeded(running))
@@ -175,8 +175,8 @@ class OwnServer:
                 client = stack.enter_context(probe(state.url, timeout_s=1.0))
                 if client.info("persistence").get("aof_last_write_status", "ok") != "ok":
                     said = (
-                        f"The server could not write its data to {self.data}: make room on that "
-                        f"disk, and see {self.log}."
+                        f"The server could not write its data to {self.data}: free some space on "
+                        f"that disk, and see {self.log}."
                     )
         return said
 
@@ -365,7 +365,7 @@ class OwnServer:
         self.data.mkdir(mode=0o700, exist_ok=True)
         password = before.password if before else secrets.token_urlsafe(24)
         if port is not None and not _free(port):
-            raise ServerError(f"Port {port} is taken or not allowed: choose another one.")
+            raise ServerError(f"Port {port} is taken or not allowed: choose another port.")
         ports = [port] if port else [before.port] if before and _free(before.port) else []
         while True:
             listen = ports.pop() if ports else _any_free_port()
@@ -390,11 +390,11 @@ class OwnServer:
         if "Ready to accept connections" in self._logged():
             return (
                 f"The server {program.path} started, but nothing on this machine reaches it at "
-                "127.0.0.1: switch the loopback interface on, or let your firewall pass it."
+                "127.0.0.1: enable the loopback interface, or allow it in your firewall."
             )
         return lack(self.folder) or (
             f"The server {program.path} did not start: {self._last_words()}. Its log is "
-            f"{self.log}. If your data is at fault, which was left as it is, move {self.data} away."
+            f"{self.log}. If your data is the cause, move {self.data} away; it was not changed."
         )
 
     def _program(self, before: State | None) -> Program:

@@ -36,7 +36,7 @@ def choose_program(wanted: str | None, path: str | None = None) -> Program:
         named = os.path.abspath(shutil.which(wanted, path=path) or wanted)
         if program_version(named) < OLDEST:
             raise ServerError(
-                f"COURSE_SERVER names {wanted}, which is no Redis or Valkey server of version "
+                f"COURSE_SERVER names {wanted}, which isn't a Redis or Valkey server of version "
                 f"{dotted(OLDEST)} or newer: name another, or unset it."
             )
         return Program(named, "path", "COURSE_SERVER names it")
@@ -58,7 +58,7 @@ def choose_program(wanted: str | None, path: str | None = None) -> Program:
         )
         return Program(binary, "embedded", why)
     raise ServerError(
-        "There is no Redis server on this machine, and none is embedded for its kind of "
+        "There is no Redis server on this machine, and none is bundled for its "
         "processor: install redis-server, or set REDIS_URL to a server that you can use."
     )
 

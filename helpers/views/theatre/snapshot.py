@@ -157,7 +157,7 @@ class Snapshot:
         entries: the newest ones, oldest first.
         groups: its consumer groups, by name.
         more: how many groups are left out.
-        dead_letters: how many there are; None where their key holds no stream.
+        dead_letters: how many there are; None where their key is not a stream.
     """
 
     stream: str

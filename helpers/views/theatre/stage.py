@@ -79,7 +79,7 @@ class Stage:
             dead_letters: their key, if not at `{stream}:group:dead`.
 
         Raises:
-            WrongTypeError: the key holds no stream.
+            WrongTypeError: the key is not a stream.
         """
         self.stream, self.group, self.consumers = stream, group, tuple(consumers)
         self.newest, self.dead_letters = newest, dead_letters or dead_letters_of(stream, group)
