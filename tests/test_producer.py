@@ -335,7 +335,7 @@ def test_an_id_that_is_on_the_stream_already_is_refused(redis):
     with Producer(redis, "s") as producer:
         producer.add({"n": 0}, id="5-0")
         for taken in ("5-0", "4-9"):
-            with pytest.raises(EntryIdError, match="'s' has an entry with this ID or a larger"):
+            with pytest.raises(EntryIdError, match="'s' already has an entry with this ID or a la"):
                 producer.add({"n": 1}, id=taken)
         assert producer.add({"n": 2}, id="5-1") == EntryId(5, 1)
     assert numbers(redis) == [0, 2]

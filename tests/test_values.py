@@ -257,7 +257,7 @@ def test_five_hundred_good_entries_are_not_lost_for_the_bad_among_them(redis, ki
     entries: list[dict[str, Any]] = [{"n": n} for n in range(500)]
     wrong = [{"t": HALF}, {"t": None}]
     producer = kind(redis, "s")
-    with pytest.raises(ArgumentError, match=r"field 't' holds '\\ud83d'.*So are 1 more") as refused:
+    with pytest.raises(ArgumentError, match=r"field 't' holds '\\ud83d'.*So is 1 more") as refused:
         producer.add_many([*entries[:250], *wrong, *entries[250:]], batch=100)
     assert refused.value.entries == wrong
     assert producer.added.count == redis.xlen("s") == 500
@@ -342,7 +342,7 @@ def test_of_own_ids_those_that_are_too_small_are_given_back_and_the_others_are_a
     with Producer(redis, "s") as producer:
         entries = [Entry(EntryId(n), {"n": str(n)}) for n in (1, 5, 6, 7)]
         with pytest.raises(
-            EntryIdError, match=r"'s' has an entry with this ID.*2 of th"
+            EntryIdError, match=r"'s' already has an entry with this ID.*So is 1 more.*2 of th"
         ) as refused:
             producer.add_many(entries)
         assert refused.value.entries == entries[:2]

@@ -155,7 +155,8 @@ class Tally:
         if (why := self._why) is None:
             return self.added
         rest, count = len(self._given_back) - 1, self.added.count
-        more = f" So are {rest} more, for this or another reason." if rest else ""
+        are = "is" if rest == 1 else "are"
+        more = f" So {are} {rest} more, for this or another reason." if rest else ""
         said = f" It is given back.{more} {count} of this call were appended."
         error = type(why)(f"{why}{said if rest or count else ''}", stream=stream)
         raise self.ended(error, []) from why

@@ -193,7 +193,7 @@ def test_a_call_after_an_unsettled_one_takes_nothing_until_that_is_settled(redis
 # ------------------------------------------------------------------ what is refused
 
 
-@pytest.mark.parametrize("what", ["a larger one", "no stream"])
+@pytest.mark.parametrize("what", ["a larger one", "not a stream"])
 def test_what_was_refused_is_not_added_by_a_copy_that_comes_when_it_could_be(redis, what):
     """Something is in the way, until it is deleted."""
     with connect(retries=10) as settings:
@@ -201,7 +201,7 @@ def test_what_was_refused_is_not_added_by_a_copy_that_comes_when_it_could_be(red
             with wired(redis, fault) as wire:
                 producer = Producer(wire.client(settings), "s")
                 producer.add({"n": 0}, id="5-0")
-                if what == "no stream":
+                if what == "not a stream":
                     redis.set("s", "mine")
                 assert what in str(told(producer.add, {"n": 1}, id="4-0"))
                 redis.delete("s")
