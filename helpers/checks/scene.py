@@ -152,8 +152,8 @@ def result(outcome: Outcome, slow: str, limit_s: float) -> Any:
             raise StillBlank
         case Failure(kind="ConnectionError") if "connecting to localhost:6379" in outcome.message:
             raise Wrong(
-                "Use the client that your function is given: your own may connect to another "
-                "server, or to none.",
+                "Your function has to work on the client that it was given: one of your own may "
+                "connect to another server, or to none.",
                 found=str(outcome),
             )
         case Failure(kind="ConnectionError" | "ServerError" | "BusyLoadingError"):
