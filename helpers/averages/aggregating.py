@@ -29,6 +29,7 @@ from helpers.streams.patience import LIMIT_S
 from helpers.streams.signals import stopping
 from helpers.streams.single import Single
 from helpers.streams.size import SIZE, Portion
+from helpers.streams.slots import Clients, SyncClient
 from helpers.streams.states import passes, unreachable
 from helpers.streams.text import decoded, undecoded
 
@@ -56,7 +57,7 @@ class AggregatingConsumer(Single):
 
     def __init__(
         self,
-        client: redis.Redis,
+        client: SyncClient,
         *,
         start: str | None = None,
         grace_s: float = GRACE_S,
@@ -84,9 +85,9 @@ class AggregatingConsumer(Single):
         """
         if start is not None:
             partition_day(start)
-        expect_client(client, BLOCK_MS)
+        self._clients = Clients(client)
+        expect_client(self._clients.of(AVERAGES), BLOCK_MS)
         super().__init__()
-        self._client = client
         self._start = start
         self._grace_ms = int(grace_s * 1000)
         self._page = page
@@ -241,7 +242,7 @@ class AggregatingConsumer(Single):
         key, last = self._work.key, self._work.last
         try:
             reply, count = self._less_and_less(
-                lambda count: self._client.xread({key: last}, count, block), key, last
+                lambda count: self._clients.of(key).xread({key: last}, count, block), key, last
             )
         except UnicodeDecodeError:
             return self._range(key, last)
@@ -250,7 +251,7 @@ class AggregatingConsumer(Single):
 
     def _range(self, key: str, last: str) -> tuple[Page, bool]:
         """The same also where not all is text, by XRANGE: what is none shows as �."""
-        raw = undecoded(self._client)
+        raw = undecoded(self._clients.of(key))
         reply, count = self._less_and_less(
             lambda count: raw.xrange(key, f"({last}", "+", count), key, last
         )
@@ -269,7 +270,7 @@ class AggregatingConsumer(Single):
             count = portion.of(self._page)
             try:
                 if look := portion.look({key: last}):
-                    sizes = self._client.register_script(SIZE)(**look)
+                    sizes = self._clients.of(key).register_script(SIZE)(**look)
                     portion.looked({key: last}, sizes)
                 reply = read(count)
             except redis.RedisError as error:
@@ -293,7 +294,7 @@ class AggregatingConsumer(Single):
 
     def _length(self) -> int:
         key = self._work.key
-        return int(self._ask(lambda: self._client.xlen(key), key))
+        return int(self._ask(lambda: self._clients.of(key).xlen(key), key))
 
     def _ask(self, ask: Callable[[], Any], key: str) -> Any:
         """Ask about a stream, until the answer comes."""
@@ -309,7 +310,7 @@ class AggregatingConsumer(Single):
         return self._state.patiently(asked, key)
 
 
-def begin_anew(client: redis.Redis, partition: str) -> None:
+def begin_anew(client: SyncClient, partition: str) -> None:
     """Start over from a partition: both states are made anew, and the averages are deleted.
 
     Consumers that are at work may go on no more.

@@ -18,6 +18,7 @@ from helpers.streams.errors import EntryIdError, explain
 from helpers.streams.patience import LIMIT_S
 from helpers.streams.signals import stopping
 from helpers.streams.single import Single
+from helpers.streams.slots import SyncClient, client_for
 from helpers.streams.states import passes
 
 PAGE = 100
@@ -38,7 +39,7 @@ class AveragesConsumer(Single):
 
     def __init__(
         self,
-        client: redis.Redis,
+        client: SyncClient,
         *,
         show: Show,
         say: Say = print,
@@ -52,8 +53,8 @@ class AveragesConsumer(Single):
             say: is told where it begins, and what it waits for.
             patience_s: how long the server may be out of reach or silent, in seconds.
         """
-        expect_client(client, BLOCK_MS)
-        self._client, self._show, self._say = client, show, say
+        self._client, self._show, self._say = client_for(client, [AVERAGES]), show, say
+        expect_client(self._client, BLOCK_MS)
         self._state = State(client, AVERAGES_STATE, FIELDS, _position, patience_s)
         self._last = str(FIRST)
         super().__init__()

@@ -21,6 +21,7 @@ from helpers.course.errors import CourseError
 from helpers.streams.errors import CheckpointError, StreamsError, given_up
 from helpers.streams.patience import LIMIT_S, Patience
 from helpers.streams.single import Single
+from helpers.streams.slots import SyncClient, client_for
 from helpers.streams.states import passes
 
 VERSION = "1"
@@ -112,7 +113,7 @@ class State(Single):
 
     def __init__(
         self,
-        client: redis.Redis,
+        client: SyncClient,
         key: str,
         fields: Sequence[str],
         check: Callable[[Mapping[str, str]], object] = lambda found: None,
@@ -131,7 +132,7 @@ class State(Single):
         self.key = key
         self.stopped = False  # asked to stop: then little patience is left
         self._patience_s = patience_s
-        self._client = client
+        self._client = client_for(client, [key])
         self._fields = fields
         self._check = check
         self._reset()

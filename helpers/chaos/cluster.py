@@ -171,24 +171,24 @@ class LocalCluster:
         """The URL of its first node."""
         return f"redis://:{self.password}@127.0.0.1:{self.nodes[0].port}"
 
-    def connect(self) -> redis.RedisCluster:
-        """A client of the whole cluster, with the course's settings.
+    def connect(self, **more: Any) -> redis.RedisCluster:
+        """A client of the whole cluster, with the course's settings and those given.
 
         It follows MOVED and ASK, and while a slot has no primary it asks again for some seconds.
         """
         retry = Retry(ExponentialWithJitterBackoff(cap=0.5, base=0.02), RETRIES)
         return redis.RedisCluster(
             startup_nodes=[redis.cluster.ClusterNode("127.0.0.1", one.port) for one in self._up()],
-            password=self.password, retry=retry, require_full_coverage=False, **settings(),
+            password=self.password, retry=retry, require_full_coverage=False, **settings() | more,
         )  # fmt: skip
 
-    def connect_async(self) -> redis.asyncio.RedisCluster:
+    def connect_async(self, **more: Any) -> redis.asyncio.RedisCluster:
         """The same for asyncio."""
         nodes = [redis.asyncio.cluster.ClusterNode("127.0.0.1", one.port) for one in self._up()]
         retry = AsyncRetry(ExponentialWithJitterBackoff(cap=0.5, base=0.02), RETRIES)
         return redis.asyncio.RedisCluster(
             startup_nodes=nodes, password=self.password, retry=retry,
-            require_full_coverage=False, **settings(),
+            require_full_coverage=False, **settings() | more,
         )  # fmt: skip
 
     def client(self, node: Node | str) -> redis.Redis:

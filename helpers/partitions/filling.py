@@ -14,13 +14,12 @@ from datetime import date, timedelta
 from functools import partial
 from itertools import islice
 
-import redis
-
 from helpers.partitions.days import RETENTION_S, PartitionError, day_of, partition_key, start_of
 from helpers.partitions.overview import Partition, inspect
 from helpers.partitions.producer import PartitionProducer, batches, would_be_gone
 from helpers.partitions.readings import DEMO_START, SECONDS_A_DAY, readings_of
 from helpers.streams.clock import Clock, ms_of, utc_now
+from helpers.streams.slots import Clients, SyncClient
 
 DAYS = 10
 MOST_SENSORS = 100
@@ -28,7 +27,7 @@ THREADS = 3  # each fills a day: while the server writes for one, the others pre
 
 
 def fill(
-    client: redis.Redis,
+    client: SyncClient,
     *,
     start: date = DEMO_START,
     days: int = DAYS,
@@ -83,7 +82,7 @@ def expect_days(start: date, days: int, sensors: int, clock: Clock) -> None:
 
 
 def _fill_day(
-    client: redis.Redis,
+    client: SyncClient,
     sensors: int,
     clock: Clock | None,
     progress: Callable[[int], object],
@@ -93,7 +92,7 @@ def _fill_day(
     """Write what a day lacks, and say how its partition is then."""
     producer = PartitionProducer(client, name=f"demo of {sensors}", clock=clock)
     key, reported, whole = partition_key(day), 0, SECONDS_A_DAY * sensors
-    look = partial(producer.patiently, partial(inspect, client, key), key)
+    look = partial(producer.patiently, partial(inspect, Clients(client).of(key), key), key)
     before, length, written = producer.written(day), look().length, producer.written(day)
     _expect_ours(key, before, length, written)
     while written < whole and not stop.is_set():

@@ -30,6 +30,7 @@ from helpers.streams.keys import expect_name, sibling_key
 from helpers.streams.outbox import Tally, no_answer
 from helpers.streams.patience import LIMIT_S, Patience
 from helpers.streams.single import Single, portion
+from helpers.streams.slots import Clients, SyncClient
 from helpers.streams.states import fate_unknown, passes
 from helpers.streams.values import word
 
@@ -106,7 +107,7 @@ class PartitionProducer(Single):
 
     def __init__(
         self,
-        client: redis.Redis,
+        client: SyncClient,
         *,
         name: str | None = None,
         clock: Clock | None = None,
@@ -123,9 +124,8 @@ class PartitionProducer(Single):
             patience_s: how long the server may be out of reach or silent, in seconds.
         """
         self._patience_s = patience_s
-        self._client = client
+        self._clients = Clients(client)
         self._clock = clock
-        self._write = client.register_script(WRITE)
         self._reset()
         super().__init__()
         if name:
@@ -192,7 +192,7 @@ class PartitionProducer(Single):
             while batch := self._open:
                 since = time.monotonic()
                 try:
-                    reply = self._write(**self._call(batch))
+                    reply = self._send(batch)
                 except redis.RedisError as error:
                     self._fail(error, batch, since)
                     continue
@@ -202,8 +202,8 @@ class PartitionProducer(Single):
     def written(self, day: date) -> int:
         """How many readings of this producer's name a partition has, by HGET and EXISTS."""
         key = partition_key(day)
-        there = self.patiently(lambda: self._client.exists(key), key)
-        told = self.patiently(lambda: self._client.hget(_notes(key), self.name), key)
+        there = self.patiently(lambda: self._clients.of(key).exists(key), key)
+        told = self.patiently(lambda: self._clients.of(key).hget(_notes(key), self.name), key)
         self._written[day] = int(told or 0) if there else 0
         return self._written[day]
 
@@ -231,12 +231,12 @@ class PartitionProducer(Single):
         if error is None:
             self.flush()
 
-    def _call(self, batch: Batch) -> dict[str, Any]:
+    def _send(self, batch: Batch) -> Any:
         key = partition_key(batch.day)
         now = ms_of(self._clock()) if self._clock else ""
         before = self._written.get(batch.day, 0)
         words = [self.name, before, batch.newest, RETENTION_S, now, batch.columns]
-        return {"keys": [key, _notes(key)], "args": words}
+        return self._clients.of(key).register_script(WRITE)([key, _notes(key)], words)
 
     def _settle(self, batch: Batch, written: int, expiry: int) -> None:
         """Note what the partition said."""

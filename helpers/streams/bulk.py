@@ -37,6 +37,7 @@ from .outbox import (
 from .patience import LIMIT_S
 from .producer import Blocking
 from .single import portion
+from .slots import SyncClient, client_for
 from .states import passes
 from .steps import Steps
 from .text import text_of
@@ -73,10 +74,18 @@ class BulkProducer(Blocking):
 
     _outbox: BulkOutbox
 
-    def __init__(self, client: redis.Redis, stream: str, *, patience_s: float = LIMIT_S) -> None:
+    def __init__(
+        self,
+        client: SyncClient,
+        stream: str,
+        *,
+        patience_s: float = LIMIT_S,
+        replicas: int = 0,
+    ) -> None:
         """Prepare to append; nothing is sent yet: see `Producer`."""
-        self._outbox = BulkOutbox(client, stream, patience_s)
-        super().__init__(client)
+        node = client_for(client, [stream])
+        self._outbox = BulkOutbox(node, stream, patience_s, replicas)
+        super().__init__(node)
 
     def add_many(self, entries: Iterable[Fields], *, batch: int = BATCH) -> Added:
         """Append entries; the server gives their IDs.
@@ -128,9 +137,14 @@ class BulkOutbox(Outbox):
             batch, self._sent_at = self._batches[0], time.monotonic()
             try:
                 if batch.under_way and self._line:
-                    self._read(batch, (yield partial(self._line.replies, len(batch.items) + 2)))
+                    replies = yield partial(self._line.replies, len(batch.items) + 2)
+                    if (yield from self._replicated(batch.number)):
+                        self._read(batch, replies)
+                    else:
+                        batch.under_way = False
                 elif ids := (yield from self._noted(batch)):
-                    self._appended(len(batch.items), *ids)
+                    if (yield from self._replicated(batch.number)):
+                        self._appended(len(batch.items), *ids)
                 elif batch.sent > 1 and len(batch.packed) >= LARGE:
                     yield from self._cut(batch)
                 else:

@@ -16,7 +16,7 @@ from typing import Any
 from .entry import EntryId
 from .errors import CheckpointError
 from .fencing import TAKE_OVER
-from .keys import CHECKPOINT, KNOWN, sibling_key
+from .keys import CHECKPOINT, KNOWN, hash_tag, sibling_key
 from .steps import Run
 from .text import text_of
 
@@ -60,8 +60,15 @@ if redis.call('HGET', KEYS[1], ':epoch') == ARGV[1] then redis.call('DEL', KEYS[
 class Checkpoint:
     """What is known of one checkpoint. It decides, and does not send."""
 
-    def __init__(self, name: str) -> None:
-        self.name, self.key = name, CHECKPOINT + name
+    def __init__(self, name: str, beside: str | None = None) -> None:
+        """Name it.
+
+        Args:
+            name: the reader's.
+            beside: a stream in whose hash slot it has to lie, on a cluster.
+        """
+        tag = f"{{{hash_tag(beside)}}}:" if beside else ""
+        self.name, self.key = name, f"{CHECKPOINT}{tag}{name}"
         self.lost = False  # there was one of this name, and it is gone
         self._keys = [self.key, sibling_key(self.key, KNOWN)]
         self._moves = 0

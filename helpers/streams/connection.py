@@ -15,8 +15,6 @@ import redis
 import redis.asyncio
 from redis.utils import SENTINEL
 
-from .errors import ArgumentError
-
 Client = TypeVar("Client", redis.Redis, redis.asyncio.Redis)
 Pool = TypeVar("Pool", redis.ConnectionPool, redis.asyncio.ConnectionPool)
 
@@ -150,20 +148,6 @@ PATIENT: dict[type, type] = {
     redis.asyncio.SSLConnection: AsyncPatientSSLConnection,
     redis.asyncio.UnixDomainSocketConnection: AsyncPatientUnixConnection,
 }
-
-
-def expect_one_server(client: Any, stream: str) -> None:
-    """Make sure that a client speaks to one server, and not to a cluster of them.
-
-    Raises:
-        ArgumentError: it does not. The stream lives on one node, whose client will do.
-    """
-    if isinstance(client, redis.RedisCluster | redis.asyncio.RedisCluster):
-        raise ArgumentError(
-            "A RedisCluster client speaks to many nodes, and a stream lives on one: give a client "
-            f"of the host and port of `cluster.get_node_from_key({stream!r})`.",
-            stream=stream,
-        )
 
 
 def patient(pool: Pool) -> Pool:

@@ -9,11 +9,12 @@ from typing import Any, Generic
 import redis
 import redis.asyncio
 
-from .connection import Client, expect_one_server
+from .connection import Client
 from .entry import LAST, EntryId
 from .errors import EntryIdError, PendingError, explain, no_group
 from .keys import expect_name, notes_of
 from .scan import Bound, Range, bounds
+from .slots import AsyncClient, SyncClient, client_for
 from .steps import Run, Step, Steps, drive, drive_async
 from .text import text_of, undecoded
 
@@ -136,10 +137,9 @@ class PendingEntry:
 class _Group(Generic[Client]):
     """What both groups have in common: what they send, and what the replies mean."""
 
-    def __init__(self, client: Client, stream: str, name: str) -> None:
-        expect_one_server(client, stream)
-        self._client: Client = client
-        self._raw = undecoded(client)  # a name may be no UTF-8
+    def __init__(self, client: SyncClient | AsyncClient, stream: str, name: str) -> None:
+        self._client: Client = client_for(client, [stream])
+        self._raw = undecoded(self._client)  # a name may be no UTF-8
         self.stream = expect_name("stream", stream)
         self.name = expect_name("group", name)
         self._keys = [stream, *notes_of(stream, name)]

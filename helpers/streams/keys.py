@@ -46,10 +46,18 @@ def sibling_key(key: str, name: str) -> str:
     >>> sibling_key("chennai", "producers")
     '{chennai}:producers'
     """
+    return f"{key}:{name}" if hash_tag(key) != key else f"{{{key}}}:{name}"
+
+
+def hash_tag(key: str) -> str:
+    """The part of a key that its hash slot is computed from.
+
+    >>> hash_tag("{chennai}:producers"), hash_tag("chennai")
+    ('chennai', 'chennai')
+    """
     start = key.find("{")
     end = key.find("}", start + 1)
-    tagged = start >= 0 and end > start + 1
-    return f"{key}:{name}" if tagged else f"{{{key}}}:{name}"
+    return key[start + 1 : end] if start >= 0 and end > start + 1 else key
 
 
 def group_key(stream: str, group: str, kind: str) -> str:

@@ -22,7 +22,6 @@ from typing import Any
 import redis
 import redis.asyncio
 
-from .connection import expect_one_server
 from .entry import FIRST, Entry, EntryId
 from .errors import (
     ArgumentError,
@@ -45,6 +44,7 @@ Item = Fields | Entry
 
 BATCH = 1000  # entries a round trip
 MEMORY_S = 86_400  # how long the server remembers a producer that fell silent
+WAIT_MS = 500  # how long the replicas are waited for at a time
 LARGE = 2**19  # bytes: below that no server refuses a command for its size
 STRIKES = 3  # so often a large entry is sent and the connection lost, with a server that answers
 
@@ -180,11 +180,15 @@ class Outbox(Single):
     Its public methods are steps: see there. They may be abandoned after any of them.
     """
 
-    def __init__(self, client: Any, stream: str, patience_s: float = LIMIT_S) -> None:
-        expect_one_server(client, stream)
+    def __init__(
+        self, client: Any, stream: str, patience_s: float = LIMIT_S, replicas: int = 0
+    ) -> None:
         self.stream = expect_name("stream", stream)
         self.memory = sibling_key(self.stream, PRODUCERS)
         self._client, self._patience_s = client, patience_s
+        if not isinstance(replicas, int) or replicas < 0:
+            raise ArgumentError(f"replicas is how many must confirm: 0 or more, not {replicas!r}.")
+        self._replicas = replicas
         self._append = client.register_script(APPEND)
         self._reset()
         super().__init__()
@@ -281,6 +285,33 @@ class Outbox(Single):
             except redis.RedisError as error:
                 yield from self._fail(error)
 
+    def _replicated(self, number: int) -> Steps[bool]:
+        """Wait until enough replicas have a batch; False if its note is gone, and so it may be.
+
+        WAIT is about what was written on its own connection: so it writes, behind the batch.
+        """
+        while self._replicas:
+            self._sent_at = time.monotonic()
+            try:
+                _, noted, count = yield self._ask_replicas
+                if noted is None or int(text_of(noted).split()[0]) < number:
+                    return False
+                if count >= self._replicas:
+                    break
+                raise redis.ResponseError(
+                    f"NOREPLICAS {count} of {self._replicas} replicas confirm what was appended"
+                )
+            except redis.RedisError as error:
+                yield from self._fail(error)
+        return True
+
+    def _ask_replicas(self) -> Any:
+        pipeline = self._client.pipeline(transaction=False)
+        pipeline.expire(self.memory, MEMORY_S)
+        pipeline.hget(self.memory, self.name)
+        pipeline.wait(self._replicas, WAIT_MS)
+        return pipeline.execute()
+
     def _appended(self, count: int, first: str, last: str) -> None:
         """So many of the first batch are on the stream; the others never will be."""
         self._patience.renew()
@@ -376,7 +407,8 @@ class ScriptOutbox(Outbox):
             except redis.RedisError as error:
                 yield from self._fail(error)
             else:
-                self._answered(batch, str(text_of(reply)))
+                if (yield from self._replicated(batch.number)):
+                    self._answered(batch, str(text_of(reply)))
 
     def _send(self) -> Any:
         batch = self._batches[0]

@@ -20,6 +20,7 @@ from .outbox import BATCH, Added, Fields, Item, Outbox, ScriptOutbox
 from .outbox import sends_again as sends_again
 from .patience import LIMIT_S
 from .single import Single
+from .slots import AsyncClient, SyncClient, client_for
 from .steps import Steps, T, drive, drive_async
 
 
@@ -97,17 +98,29 @@ class Producer(Blocking):
 
     _outbox: ScriptOutbox
 
-    def __init__(self, client: redis.Redis, stream: str, *, patience_s: float = LIMIT_S) -> None:
+    def __init__(
+        self,
+        client: SyncClient,
+        stream: str,
+        *,
+        patience_s: float = LIMIT_S,
+        replicas: int = 0,
+    ) -> None:
         """Prepare to append; nothing is sent yet.
 
         Args:
-            client: a client from `connect()`.
+            client: a client from `connect()`, or of a cluster.
             stream: the stream's key.
             patience_s: how long, in seconds, the server may be out of reach, silent, or in a
                 state that passes, before a call raises NotConfirmedError.
+            replicas: how many replicas must have what a call appended before it returns, by WAIT.
+                With 0, a failover loses what was confirmed and not yet replicated. With more, it
+                is lost only with all of those, or if another replica is promoted: they have it in
+                memory, and WAIT does not say which ones they are.
         """
-        self._outbox = ScriptOutbox(client, stream, patience_s)
-        super().__init__(client)
+        node = client_for(client, [stream])
+        self._outbox = ScriptOutbox(node, stream, patience_s, replicas)
+        super().__init__(node)
 
     def add(self, fields: Fields, id: str | EntryId = "*") -> EntryId:
         """Append one entry and return its ID.
@@ -155,11 +168,16 @@ class AsyncProducer(Base):
     _outbox: ScriptOutbox
 
     def __init__(
-        self, client: redis.asyncio.Redis, stream: str, *, patience_s: float = LIMIT_S
+        self,
+        client: AsyncClient,
+        stream: str,
+        *,
+        patience_s: float = LIMIT_S,
+        replicas: int = 0,
     ) -> None:
         """Prepare to append: see `Producer`."""
-        self._client = client
-        self._outbox = ScriptOutbox(client, stream, patience_s)
+        self._client = client_for(client, [stream])
+        self._outbox = ScriptOutbox(self._client, stream, patience_s, replicas)
         super().__init__()
 
     def _forked(self) -> None:

@@ -11,7 +11,7 @@ import redis
 import redis.asyncio
 
 from .checkpoint import Checkpoint
-from .connection import Client, expect_one_server
+from .connection import Client
 from .entry import FIRST, Entry, EntryId, pairs
 from .errors import (
     ArgumentError,
@@ -25,6 +25,7 @@ from .keys import expect_name
 from .patience import LIMIT_S, Patience, expect_patience
 from .single import Single
 from .size import SIZE, Portion
+from .slots import AsyncClient, SyncClient, client_for, is_cluster
 from .states import passes, unreachable
 from .steps import Run, Step, Steps, Wait, drive, drive_async
 from .text import Errors, asking, decoded, text_of, undecoded
@@ -40,7 +41,7 @@ class Place(Single, Generic[Client]):
 
     def __init__(
         self,
-        client: Client,
+        client: SyncClient | AsyncClient,
         streams: str | Iterable[str] | Mapping[str, str],
         *,
         start: str | EntryId | None = None,
@@ -70,7 +71,6 @@ class Place(Single, Generic[Client]):
             streams = [streams]
         if not isinstance(streams, Mapping):
             streams = dict.fromkeys(streams, "$" if start is None else str(start))
-        expect_one_server(client, next(iter(streams), ""))
         if not streams:
             raise ArgumentError("A reader needs the name of at least one stream.")
         self._starts = {
@@ -78,14 +78,15 @@ class Place(Single, Generic[Client]):
             for s, i in streams.items()
         }
         self._names = ", ".join(self._starts)
-        self._client: Client = client
+        self._client: Client = client_for(client, self._starts)
+        self._beside = next(iter(self._starts)) if is_cluster(client) else None
         self._name = name and expect_name("reader", name)
         self._errors, self._patience_s = errors, patience_s
         self._reset()
         super().__init__()
 
     def _reset(self) -> None:
-        self._checkpoint = Checkpoint(self._name) if self._name else None
+        self._checkpoint = Checkpoint(self._name, self._beside) if self._name else None
         self._asks = asking(self._client, self._errors)
         self._portion = Portion()
         self._at: dict[str, EntryId] = {}  # to read on from

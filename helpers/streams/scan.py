@@ -12,6 +12,7 @@ import redis.asyncio
 from .entry import LAST, Entry, EntryId
 from .errors import ArgumentError, explain
 from .size import Portion
+from .slots import AsyncClient, SyncClient, client_for
 from .text import Errors, asking, decoded, text_of, undecoded
 
 Bound = str | EntryId | datetime
@@ -19,7 +20,7 @@ Range = tuple[str, str]
 
 
 def scan(
-    client: redis.Redis,
+    client: SyncClient,
     stream: str,
     start: Bound = "-",
     end: Bound = "+",
@@ -48,6 +49,7 @@ def scan(
         ArgumentError: a bound is no ID, or a page is empty.
     """
     left: Range | None = bounds(start, end, page)
+    client = client_for(client, [stream])
     ask, portion = asking(client, errors), Portion()
     while left:
         (low, high), count = left, portion.of(page)
@@ -71,7 +73,7 @@ def scan(
 
 
 async def scan_async(
-    client: redis.asyncio.Redis,
+    client: AsyncClient,
     stream: str,
     start: Bound = "-",
     end: Bound = "+",
@@ -82,6 +84,7 @@ async def scan_async(
 ) -> AsyncIterator[Entry]:
     """The same for asyncio: `async for entry in scan_async(…)`."""
     left: Range | None = bounds(start, end, page)
+    client = client_for(client, [stream])
     ask, portion = asking(client, errors), Portion()
     while left:
         (low, high), count = left, portion.of(page)

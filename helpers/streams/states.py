@@ -35,8 +35,8 @@ STATES: dict[str, tuple[str, str]] = {
     "UNBLOCKED": (WAIT, "the wait was ended by CLIENT UNBLOCK"),
     "READONLY": (RECONNECT, "it is a replica: connect to the primary"),
     "DEMOTED": (RECONNECT, "it has become a replica: connect to the primary"),
-    "MOVED": (RECONNECT, "this key is on another node of a cluster: connect to the one that"
-                          " the reply names"),
+    "MOVED": (RECONNECT, "this key is on another node of a cluster: give a client of the whole"
+                          " cluster, a RedisCluster"),
     "ASK": (RECONNECT, "this key moves to another node of a cluster: wait until it has moved"),
 }  # fmt: skip
 

@@ -103,6 +103,11 @@ class Counters:
         """The key of the hash that says when somebody last counted."""
         return sibling_key(self.all_domains, COUNTED)
 
+    @property
+    def fixed_keys(self) -> tuple[str, ...]:
+        """The keys that there are whatever the domains."""
+        return self.all_domains, self.known_domains, self.counted
+
     def of(self, domain: str) -> str:
         """The key of a domain's hash."""
         return f"{self.prefix}{COUNTERS}:{domain}"

@@ -21,6 +21,7 @@ import redis.asyncio
 
 from helpers.course.errors import CourseError
 from helpers.streams.clock import Clock, ms_of, utc_now
+from helpers.streams.slots import AsyncClient, client_for
 from helpers.wiki.change import CANARY, Change, NotAChangeError, change_of
 from helpers.wiki.feed import Event, Feed, Say
 from helpers.wiki.names import KEPT, WIKI
@@ -57,7 +58,7 @@ class Publisher:
 
     def __init__(
         self,
-        client: redis.asyncio.Redis,
+        client: AsyncClient,
         feed: Feed,
         target: str = WIKI,
         *,
@@ -93,7 +94,7 @@ class Publisher:
         self.feed = feed
         self.target = target
         self._through, self._keep = through, keep
-        self._client, self._clock, self._say = client, clock, say
+        self._client, self._clock, self._say = client_for(client, [target]), clock, say
         self._begin = feed.last_event_id
         self._waiting: asyncio.Queue[Event | None] = asyncio.Queue(WAITING)
         self._stopped = False

@@ -26,9 +26,10 @@ from helpers.streams.consumer.effects import Command
 from helpers.streams.entry import Entry
 from helpers.streams.errors import given_up
 from helpers.streams.group import AsyncGroup
-from helpers.streams.keys import FAILURES, group_key
+from helpers.streams.keys import FAILURES, group_key, hash_tag
 from helpers.streams.patience import STOP_S, Patience
 from helpers.streams.signals import stopping
+from helpers.streams.slots import AsyncClient, client_for, is_cluster
 from helpers.streams.states import passes
 from helpers.wiki.change import Change, NotAChangeError, change_from, change_in
 from helpers.wiki.counters import SWEEP, Counters
@@ -71,7 +72,7 @@ class Subscriber:
 
     def __init__(
         self,
-        client: redis.asyncio.Redis,
+        client: AsyncClient,
         source: str = WIKI,
         *,
         through: Through = "pubsub",
@@ -101,8 +102,11 @@ class Subscriber:
         expect_through(through)
         expect_no_pattern(source)
         self.counts = SubscriberCounts()
-        self.source, self.counters = source, counters or Counters()
-        self._client, self._clock, self._say = client, clock, say
+        self.source, self.counters = source, counters or _counters(client, source)
+        self._clock, self._say = clock, say
+        # An effect and its entry lie in one slot; what comes through a channel lies in none.
+        source_keys = [source] if through == "stream" else []
+        self._client = client_for(client, [*source_keys, *self.counters.fixed_keys])
         self._stopped = self._consuming = False
         self._heard_at = 0.0  # when the last message came, by the monotonic clock
         self._newest_ms = self._told = 0
@@ -113,7 +117,7 @@ class Subscriber:
         if through == "stream":
             effect = self._effect_of
             terms = {"batch": BATCH, "patience_s": patience_s} | terms
-            self._consumer = AsyncConsumer(client, source, GROUP, effect, name=name, **terms)
+            self._consumer = AsyncConsumer(self._client, source, GROUP, effect, name=name, **terms)
         elif terms:
             raise CourseError(f"Pub/Sub knows no {', '.join(terms)}: those are a stream's.")
 
@@ -342,3 +346,8 @@ class Subscriber:
         for command in commands:
             pipeline.execute_command(*command)
         await pipeline.execute()
+
+
+def _counters(client: AsyncClient, source: str) -> Counters:
+    """Those of the lessons; on a cluster beside the stream, in its hash slot."""
+    return Counters(prefix=f"{{{hash_tag(source)}}}:" if is_cluster(client) else "")

@@ -19,12 +19,12 @@ from typing import Any
 import redis
 import redis.asyncio
 
-from ..connection import expect_one_server
 from ..entry import Entry
 from ..errors import ArgumentError
 from ..patience import expect_patience
 from ..signals import stopping
 from ..single import Single
+from ..slots import AsyncClient, SyncClient, client_for
 from ..states import reconnect, reconnect_async
 from .effects import Command
 from .loop import DeliveryLoop
@@ -51,8 +51,8 @@ class _Base(Single):
         expect_handler(handler)
         self._loop = DeliveryLoop(stream, group, name, settings)
         self._settings = settings
-        expect_one_server(client, stream)
-        expect_client(client, settings.block_ms)
+        self._client = client_for(client, [stream])
+        expect_client(self._client, settings.block_ms)
         super().__init__()
 
     def _reset(self) -> None:
@@ -108,7 +108,7 @@ class Consumer(_Base):
 
     def __init__(
         self,
-        client: redis.Redis,
+        client: SyncClient,
         stream: str,
         group: str,
         handler: Handler,
@@ -160,8 +160,8 @@ class Consumer(_Base):
         if settings.get("concurrency", 1) != 1:
             raise ArgumentError("A Consumer has one entry in hand: concurrency is AsyncConsumer's.")
         super().__init__(client, stream, group, handler, name, ConsumerSettings(**settings))
-        self._client, self._handler = client, handler
-        self._script = cache(client.register_script)
+        self._handler = handler
+        self._script = cache(self._client.register_script)
 
     def run(self, *, drain: bool = False, limit: int | None = None, signals: bool = True) -> Counts:
         """Work until `stop()`.
@@ -231,7 +231,7 @@ class AsyncConsumer(_Base):
 
     def __init__(
         self,
-        client: redis.asyncio.Redis,
+        client: AsyncClient,
         stream: str,
         group: str,
         handler: AsyncHandler,
@@ -241,8 +241,8 @@ class AsyncConsumer(_Base):
     ) -> None:
         """Prepare to work: see `Consumer`."""
         super().__init__(client, stream, group, handler, name, ConsumerSettings(**settings))
-        self._client, self._handler = client, handler
-        self._script = cache(client.register_script)
+        self._handler = handler
+        self._script = cache(self._client.register_script)
         self._tasks: dict[asyncio.Task[tuple[int, Effect | Failed]], str] = {}
 
     def _reset(self) -> None:

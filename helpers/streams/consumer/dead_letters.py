@@ -14,11 +14,11 @@ from typing import Any, Literal
 
 import redis
 
-from ..connection import expect_one_server
 from ..entry import Entry, EntryId
 from ..errors import WrongTypeError, explain
 from ..keys import DEAD, group_key
 from ..scan import scan
+from ..slots import SyncClient, client_for
 from ..text import text_of
 from .scripts import REPLAY
 
@@ -72,7 +72,7 @@ class DeadLetters:
     """The dead letters of one consumer group on one stream."""
 
     def __init__(
-        self, client: redis.Redis, stream: str, group: str, *, key: str | None = None
+        self, client: SyncClient, stream: str, group: str, *, key: str | None = None
     ) -> None:
         """Name them; nothing is sent.
 
@@ -82,12 +82,11 @@ class DeadLetters:
             group: the consumer group.
             key: where they lie, if not at `{stream}:group:dead`.
         """
-        expect_one_server(client, stream)
         self.stream = stream
         self.group = group
         self.key = key or dead_letters_of(stream, group)
-        self._client = client
-        self._replay = client.register_script(REPLAY)
+        self._client = client_for(client, [stream, self.key])
+        self._replay = self._client.register_script(REPLAY)
 
     def __len__(self) -> int:
         try:

@@ -12,7 +12,7 @@ from ..entry import Entry
 from ..errors import HandlerError
 from ..size import CUTS, refuses
 from ..states import state_of
-from .asking import Asking, never
+from .asking import Asking
 from .effects import PORTION, Done, effect_of, encode, may_be_too_large
 from .scripts import BURY, FAIL, RENEW, SEEN, SETTLE
 from .steps import Collect, Entries, Failed, Handle, Send, Steps, Underway
@@ -25,6 +25,11 @@ MANY_LETTERS = 1000  # so many dead letters, and each multiple, are worth a word
 TOO_LARGE = (
     "The effect is larger than the server takes: it closes the connection. Divide it, keep the "
     "large value elsewhere, or raise proto-max-bulk-len"
+)
+
+OTHER_SLOT = (
+    "The effect's key lies in another hash slot than the stream, and a step reaches one slot: name "
+    "it beside the stream, as sibling_key() does"
 )
 
 log = logging.getLogger(__name__)
@@ -41,6 +46,11 @@ class Retry(NamedTuple):
 def no_room(error: Exception) -> bool:
     """The server's memory is full."""
     return state_of(error) == "OOM"
+
+
+def in_other_slot(error: Exception) -> bool:
+    """A cluster has the keys of one command in several hash slots."""
+    return isinstance(error, redis.exceptions.ClusterCrossSlotError)
 
 
 class InHand(Asking):
@@ -180,30 +190,36 @@ class InHand(Asking):
         self._finished += finished
 
     def _apply(self, effects: list[Done]) -> Steps:
-        """Settle entries with effects: by halves, down to one, if the server closes connections.
+        """Settle entries with effects: by halves, down to one, if one of them spoils the step.
 
         One that is cut off again and again, while the server answers in between, is too large.
         """
         for _ in range(CUTS):
-            if (yield from self._settle_portion([], effects)):
+            refused = yield from self._settle_portion([], effects)
+            if not refused:
                 return
             if half := len(effects) // 2:
                 yield from self._apply(effects[:half])
                 yield from self._apply(effects[half:])
+                return
+            if in_other_slot(refused):
+                yield from self._fail(effects[0].id, effects[0].number, OTHER_SLOT)
                 return
             yield from self._ask(self._run(SEEN))
         self.counts.failed += 1
         yield from self._put_aside(effects[0].id, effects[0].number, TOO_LARGE)
 
     def _settle_portion(self, done: list[str], effects: Sequence[Done] = ()) -> Steps:
-        """Acknowledge entries, with their effects; False if those may be too large to be sent."""
+        """Acknowledge entries, with their effects; gives what one of these may have caused."""
         keys, words = encode(done, effects)
         settle = self._run(SETTLE, self._after, self._most_letters, *words, keys=keys)
         settle = self._growing(settle) if effects else settle
-        but = refuses if may_be_too_large(effects) else never
-        reply = yield from self._ask(settle, but=but)
+        large = may_be_too_large(effects)
+        reply = yield from self._ask(
+            settle, but=lambda error: in_other_slot(error) or (large and refuses(error))
+        )
         if isinstance(reply, redis.RedisError):
-            return False
+            return reply
         ours, acked, refused = reply
         self._count_acked(acked, len(done) + len(effects) - len(refused))
         numbers = {one.id: one.number for one in effects}
@@ -217,7 +233,7 @@ class InHand(Asking):
                 why = f"The effect was refused: {said}"
                 yield from self._fail(one, numbers[one], why)
         self._expect(ours)
-        return True
+        return None
 
     def _fail(
         self, entry_id: str, number: int, why: str, error: BaseException | None = None

@@ -1,0 +1,309 @@
+"""Streams on a Redis Cluster: the promises hold while nodes die and slots move."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections import Counter
+from contextlib import contextmanager
+from datetime import UTC, datetime
+
+import pytest
+import redis.asyncio
+from redis.crc import key_slot
+
+from helpers.averages import AggregatingConsumer
+from helpers.averages.aggregating import begin_anew
+from helpers.averages.names import AVERAGES
+from helpers.chaos import LocalCluster
+from helpers.partitions.producer import PartitionProducer
+from helpers.partitions.readings import Reading
+from helpers.streams import (
+    AsyncConsumer,
+    AsyncGroup,
+    AsyncProducer,
+    AsyncReader,
+    BulkProducer,
+    Consumer,
+    DeadLetters,
+    EntryId,
+    Group,
+    Producer,
+    Reader,
+    scan,
+    scan_async,
+)
+from helpers.streams.errors import ArgumentError, NotConfirmedError
+from helpers.streams.keys import group_key, sibling_key
+from helpers.streams.slots import Slot
+from helpers.wiki import Counters
+from helpers.wiki.subscriber import Subscriber
+from tests.waiting import until
+
+pytestmark = pytest.mark.early
+
+STREAM = "chennai"
+SEEN = sibling_key(STREAM, "seen")  # entry → how often its effect happened
+
+
+@pytest.fixture(scope="module")
+def nodes():
+    with LocalCluster(node_timeout_ms=1000) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def cluster(nodes):
+    """The cluster of this file, whole again, and empty."""
+    yield nodes
+    for node in nodes.nodes:
+        nodes.resume(node)
+        nodes.revive(node)
+    nodes.wait_until_serving()
+    nodes.wait_until_linked()
+    with nodes.connect() as client:
+        client.flushall(target_nodes="primaries")
+
+
+@pytest.fixture
+def client(cluster):
+    with cluster.connect(socket_timeout=1.0) as client:
+        yield client
+
+
+def seen(entry):
+    return ("HINCRBY", SEEN, str(entry.id), 1)
+
+
+@contextmanager
+def at_work(client, **settings):
+    """A producer that appends numbers, and a consumer that counts each entry by an effect."""
+    confirmed: list[EntryId] = []
+    failed: list[Exception] = []
+    stopped = threading.Event()
+    consumer = Consumer(client, STREAM, "g", seen, block_ms=100, **settings)
+
+    def produce():
+        try:
+            with Producer(client, STREAM, patience_s=20) as producer:
+                while not stopped.is_set():
+                    confirmed.append(producer.add({"n": len(confirmed)}))
+        except Exception as error:
+            failed.append(error)
+
+    def consume():
+        try:
+            consumer.run(signals=False)
+        except Exception as error:
+            failed.append(error)
+
+    Group(client, STREAM, "g").create("0", make_stream=True)
+    threads = [threading.Thread(target=one) for one in (produce, consume)]
+    for thread in threads:
+        thread.start()
+    try:
+        yield confirmed
+    finally:
+        stopped.set()
+        threads[0].join()
+        consumer.stop()
+        threads[1].join()
+        assert not failed, failed
+
+
+def settled(client):
+    """What is on the stream, once all of it is handled; each entry's effect happened once."""
+    Consumer(client, STREAM, "g", seen, name="last", min_idle_ms=1).run(drain=True, signals=False)
+    entries = list(scan(client, STREAM))
+    assert client.hgetall(SEEN) == {str(one.id): "1" for one in entries}
+    return [int(one.fields["n"]) for one in entries]
+
+
+def added_more(confirmed, count=20):
+    """Wait until the producer has gone on."""
+    before = len(confirmed)
+    until(lambda: len(confirmed) >= before + count, limit_s=20)
+
+
+def test_every_class_takes_a_cluster_s_client(client):
+    with BulkProducer(client, STREAM) as bulk:
+        assert bulk.add_many({"n": n} for n in range(2500)).count == 2500
+    with Producer(client, STREAM) as producer:
+        last = producer.add({"n": 2500})
+    assert [one.fields["n"] for one in scan(client, STREAM)] == [str(n) for n in range(2501)]
+    group = Group(client, STREAM, "g")
+    assert group.create("0")
+    assert group.info().lag == 2501
+
+    def handle(entry):
+        if entry.fields["n"] == "7":
+            raise ValueError("seven")
+        return seen(entry)
+
+    counts = Consumer(client, STREAM, "g", handle, max_deliveries=2).run(drain=True)
+    assert (counts.acked, counts.dead) == (2500, 1)
+    letters = DeadLetters(client, STREAM, "g")
+    assert [one.how for one in letters.replay_all()] == ["pending"]
+    counts = Consumer(client, STREAM, "g", seen, min_idle_ms=1).run(drain=True)
+    assert counts.acked == 1
+    assert Counter(client.hvals(SEEN)) == {"1": 2501}
+    assert group.info().last_delivered == last
+    with Reader(client, STREAM, start="0", name="display") as reader:
+        assert [entry.fields["n"] for _, entry in reader.read(count=3)] == ["0", "1", "2"]
+    with Reader(client, STREAM, name="display") as reader:  # its checkpoint lies in the slot too
+        assert reader.read(count=1)[0][1].fields["n"] == "3"
+
+
+def test_so_do_those_for_asyncio(cluster):
+    async def work():
+        async with cluster.connect_async() as client:
+            async with AsyncProducer(client, STREAM) as producer:
+                await producer.add_many({"n": n} for n in range(300))
+            assert len([one async for one in scan_async(client, STREAM)]) == 300
+            group = AsyncGroup(client, STREAM, "g")
+            assert await group.create("0")
+            counts = await AsyncConsumer(client, STREAM, "g", seen, concurrency=3).run(drain=True)
+            assert counts.acked == 300
+            assert (await group.info()).pending == 0
+            async with AsyncReader(client, STREAM, start="0", name="display") as reader:
+                assert len(await reader.read(count=100)) == 100
+
+    asyncio.run(work())
+
+
+def test_streams_of_several_slots_are_refused_before_anything_is_sent(client):
+    with pytest.raises(ArgumentError, match=r"different hash slots .*'a' in 15495, 'b' in 3300"):
+        Reader(client, ["a", "b"])
+    with Reader(client, ["{c}a", "{c}b"], start="0") as reader:
+        assert reader.read(block_ms=1) == []
+    with pytest.raises(ArgumentError, match="different hash slots"):
+        DeadLetters(client, STREAM, "g", key="elsewhere")
+
+
+def test_an_effect_in_another_slot_costs_its_own_entry_and_no_other(client):
+    def handle(entry):
+        return ("INCR", "elsewhere") if entry.fields["n"] == "3" else seen(entry)
+
+    with Producer(client, STREAM) as producer:
+        producer.add_many({"n": n} for n in range(10))
+    Group(client, STREAM, "g").create("0")
+    counts = Consumer(client, STREAM, "g", handle, max_deliveries=2).run(drain=True)
+    assert (counts.acked, counts.dead) == (9, 1)
+    (letter,) = DeadLetters(client, STREAM, "g")
+    assert letter.entry.fields == {"n": "3"}
+    assert "another hash slot" in letter.reason
+
+
+def test_a_client_of_the_wrong_node_is_told(cluster):
+    wrong = next(one for one in cluster.nodes[:3] if one is not cluster.primary_of(STREAM))
+    with cluster.client(wrong) as client, pytest.raises(NotConfirmedError, match="RedisCluster"):
+        Producer(client, STREAM, patience_s=0.1).add({"n": 1})
+
+
+def test_a_primary_dies(cluster, client):
+    """What was confirmed and not replicated is lost; all else is there once, and handled once."""
+    with at_work(client) as confirmed:
+        added_more(confirmed)
+        cluster.kill(cluster.primary_of(STREAM))
+        added_more(confirmed)
+    numbers = settled(client)
+    lost = sorted({*range(len(confirmed))} - {*numbers})
+    assert len(numbers) == len({*numbers})
+    assert numbers == sorted(numbers)
+    assert not lost or lost == list(range(lost[0], lost[-1] + 1))  # one tail, and nothing else
+
+
+def test_a_primary_dies_and_replicas_have_what_was_confirmed(cluster, client):
+    """With one replica that is linked, `replicas=1` loses nothing."""
+    confirmed = []
+    with Producer(client, STREAM, replicas=1, patience_s=20) as producer:
+        for n in range(20):
+            confirmed.append(str(producer.add({"n": n})))
+        cluster.kill(cluster.primary_of(STREAM))
+        with pytest.raises(NotConfirmedError, match="0 of 1 replicas confirm"):
+            Producer(client, STREAM, replicas=1, patience_s=3).add({"n": "alone"})
+        cluster.revive(next(one for one in cluster.nodes if not one.alive))
+        cluster.wait_until_linked()
+        producer.add({"n": 20})
+    with BulkProducer(client, STREAM, replicas=1) as bulk:
+        assert bulk.add_many({"n": n} for n in range(21, 3000)).count == 2979
+    found = [one for one in scan(client, STREAM) if one.fields["n"] != "alone"]
+    assert [one.fields["n"] for one in found] == [str(n) for n in range(3000)]
+    assert [str(one.id) for one in found[:20]] == confirmed
+
+
+def test_a_primary_is_silent(cluster, client):
+    """A paused one still takes connections: so another node is asked."""
+    with at_work(client) as confirmed:
+        added_more(confirmed)
+        cluster.pause(cluster.primary_of(STREAM))
+        added_more(confirmed)
+    settled(client)
+
+
+def test_a_slot_moves_with_its_stream(cluster, client):
+    before = cluster.primary_of(STREAM)
+    other = next(one for one in cluster.nodes[:3] if one is not before)
+    with at_work(client) as confirmed:
+        added_more(confirmed)
+        cluster.move(STREAM, other)
+        added_more(confirmed)
+        cluster.move(STREAM, before)
+        added_more(confirmed)
+    assert settled(client) == list(range(len(confirmed)))
+
+
+def test_partitions_and_averages(client):
+    """Two days lie in two slots, and the averages in a third."""
+    days = [datetime(2100, 1, day, tzinfo=UTC) for day in (1, 2)]
+    begins = [int(day.timestamp() * 1000) for day in days]
+    with PartitionProducer(client) as producer:
+        producer.add_many(
+            Reading(begin + hour * 3_600_000, hour, None) for begin in begins for hour in range(24)
+        )
+    assert key_slot(b"temps:21000101") != key_slot(b"temps:21000102")
+    begin_anew(client, "temps:21000101")
+    over = datetime(2100, 1, 3, 1, tzinfo=UTC)
+    AggregatingConsumer(client, clock=lambda: over, say=lambda said: None).run(drain=True)
+    assert client.xlen(AVERAGES) == 48
+
+
+def test_wiki_counts_beside_the_stream(cluster):
+    async def work():
+        async with cluster.connect_async() as client:
+            subscriber = Subscriber(client, through="stream")
+            assert subscriber.counters.prefix == "{wiki}:"
+            running = asyncio.create_task(subscriber.run())
+            async with AsyncProducer(client, "wiki") as producer:
+                now = int(time.time())
+                await producer.add({"domain": "en.wikipedia.org", "at": now * 1000, "user": "x"})
+            await asyncio.sleep(0.5)
+            subscriber.stop()
+            await running
+            return await client.hvals("{wiki}:ev")
+
+    assert asyncio.run(work()) == ["1"]
+    with pytest.raises(ArgumentError, match="different hash slots"):
+        Subscriber(cluster.connect_async(), through="stream", counters=Counters())
+
+
+def test_where_a_slot_is():
+    a, b, c = ("h", 1), ("h", 2), ("h", 3)
+    slot = Slot([a])
+    slot.learn([[0, 1, ["h", 1, "id", {}], ["", 2, "id", {}]]])
+    slot.heard(a, redis.exceptions.MovedError("5 :3"))  # without a host: that of the node asked
+    assert slot.node == c
+    assert not slot.settled
+    slot.heard(a, redis.ConnectionError("late"))  # of a node that was left already
+    assert slot.node == c
+    slot.heard(c, redis.exceptions.ResponseError("ERR no"))
+    assert slot.node == c
+    slot.heard(c, redis.TimeoutError("silent"))
+    assert slot.node in (a, b)
+
+
+def test_the_keys_beside_a_stream_share_its_slot():
+    for stream in ("chennai", "weather:{3}", "a{b"):
+        for key in (sibling_key(stream, "x"), group_key(stream, "g", "dead")):
+            assert key_slot(key.encode()) == key_slot(stream.encode())
