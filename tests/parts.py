@@ -93,6 +93,7 @@ IN_CONTRACT: Choice = {
         "test_a_day_that_the_server_takes_for_past",
     ),
     "tests/test_partitions.py": (),
+    "tests/test_parts.py": (),
     "tests/test_producer.py": (
         "test_a_server_that_is_busy",
         "test_an_explicit_id",

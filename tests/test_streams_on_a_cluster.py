@@ -6,7 +6,7 @@ import asyncio
 import threading
 import time
 from collections import Counter
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 
 import pytest
@@ -17,6 +17,8 @@ from helpers.averages import AggregatingConsumer
 from helpers.averages.aggregating import begin_anew
 from helpers.averages.names import AVERAGES
 from helpers.chaos import LocalCluster
+from helpers.cluster import Parts, PartsProducer, PartsWorker
+from helpers.course.errors import CourseError
 from helpers.partitions.producer import PartitionProducer
 from helpers.partitions.readings import Reading
 from helpers.streams import (
@@ -70,6 +72,13 @@ def cluster(nodes):
 def client(cluster):
     with cluster.connect(socket_timeout=1.0) as client:
         yield client
+
+
+def succeeded(cluster, victim, key):
+    """Whether another node serves a key by now."""
+    with suppress(CourseError):  # none does for a while
+        return cluster.primary_of(key) is not victim
+    return False
 
 
 def seen(entry):
@@ -252,6 +261,42 @@ def test_a_slot_moves_with_its_stream(cluster, client):
         cluster.move(STREAM, before)
         added_more(confirmed)
     assert settled(client) == list(range(len(confirmed)))
+
+
+def test_parts_keep_the_order_of_each_key_while_a_primary_dies(cluster, client):
+    """Replicas have what was confirmed, so nothing is lost; workers go on with other nodes."""
+    cities = [f"c{n}" for n in range(20)]
+    parts = Parts("weather", 6)
+
+    def effect(entry):
+        city = entry.fields["city"]
+        return ("RPUSH", sibling_key(parts.of(city), city), entry.fields["n"])
+
+    def orders():
+        return [client.lrange(sibling_key(parts.of(one), one), 0, -1) for one in cities]
+
+    def append(producer, begin, end):
+        for n in range(begin, end):
+            producer.add_many({"city": one, "n": n} for one in cities)
+
+    async def work():
+        async with cluster.connect_async(socket_timeout=1.0) as nodes:
+            workers = [PartsWorker(nodes, parts, "g", effect, lease_ms=1000) for _ in range(2)]
+            tasks = [asyncio.create_task(worker.run()) for worker in workers]
+            with PartsProducer(client, "weather", key="city", parts=6, replicas=1) as producer:
+                await asyncio.to_thread(append, producer, 0, 10)
+                victim = cluster.primary_of(parts.stream(0))
+                cluster.kill(victim)
+                await asyncio.to_thread(until, lambda: succeeded(cluster, victim, parts.stream(0)))
+                await asyncio.to_thread(cluster.revive, victim)  # before that it would be empty
+                await asyncio.to_thread(append, producer, 10, 20)
+            await asyncio.to_thread(until, lambda: sum(map(len, orders())) == 400)
+            for worker in workers:
+                worker.stop()
+            await asyncio.gather(*tasks)
+
+    asyncio.run(work())
+    assert orders() == [[str(n) for n in range(20)]] * 20
 
 
 def test_partitions_and_averages(client):

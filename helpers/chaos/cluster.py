@@ -291,7 +291,8 @@ class LocalCluster:
         """Start a node again after its end, with what is in its folder.
 
         Without an append-only file that is only its place in the cluster: its data comes from
-        the primary that it follows by then.
+        the primary that it follows by then. A primary that is revived before another node has
+        taken its slots over is their primary again, and empty; and so are its replicas, soon.
         """
         one = self.node(node)
         if not one.alive:

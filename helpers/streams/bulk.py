@@ -116,12 +116,7 @@ class BulkOutbox(Outbox):
         """Append entries: see `BulkProducer.add_many`."""
         upcoming = self._pack(entries, size)
         while upcoming:
-            self._batches = [upcoming]
-            yield from self._register()  # a batch that waits for that is settled by flush() too
-            try:
-                yield self._send
-            except redis.RedisError as error:
-                yield from self._fail(error)
+            yield from self._begin(upcoming)
             failure: Exception | None = None
             try:  # the server is at work meanwhile
                 upcoming = self._pack(entries, size)
@@ -130,6 +125,21 @@ class BulkOutbox(Outbox):
             yield from self._settle()
             if failure:
                 raise failure
+
+    def start(self, entries: list[Fields]) -> Steps[None]:
+        """Append one batch. What comes of it is read before the next one, or by `flush`."""
+        yield from self._settle()
+        if batch := self._pack(iter(entries), len(entries)):
+            yield from self._begin(batch)
+
+    def _begin(self, batch: Batch) -> Steps[None]:
+        """Send a batch; the server is at work on it while others are packed or sent."""
+        self._batches = [batch]
+        yield from self._register()  # a batch that waits for that is settled by flush() too
+        try:
+            yield self._send
+        except redis.RedisError as error:
+            yield from self._fail(error)
 
     def _settle(self) -> Steps[None]:
         while self._batches:
