@@ -21,7 +21,7 @@ MOST = 4096  # more parts than that are more connections than anybody wants
 
 AGREE = """
 -- KEYS: how many parts a stream has. ARGV: how many the caller wants, or '' to ask.
--- Replies with how many it has, or with '' if nobody has said so yet.
+-- Replies with how many it has, or with '' if that is not known yet.
 local count = redis.call('GET', KEYS[1])
 if not count and ARGV[1] ~= '' then
   redis.call('SET', KEYS[1], ARGV[1])
@@ -90,7 +90,7 @@ class Parts:
         With another number, a key's entries would lie in two parts, and come in any order.
 
         Raises:
-            ArgumentError: it has another number of parts, or nobody has said how many.
+            ArgumentError: it has another number of parts, or none yet.
         """
         wanted = cls(name, 1 if count is None else count)
         key = sibling_key(wanted.name, "parts")
@@ -100,7 +100,7 @@ class Parts:
         except redis.ResponseError as error:
             raise explain(error, key) from error
         if not found:
-            raise ArgumentError(f"Nobody has said yet how many parts {name!r} has: give `parts`.")
+            raise ArgumentError(f"{name!r} has no number of parts yet: pass one, such as parts=12.")
         if count is not None and int(found) != count:
             raise ArgumentError(
                 f"{name!r} has {int(found)} parts, not {count}. With {count}, entries of one key "

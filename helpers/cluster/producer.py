@@ -45,7 +45,7 @@ class PartsProducer(Single):
             client: a client of a cluster, or of a server.
             name: of the stream.
             key: the field whose value chooses the part.
-            parts: how many there are. If somebody has said so already, it can be left out.
+            parts: how many there are. Once that is known to the server, it can be left out.
             patience_s, replicas: see `Producer`.
         """
         self.parts = Parts.agreed(client, name, parts)
