@@ -174,6 +174,7 @@ class Notebook:
     def output(self, number: int) -> str:
         """The text of a cell's output, as it is on the screen."""
         self.scroll_to(number)  # JupyterLab leaves out what is far from the window
+        self.page.wait_for_function(_OUTPUT_IS_SHOWN, arg=number, timeout=LIMIT_MS)
         return self.page.evaluate(
             "number => {"
             "const cell = window.jupyterapp.shell.currentWidget.content.widgets[number];"
@@ -260,6 +261,12 @@ _ALL_CELLS_RAN = """() => {
         && window.jupyterapp.shell.currentWidget.sessionContext.session.kernel.status === 'idle';
 }"""
 
+_OUTPUT_IS_SHOWN = """number => {
+    const cell = window.jupyterapp.shell.currentWidget.content.widgets[number];
+    if (!cell.node.isConnected) return false;
+    const shows = cell.model.outputs?.length > 0 && !cell.outputHidden;
+    return !shows || cell.outputArea.node.offsetHeight > 0;
+}"""
 _KERNEL_IS_IDLE = """() => {
     const notebook = window.jupyterapp.shell.currentWidget;
     return notebook.content.activeCell.model.executionState !== 'running'
