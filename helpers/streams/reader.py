@@ -138,9 +138,9 @@ class Place(Single, Generic[Client]):
             return False
         if checkpoint.lost and not self._told:
             raise CheckpointError(
-                f"The checkpoint of the reader {self._name!r} is gone, evicted or "
-                "deleted, and with it how far it came: say where to begin, with start='0' for all "
-                "there is or an ID, or start='$' for what is new.",
+                f"The checkpoint of the reader {self._name!r} is gone (evicted or deleted), so its "
+                "position is lost: pass start='0' to read everything, start='$' to read only what "
+                "is new, or an ID to start after.",
                 stream=self._names, key=checkpoint.key,
             )  # fmt: skip
         self._stored = {s: stored[s] for s in self._starts if s in stored}
