@@ -109,7 +109,7 @@ class Place(Single, Generic[Client]):
     def _expect_open(self) -> None:
         if not self._at:
             raise ArgumentError(
-                "Open the reader first: `with Reader(…) as reader:`, also in a forked child."
+                "Open the reader first: `with Reader(…) as reader:`. A forked child opens its own."
             )
 
     def _open(self) -> Steps[None]:
@@ -161,7 +161,7 @@ class Place(Single, Generic[Client]):
         """What one XREAD finds; nothing if it has to be sent again, a little later."""
         self._expect_open()
         if block_ms <= 0 or count <= 0:
-            raise ArgumentError("BLOCK and COUNT must be above 0: BLOCK 0 could not be stopped.")
+            raise ArgumentError("BLOCK and COUNT must be above 0: BLOCK 0 couldn't be stopped.")
         expect_patience(self._client, block_ms)
         self._settle()
         since, most, only = time.monotonic(), self._portion.of(count), self._portion.only
