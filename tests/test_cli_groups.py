@@ -140,7 +140,7 @@ def test_a_handler_that_fails_is_one_line_each_time_and_no_traceback(redis, caps
         (["alice", "--max-deliveries", "0"], "max_deliveries must be a whole number above 0"),
         ([""], "A consumer needs a name"),
         (["alice", "--stream", "text"], "is not a stream"),
-        (["alice", "--from", "yesterday"], "is no place for a group"),
+        (["alice", "--from", "yesterday"], "A group can't begin at"),
     ],
     ids=["batch", "idle", "deliveries", "name", "other type", "start"],
 )  # fmt: skip

@@ -160,9 +160,9 @@ def test_without_its_group_a_letter_stays(redis, stream_too):
 def test_what_is_no_dead_letter_says_so(redis):
     fill(redis, 1)
     strangers = DeadLetters(redis, STREAM, GROUP, key=STREAM)
-    with pytest.raises(StreamsError, match="1-0 is no dead letter"):
+    with pytest.raises(StreamsError, match="1-0 isn't a dead letter"):
         list(strangers)
-    with pytest.raises(StreamsError, match="1-0 is no dead letter"):
+    with pytest.raises(StreamsError, match="1-0 isn't a dead letter"):
         strangers.replay("1-0")
     assert redis.xlen(STREAM) == 1
     redis.set("text", "text")

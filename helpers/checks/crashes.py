@@ -40,7 +40,7 @@ def toil(key: str, ill: dict[str, str], fields: Any) -> None:
     if ill.get(number) == "kills":
         os.kill(os.getpid(), signal.SIGKILL)
     if ill.get(number) == "raises":
-        raise Unbearable(f"the check's handler cannot bear entry {number}")
+        raise Unbearable(f"the check's handler fails on entry {number}")
     _client().rpush(f"{key}:done", number)
 
 
@@ -109,7 +109,7 @@ def last_delivered(scene: Scene, stream: str) -> str:
 def group_is_gone() -> Wrong:
     """The verdict on a function that has removed what the check needs to look at."""
     return Wrong(
-        "Leave the stream and its group where they are.",
+        "Leave the stream and its group in place.",
         expected="the stream with its group",
         found="the group is gone",
     )

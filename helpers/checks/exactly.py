@@ -39,7 +39,7 @@ CITIES = (
 RAIN = (3, 5, 7)  # millimetres of the entries that each city adds
 MOST_KILLS = 5
 MOST_LOOKS = 2  # at which one is paused
-SLOW = "Nothing is left to count, and it still runs: end when there is no more."
+SLOW = "Nothing is left to count, and it still runs: return when there are no more entries."
 
 # Commands that change nothing, or only whose an entry is: a kill before one of them is the same
 # as a kill after the command that came before it.
@@ -146,7 +146,7 @@ class Course:
         result(self._begin(BOB, self.totals).outcome(), SLOW, LIMIT_S)
         self.proxy.thaw()
         if isinstance(alice.outcome(), Unfinished):
-            raise Wrong(SLOW, found="alice, who had been paused, did not end")
+            raise Wrong(SLOW, found="alice, who was paused and resumed, didn't end")
 
     def finish(self) -> None:
         """A last life, for what is left."""
@@ -159,7 +159,7 @@ class Course:
         try:
             return float(stored or 0)
         except ValueError:
-            raise Wrong("A total is a number: HINCRBY adds to it.", instead=stored) from None
+            raise Wrong("A total must be a number: HINCRBY adds to it.", instead=stored) from None
 
 
 def expect_exact(scene: Scene, count: Any) -> None:
@@ -216,7 +216,7 @@ def _expect_plain(course: Course) -> None:
         )
     if course.left():
         raise Wrong(
-            "What is counted has to be acknowledged, or it comes again.",
+            "Acknowledge what you have counted, or it comes again.",
             expected="nothing pending",
             found=f"{len(course.left())} entries pending",
         )
@@ -226,7 +226,7 @@ def _expect_nothing_left(course: Course) -> None:
     left = course.left()
     if left:
         raise Wrong(
-            "What it held when it was killed, or what it has claimed, was never counted: read the "
+            "What it held when it was killed, or what it has claimed, was never counted: read your "
             "own history first, with `0`, and then `>`.",
             expected="nothing pending at the end",
             found=f"{len(left)} entries pending",
@@ -247,7 +247,7 @@ def _expect_total(stage: Stage, total: float, sent: set[str]) -> None:
 _WHAT = {
     "killed": "alice killed before her {}",
     "lost": "the reply to alice's {} lost",
-    "paused": "alice paused before her {}, until bob had done her work",
+    "paused": "alice paused before her {} until bob had done her work",
 }
 
 
@@ -255,61 +255,62 @@ def _hint(stage: Stage, sent: set[str], *, too_much: bool) -> str:
     """Why a total is wrong, by the fault and by the commands that the function sends."""
     if not too_much and stage.fault != "killed" and {"HSET", "HMSET", "SET"} & sent:
         return (
-            "A total that your program had added up was written over what another one had counted "
-            "meanwhile. Let the server add: HINCRBY."
+            "Your program computed a total and stored it, and overwrote what another process had "
+            "counted in the meantime. Let the server add: HINCRBY."
         )
     if stage.fault != "paused" or not too_much:
         return _HINTS[stage.fault, too_much]
     if stage.command in ("EVAL", "EVALSHA", "FCALL"):
         return (
-            "Then she went on, and her script counted it again. It has to look whether the entry "
-            "is still pending, and count only then. In Lua 0 and an empty table are true: compare "
-            "`#list > 0`, or the reply of XACK with 1."
+            "Then she continued, and her script counted it again. It has to check whether the "
+            "entry is still pending, and count only if it is. In Lua, 0 and an empty table are "
+            "true: compare `#list > 0`, or the reply of XACK with 1."
         )
     if not QUESTIONS & sent and "MULTI" in sent:
         return _HINTS[stage.fault, too_much]
     if stage.command == "WATCH":
         return (
-            "Then she went on, and counted it again: she had asked before her WATCH, which "
-            "notices only what changes after it. First WATCH, then ask, then act."
+            "Then she continued, and counted it again: she had checked before her WATCH, which "
+            "notices only what changes after it. First WATCH, then check, then act."
         )
     if "WATCH" in sent:
         return (
-            "Then she went on, and counted it again: her EXEC was executed, so the key that she "
-            "watched had not changed. An XACK doesn't count as a change of the stream. Watch "
-            "what each count changes: `totals`. Then ask, then act."
+            "Then she continued, and counted it again: her EXEC was executed, so the key that she "
+            "watched hadn't changed. An XACK doesn't count as a change to the stream. Watch what "
+            "each count changes: `totals`. Then check, then act."
         )
     if "MULTI" in sent:
         return _HINTS[stage.fault, too_much]
     return (
-        "Then she went on, and counted it again. What she knew of the entry was no longer so: look "
-        "and count in one step, in a script."
+        "Then she continued, and counted it again. What she knew about the entry was out of date: "
+        "check and count in one step, in a script."
     )
 
 
 _HINTS = {  # by the fault, and whether too much was counted
     ("killed", True): (
-        "It died after it had counted an entry and before that was acknowledged, so the entry came "
-        "again. Count and acknowledge in one step."
+        "It died after it had counted an entry and before it acknowledged the entry, so the entry "
+        "came again. Count and acknowledge in one step."
     ),
     ("killed", False): (
-        "It died after an entry was acknowledged, or marked as counted, and before it was counted: "
-        "now none will count it. Do both in one step."
+        "It died after an entry was acknowledged, or marked as counted, and before it was counted, "
+        "so it will never be counted. Do both in one step."
     ),
     ("lost", True): (
-        "The server had counted, only the reply was lost, and it was counted again. Count only if "
-        "XACK says 1, in that same step."
+        "The server had counted the entry, only the reply was lost, and it was counted again. "
+        "Count only if XACK returns 1, in the same step."
     ),
     ("lost", False): (
-        "An entry was never counted. Whatever becomes of the reply, an entry is acknowledged and "
-        "counted in one step, or is still pending."
+        "An entry was never counted. Acknowledge and count in one step: then, even if the reply is "
+        "lost, an entry is both, or it is still pending."
     ),
     ("paused", True): (
-        "Then she went on, and counted it again. MULTI does not ask whether the entry is still "
-        "pending, and what was asked before it may no longer be so. Let a script ask and count, in "
-        "one step."
+        "Then she continued, and counted it again. MULTI doesn't check whether the entry is still "
+        "pending, and what she checked before it may be out of date. Let a script check and count, "
+        "in one step."
     ),
     ("paused", False): (
-        "An entry was never counted: bob, who had claimed it, found it in his history."
+        "An entry was never counted. Bob had claimed it, so it was in his history: read that "
+        "first, with `0`."
     ),
 }

@@ -84,7 +84,7 @@ class Lab:
             return Verdict("trouble", heading, (("", sentence),))
         except Exception as error:  # no answer may end a cell in a traceback
             sentence = (
-                f"The check itself failed at this answer, which is a bug of the course. "
+                f"The check itself failed on this answer, which is a bug in the course. "
                 f"{type(error).__name__}: {error}"
             )
             return Verdict("trouble", heading, (("", _short(sentence)),))
@@ -130,8 +130,8 @@ class Lab:
 def _spoilt(error: Exception) -> Wrong:
     """The verdict where a key that the check looks at is not what it was, or is gone."""
     return Wrong(
-        "Leave the keys and groups that your function is given: one of them is gone, or of another "
-        "type.",
+        "Leave the keys and groups that your function is given in place: one of them is gone, or "
+        "has another type.",
         found=str(error),
     )
 

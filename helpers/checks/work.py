@@ -45,7 +45,7 @@ def work(key: str, stuck: int, raises: str, fields: Any) -> None:
     with connect() as client:
         begun = client.rpush(f"{key}:begun", number)
         if number == raises and cast("Any", client.lrange(f"{key}:begun", 0, -1)).count(number) < 2:
-            raise Unbearable(f"the check's handler cannot bear entry {number} now")
+            raise Unbearable(f"the check's handler fails on entry {number} this time")
         time.sleep(STUCK_S if begun == stuck else WORK_S)
         client.rpush(f"{key}:done", number)
 

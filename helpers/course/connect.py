@@ -98,15 +98,15 @@ def connect_raw() -> redis.Redis:
 def settings() -> dict[str, Any]:
     """How our clients differ from a plain `redis.Redis()`; they never send a command twice."""
     return {
-        # Texts come back as str. redis-py's default is bytes.
+        # Strings come back as str. redis-py's default is bytes.
         "decode_responses": True,
         # XREAD replies {stream: [(id, fields), …]}, and {} when BLOCK runs out.
         "legacy_responses": False,
-        # For a reply; our connections add to it as long as the command asks to BLOCK.
+        # How long to wait for a reply; our connections add the BLOCK of the command to it.
         "socket_timeout": REPLY_TIMEOUT_S,
         "socket_connect_timeout": CONNECT_TIMEOUT_S,
-        # A feature of Redis Enterprise. While it is on, an idle asyncio connection that the
-        # server has closed is taken for a good one, and the next command is lost on it.
+        # A feature of Redis Enterprise. While it's on, an idle asyncio connection that the
+        # server has closed still counts as open, and the next command is lost on it.
         "maint_notifications_config": MaintNotificationsConfig(enabled=False),
     }
 

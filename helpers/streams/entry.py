@@ -65,7 +65,7 @@ class EntryId(NamedTuple):
         try:
             return _EPOCH + timedelta(milliseconds=self.ms)
         except OverflowError as error:
-            raise EntryIdError(f"{self} is no moment: it lies beyond the year 9999.") from error
+            raise EntryIdError(f"{self} isn't a valid time: it's beyond the year 9999.") from error
 
     def next(self) -> EntryId:
         """The smallest ID above this one."""

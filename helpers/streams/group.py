@@ -157,7 +157,7 @@ class _Group(Generic[Client]):
         except redis.ResponseError as error:
             if "BUSYGROUP" not in str(error):
                 raise explain(error, self.stream, self.name) from error
-            return False  # there is one of this name
+            return False  # it exists already
         return True
 
     def _destroy(self, even_if_pending: bool) -> Steps[bool]:
@@ -176,8 +176,8 @@ class _Group(Generic[Client]):
         if pending:
             raise self._still(
                 repr(name), pending,
-                "which XGROUP DELCONSUMER would drop: claim them for another consumer first, or "
-                "acknowledge them.",
+                "which XGROUP DELCONSUMER would drop: first let another consumer claim what is "
+                "pending, or acknowledge it.",
             )  # fmt: skip
         return bool(done)
 
@@ -419,7 +419,7 @@ def expect_place(start: str | EntryId) -> str:
     try:
         return str(EntryId.parse(start))
     except EntryIdError as error:
-        raise EntryIdError(f"{start!r} is no place for a group: give '$', '0' or an ID.") from error
+        raise EntryIdError(f"A group can't begin at {start!r}: use '$', '0' or an ID.") from error
 
 
 def paired(flat: list[Any]) -> dict[str, Any]:

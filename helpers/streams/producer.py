@@ -91,9 +91,10 @@ class Producer(Blocking):
     Threads may share a producer: it serves one call after the other. A forked child and a copy
     have an identity and connections of their own, and nothing to settle.
 
-    An entry that can never be appended is given back: the others of the call are appended, then
-    an ArgumentError is raised that has it in its `entries`. Such are a value that has no text (see
-    `values`), an ID that is not above the last one, and more bytes than the server takes.
+    An entry that can never be appended is given back: the call appends the others, and then raises
+    an ArgumentError with that entry in its `entries`. This happens if a value can't be written as
+    text (see `values`), if an ID isn't above the last one, and if an entry is larger than the
+    server accepts.
     """
 
     _outbox: ScriptOutbox

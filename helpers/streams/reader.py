@@ -110,7 +110,7 @@ class Place(Single, Generic[Client]):
     def _expect_open(self) -> None:
         if not self._at:
             raise ArgumentError(
-                "Open the reader first: `with Reader(…) as reader:`, also in a forked child."
+                "Open the reader first: `with Reader(…) as reader:`. A forked child opens its own."
             )
 
     def _open(self) -> Steps[None]:
@@ -139,9 +139,9 @@ class Place(Single, Generic[Client]):
             return False
         if checkpoint.lost and not self._told:
             raise CheckpointError(
-                f"The checkpoint of the reader {self._name!r} is gone, evicted or "
-                "deleted, and with it how far it came: say where to begin, with start='0' for all "
-                "there is or an ID, or start='$' for what is new.",
+                f"The checkpoint of the reader {self._name!r} is gone (evicted or deleted), so its "
+                "position is lost: pass start='0' to read everything, start='$' to read only what "
+                "is new, or an ID to start after.",
                 stream=self._names, key=checkpoint.key,
             )  # fmt: skip
         self._stored = {s: stored[s] for s in self._starts if s in stored}
@@ -162,7 +162,7 @@ class Place(Single, Generic[Client]):
         """What one XREAD finds; nothing if it has to be sent again, a little later."""
         self._expect_open()
         if block_ms <= 0 or count <= 0:
-            raise ArgumentError("BLOCK and COUNT must be above 0: BLOCK 0 could not be stopped.")
+            raise ArgumentError("BLOCK and COUNT must be above 0: BLOCK 0 couldn't be stopped.")
         expect_patience(self._client, block_ms)
         self._settle()
         since, most, only = time.monotonic(), self._portion.of(count), self._portion.only

@@ -70,15 +70,15 @@ def _each(reply: Any, stream: str, errors: Errors) -> Iterator[Entry]:
         except UnicodeDecodeError as error:
             if errors == "strict":
                 raise _no_text(entry, stream) from error
-            log.warning("%s: %s is no text, and is passed over", stream, entry.id)
+            log.warning("%s: %s isn't text, so it is skipped", stream, entry.id)
         else:
             yield Entry(entry.id, fields)
 
 
 def _no_text(entry: Entry, stream: str) -> NotTextError:
     error = NotTextError(
-        f"The entry {entry.id} of {stream!r} holds bytes that are no text in UTF-8: say what to do "
-        "with such, for example errors='bytes', 'replace' or 'skip', or start after it.",
+        f"The entry {entry.id} of {stream!r} holds bytes that aren't UTF-8 text: pass "
+        "errors='bytes', 'replace' or 'skip', or start after it.",
         stream=stream,
     )
     error.entries = [entry]

@@ -36,7 +36,7 @@ def words(fields: Any) -> list[Word]:
     """
     mapping = type(fields) is dict or isinstance(fields, Mapping)
     if not mapping or not 0 < len(fields) <= MAX_FIELDS:
-        raise ArgumentError(f"{shown(fields)} is no entry: it takes a dict of 1 to 1000 fields.")
+        raise ArgumentError(f"{shown(fields)} isn't an entry: pass a dict of 1 to 1000 fields.")
     found: list[Word] = []
     plain = True
     for name, value in fields.items():
@@ -49,7 +49,9 @@ def words(fields: Any) -> list[Word]:
             value = word(value, f"The field {shown(name)}")
         found += (name, value)
     if not plain and len({_bytes(name) for name in found[::2]}) < len(fields):
-        raise ArgumentError(f"Two fields of {shown(fields)} have the same name once it is text.")
+        raise ArgumentError(
+            f"Two field names of {shown(fields)} are the same when written as text."
+        )
     return found
 
 
@@ -78,7 +80,7 @@ def word(value: Any, what: str = "The value") -> Word:
         try:
             return int.__repr__(value)
         except ValueError:
-            raise _refused(value, what, "write hex(…) of so large a number") from None
+            raise _refused(value, what, "this number is too large to write: use hex(…)") from None
     if isinstance(value, float) and math.isfinite(value):
         return float.__repr__(value)
     if isinstance(value, Decimal) and value.is_finite():
@@ -121,7 +123,7 @@ def _item(value: Any, what: str) -> Any:
         raise _refused(value, what, "leave out what is masked")
     item = value.item()
     if type(item) is type(value):  # longdouble, which no type of Python's can hold
-        raise _refused(value, what, "write float(…) of it")
+        raise _refused(value, what, "convert it with float(…)")
     return item
 
 
@@ -133,8 +135,8 @@ def _instead(value: Any) -> str:
     if isinstance(value, float | Decimal):
         return "leave the field out, or write a word"
     if isinstance(value, list | tuple | Mapping | set | frozenset):
-        return "write json.dumps(…) of it, or a field for each part"
-    return "write the text that it should be, for example str(…) of it"
+        return "use json.dumps(…), or a field for each part"
+    return "convert it to a string, for example with str(…)"
 
 
 def _refused(value: Any, what: str, instead: str) -> ArgumentError:

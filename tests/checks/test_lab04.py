@@ -292,7 +292,7 @@ WRONG = [
     Case(1, "a claim is a delivery", f"answer = {PREDICTIONS | {'deliveries of 3-0': 1}}"),
     Case(1, "still in bob's list", f"answer = {PREDICTIONS | {'pending for bob': 0}}"),
     Case(1, "hasn't delivered to anyone", f"answer = {PREDICTIONS | {'entries for bob with >': 2}}"),
-    Case(1, "does not ask whose", f"answer = {PREDICTIONS | {'XACK 3-0, sent by bob': 0}}"),
+    Case(1, "doesn't check whose", f"answer = {PREDICTIONS | {'XACK 3-0, sent by bob': 0}}"),
     Case(1, "Keep the dict", "answer = {'XLEN': 4}"),
     Case(2, "list of pairs", function(STUCK, "return redis.xpending(stream, group)")),
     Case(2, "list of pairs", function(STUCK, "return [one['message_id'] for one in redis.xpending_range(stream, group, '-', '+', 5000, idle=idle_ms)]")),
@@ -305,8 +305,8 @@ WRONG = [
     Case(2, "Only look", function(STUCK, "return [(entry_id, 'alice') for entry_id, _ in redis.xreadgroup(group, 'alice', {stream: '0'})[stream]]")),
     Case(2, "Only look", function(STUCK, "return [(entry_id, 'me') for entry_id in redis.xautoclaim(stream, group, 'me', idle_ms, count=5000, justid=True)]")),
     Case(2, "then the name", stuck().replace('(one["message_id"], one["consumer"])', '(one["consumer"], one["message_id"])')),
-    Case(3, "Acknowledged before the work", working("redis.xack(stream, group, entry_id); handle(fields)")),
-    Case(3, "Acknowledged before the work", function(WORK, """
+    Case(3, "XACK before the work", working("redis.xack(stream, group, entry_id); handle(fields)")),
+    Case(3, "XACK before the work", function(WORK, """
         while reply := redis.xreadgroup(group, name, {stream: ">"}, count=10):
             redis.xack(stream, group, *[entry_id for entry_id, _ in reply[stream]])
             for _, fields in reply[stream]:
@@ -334,7 +334,7 @@ WRONG = [
                     print(error)
                 redis.xack(stream, group, entry_id)
     """.strip())),
-    Case(3, "the fields alone", working("handle((entry_id, fields)); redis.xack(stream, group, entry_id)")),
+    Case(3, "only the fields", working("handle((entry_id, fields)); redis.xack(stream, group, entry_id)")),
     Case(3, "Read what is new", function(WORK, "redis.xreadgroup(group, name, {stream: '0'})")),
     Case(3, "It ended while there was something new", working("handle(fields); redis.xack(stream, group, entry_id)", "count=2").replace("while reply :=", "if reply :=")),
     Case(3, "still waits", working("handle(fields); redis.xack(stream, group, entry_id)", "block=0")),
@@ -349,7 +349,7 @@ calls = []
                 else:
                     redis.xack(stream, group, entry_id); handle(fields)
     """.strip())),
-    Case(4, "`>` brings only", working("handle(fields); redis.xack(stream, group, entry_id)")),
+    Case(4, "`>` returns only", working("handle(fields); redis.xack(stream, group, entry_id)")),
     Case(4, "go on with what is new", function(WORK, RESTART.replace('("0", ">")', '("0",)'))),
     Case(4, "The same entry again", function(WORK, RESTART.replace("            redis.xack(stream, group, entry_id)\n", ""))),
     Case(4, "one by one", function(WORK, RESTART.replace("count=1", "count=10").replace("entry_id, fields = entries[0]", "for entry_id, fields in entries:").replace("            if fields:\n                handle(fields)\n            redis", "                if fields:\n                    handle(fields)\n                redis"))),
@@ -394,11 +394,11 @@ calls = []
                 redis.xack(stream, group, entry_id)
     """)),
     Case(5, "only the cursor says so", function(TAKE, TAKING.replace("count=10", "count=1000").replace("while cursor", "for _ in range(1) if cursor").replace("for _ in range(1) if cursor != \"0-0\":", "for _ in range(1):"))),
-    Case(5, "`>` and `0` bring nothing", working("handle(fields); redis.xack(stream, group, entry_id)").replace("name, handle)", "name, idle_ms, handle)")),
+    Case(5, "`>` and `0` don't return", working("handle(fields); redis.xack(stream, group, entry_id)").replace("name, handle)", "name, idle_ms, handle)")),
     Case(5, "drops what is pending for bob", function(TAKE, "redis.xgroup_delconsumer(stream, group, 'bob')")),
     Case(5, "the group doesn't know", function(TAKE, TAKING.replace("            redis.xack(stream, group, entry_id)\n", ""))),
-    Case(5, "goes round and round", function(TAKE, TAKING.replace('cursor or "0-0"', '"0-0"'))),  # carol's fresh ones are in front
-    Case(5, "goes round and round", function(TAKE, TAKING.replace('cursor != "0-0"', "cursor or cursor is None"))),
+    Case(5, "continue at the cursor of each reply", function(TAKE, TAKING.replace('cursor or "0-0"', '"0-0"'))),  # carol's fresh ones are in front
+    Case(5, "continue at the cursor of each reply", function(TAKE, TAKING.replace('cursor != "0-0"', "cursor or cursor is None"))),
     Case(6, "in one step: MULTI", putting('redis.xadd(dead, {"id": entry_id, **fields})\nredis.xack(stream, group, entry_id)')),
     Case(6, "it is lost", putting('redis.xack(stream, group, entry_id)\nredis.xadd(dead, {"id": entry_id, **fields})')),
     Case(6, "Too early", putting(BURY, ("> most", ">= most"))),
@@ -407,23 +407,23 @@ calls = []
     Case(6, "A count in a variable", putting(BURY, ("    for place", "    seen = {}\n    for place"), ('[note] = redis.xpending_range(stream, group, entry_id, entry_id, 1)', "seen[entry_id] = seen.get(entry_id, 0) + 1"), ('note["times_delivered"]', "seen[entry_id]"))),
     Case(6, "it is lost", putting(BURY, ("                continue\n            redis.xack", "                pass\n            redis.xack"))),
     Case(6, "that ended everything", putting(BURY, ("            try:\n                handle(fields)\n            except Exception:\n                continue\n", "            handle(fields)\n"))),
-    Case(6, "goes round and round", putting(BURY, ('if place == "0":\n                last = entry_id', 'pass'), ('note["times_delivered"] > most', 'note["times_delivered"] > most * 10**9'))),
+    Case(6, "It never ends", putting(BURY, ('if place == "0":\n                last = entry_id', 'pass'), ('note["times_delivered"] > most', 'note["times_delivered"] > most * 10**9'))),
     Case(6, "Keep the entry's fields", putting(BURY.replace(", **fields", ""))),
     Case(6, "Which entry was it", putting(BURY.replace('{"id": entry_id, **fields}', "fields"))),
     Case(6, "never handed", putting(BURY, ('("0", ">")', '("0",)'))),
     Case(6, "Healthy entries were put aside", putting(BURY, ("count=1", "count=100"), ("            entry_id, fields = entries[0]\n", "            for entry_id, fields in entries:\n"), ('            if place == "0":\n                last = entry_id\n', '                last = entry_id if place == "0" else last\n'), ("            [note] =", "                [note] ="), ('            if note["times_delivered"] > most:\n                BURY\n                continue\n', '                if note["times_delivered"] > most:\n                    redis.pipeline().xadd(dead, {"id": entry_id, **fields}).xack(stream, group, entry_id).execute()\n                    continue\n'), ("            try:\n                handle(fields)\n            except Exception:\n                continue\n            redis.xack", "                try:\n                    handle(fields)\n                except Exception:\n                    continue\n                redis.xack"))),
-    Case(7, "before that was acknowledged", counting(f"redis.{ADD}; redis.{ACK}")),
+    Case(7, "before it acknowledged the entry", counting(f"redis.{ADD}; redis.{ACK}")),
     Case(7, "acknowledged, or marked", counting(f"redis.{ACK}; redis.{ADD}")),
     Case(7, "acknowledged, or marked", counting(f"redis.{ACK} and redis.{ADD}")),
-    Case(7, "MULTI does not ask", counting(in_multi(ADD, ACK))),
+    Case(7, "MULTI doesn't check", counting(in_multi(ADD, ACK))),
     Case(7, "acknowledged, or marked", counting(f"redis.set(f'{{totals}}:{{entry_id}}', 1, nx=True) and redis.{ADD}; redis.{ACK}")),
-    Case(7, "before that was acknowledged", counting(f"redis.get(f'{{totals}}:{{entry_id}}') or (redis.{ADD}, redis.set(f'{{totals}}:{{entry_id}}', 1)); redis.{ACK}")),
-    Case(7, "In Lua 0 and an empty table", script("redis.call('HINCRBY', KEYS[2], ARGV[3], ARGV[4])\nredis.call('XACK', KEYS[1], ARGV[1], ARGV[2])")),
-    Case(7, "MULTI does not ask", counting(f"if redis.xpending_range(stream, group, entry_id, entry_id, 1):\n                    {in_multi(ADD, ACK)}")),
-    Case(7, "before that was acknowledged", counting(in_multi(ADD, ACK).replace("True", "False"))),
+    Case(7, "before it acknowledged the entry", counting(f"redis.get(f'{{totals}}:{{entry_id}}') or (redis.{ADD}, redis.set(f'{{totals}}:{{entry_id}}', 1)); redis.{ACK}")),
+    Case(7, "In Lua, 0 and an empty table", script("redis.call('HINCRBY', KEYS[2], ARGV[3], ARGV[4])\nredis.call('XACK', KEYS[1], ARGV[1], ARGV[2])")),
+    Case(7, "MULTI doesn't check", counting(f"if redis.xpending_range(stream, group, entry_id, entry_id, 1):\n                    {in_multi(ADD, ACK)}")),
+    Case(7, "before it acknowledged the entry", counting(in_multi(ADD, ACK).replace("True", "False"))),
     Case(7, "own history first", script(RIGHT_SCRIPT).replace('("0", ">")', '(">",)')),
     Case(7, "It counts entries", script(RIGHT_SCRIPT.replace("ARGV[4]", "1"))),
-    Case(7, "has to be acknowledged", counting(f"redis.{ADD}").replace('("0", ">")', '(">",)')),
+    Case(7, "Acknowledge what you have counted", counting(f"redis.{ADD}").replace('("0", ">")', '(">",)')),
     Case(7, "in the hash `totals`", script(RIGHT_SCRIPT).replace('fields["city"]', "'rain'")),
     Case(7, "in the hash `totals`", script(RIGHT_SCRIPT).replace("count=1)", "count=1, noack=True)")),
     Case(7, "counted again", "from redis import ConnectionError\n" + counting(f"""
@@ -441,14 +441,14 @@ calls = []
         redis.xgroup_delconsumer(stream, group, name)
         return True
     """)),
-    Case(8, "Say that nothing was removed", REMOVE_SCRIPT + function(REMOVE, "redis.eval(SCRIPT, 1, stream, group, name)")),
+    Case(8, "Nothing was removed", REMOVE_SCRIPT + function(REMOVE, "redis.eval(SCRIPT, 1, stream, group, name)")),
     Case(8, "Leave the stream and its group", function(REMOVE, "return redis.xgroup_destroy(stream, group) == 1")),
-    Case(8, "may be removed", function(REMOVE, "return False")),
+    Case(8, "remove this consumer", function(REMOVE, "return False")),
     Case(8, "pending for the consumer", function(REMOVE, """
         left = redis.xgroup_delconsumer(stream, group, name)
         return left == 0
     """)),
-    Case(8, "Say that the consumer was removed", REMOVE_SCRIPT + function(REMOVE, "return redis.eval(SCRIPT, 1, stream, group, name) > 1")),
+    Case(8, "The consumer was removed", REMOVE_SCRIPT + function(REMOVE, "return redis.eval(SCRIPT, 1, stream, group, name) > 1")),
 ]  # fmt: skip
 
 RIGHT += written("04", "right")

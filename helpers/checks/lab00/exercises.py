@@ -15,7 +15,7 @@ lab = Lab("00", "the lesson itself")
     1,
     "How long is the stream?",
     "Count the entries that XRANGE printed, or ask the server.",
-    "XLEN tells: `%redis XLEN chennai`.",
+    "XLEN counts them: `%redis XLEN chennai`.",
 )
 def how_long(scene: Scene, answer: Any) -> str:
     """The number of entries that the lesson has just added."""

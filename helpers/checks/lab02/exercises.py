@@ -27,7 +27,7 @@ SETTLE_S = 0.3  # time for a learner's function to come to its XREAD
     "`$` means the last ID that the stream has generated, at the moment of the call. What comes "
     "after that?",
 )
-def how_many(scene: Scene, brought: Any) -> str:
+def how_many(scene: Scene, returned: Any) -> str:
     """Each prediction is compared with what the server replies."""
     why = {
         "0": "`0` is before every entry, so XREAD returns all of them",
@@ -41,14 +41,14 @@ def how_many(scene: Scene, brought: Any) -> str:
     stream = scene.stream("three", [(one, {"n": "1"}) for one in ids])
     replies: dict[str, Any] = {after: scene.redis.xread({stream: after}) for after in why}
     actual = {after: len(reply.get(stream, [])) for after, reply in replies.items()}
-    expect_predicted(brought, actual, why, "six IDs, each with a number")
+    expect_predicted(returned, actual, why, "six IDs, each with a number")
     return "The server agrees with all six."
 
 
 @lab.exercise(
     2,
     "What is new since then?",
-    "`redis.xread({stream: last_id})` gives a dict, in which a stream without news is missing.",
+    "`redis.xread({stream: last_id})` returns a dict. A stream without new entries isn't in it.",
     "`reply.get(stream, [])` is a list in either case.",
     calls=("redis", "stream", "last_id"),
 )

@@ -43,7 +43,7 @@ lab = Lab("03", "`solutions/03_consumer_groups.ipynb`")
 @lab.exercise(
     1,
     "How many entries does each get?",
-    "A group moves on with each entry that it delivers, to whichever of its consumers.",
+    "A group moves on with each entry that it delivers, whichever of its consumers gets it.",
     "`$` is the last ID generated at the moment when the group is created. Entries added later "
     "come after it.",
 )
@@ -350,7 +350,7 @@ def _held_hint(commands: list[list[str]], too_many: bool) -> str:
         )
     if any(command[0] == "XACK" for command in commands):
         return "Don't acknowledge them here: the caller hasn't begun to work on them."
-    return "Read in the name that you are given: `name` is the consumer."
+    return "Read under the name that you are given: `name` is the consumer."
 
 
 @lab.exercise(

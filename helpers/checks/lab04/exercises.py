@@ -53,7 +53,7 @@ def _expect_named(scene: Scene, stream: str) -> None:
     strangers = set(consumers_of(scene, stream, GROUP)) - {ME, BOB, CAROL}
     if strangers:
         raise Wrong(
-            "Your function is given the name of its consumer: use `name`, wherever a command "
+            "Your function is given the name of its consumer: use `name` in every command that "
             "takes a consumer.",
             expected=f"the consumer {ME}",
             found=f"{listed(sorted(strangers))}",
@@ -85,12 +85,12 @@ def predict(scene: Scene, predicted: Any) -> str:
     why = {
         "XACK 1-0 once more": "the second XACK finds nothing to remove, and returns 0",
         "XLEN": "an acknowledgement deletes nothing; XDEL does",
-        "entries for alice with 0": "`0` brings what is pending for her, and 1-0 no longer is",
-        "deliveries of 2-0": "alice got it first with `>`, and once more with `0`: both count",
+        "entries for alice with 0": "`0` returns what is pending for her, and 1-0 no longer is",
+        "deliveries of 2-0": "alice got it first with `>`, and again with `0`: both count",
         "deliveries of 3-0": "bob got it with `>`, and carol by XCLAIM: a claim is a delivery",
         "pending for bob": "carol has 3-0 now; 4-0 was deleted, but is still in bob's list",
-        "entries for bob with >": "`>` is what the group hasn't delivered to anyone yet: only 5-0",
-        "XACK 3-0, sent by bob": "XACK does not ask whose entry it is: it strikes off carol's",
+        "entries for bob with >": "`>` returns what the group hasn't delivered to anyone: only 5-0",
+        "XACK 3-0, sent by bob": "XACK doesn't check whose entry it is, so it removes carol's",
     }
     actual = dict(zip(why, _what_happens(scene), strict=True))
     expect_predicted(predicted, actual, why, "eight questions, each with a number")
@@ -141,9 +141,9 @@ def what_is_stuck(scene: Scene, stuck: Any) -> str:
         got = scene.call(stuck, CLIENT, stream, GROUP, IDLE_MS)
     if pending(scene, stream) != before:
         raise Wrong(
-            "Only look: XPENDING changes nothing. Reading one's history counts as a delivery, "
-            "and XCLAIM and XAUTOCLAIM take the entries away from their consumers.",
-            expected="the pending entries list as it was",
+            "Only look: XPENDING changes nothing. Reading a consumer's history counts as a "
+            "delivery, and XCLAIM and XAUTOCLAIM take the entries away from their consumers.",
+            expected="an unchanged pending entries list",
             found="other consumers or more deliveries in it",
         )
     found = _pairs(got)
@@ -185,25 +185,25 @@ def _stuck_hint(
     asked_consumers = any(words[:2] == ["XINFO", "CONSUMERS"] for words in commands)
     if asked_consumers and (not found or seen & young):
         return (
-            "`idle` of XINFO CONSUMERS says when the consumer last asked for something. Each "
-            "pending entry has an idle time of its own: XPENDING."
+            "In XINFO CONSUMERS, `idle` is the time since the consumer last asked for something. "
+            "Each pending entry has an idle time of its own: see XPENDING."
         )
     if sent and sent[0] != str(IDLE_MS):
         return (
-            f"You sent IDLE {sent[0]}. Both it and `idle_ms`, which is {IDLE_MS} here, are in "
-            "milliseconds."
+            f"You sent IDLE {sent[0]}. It's in milliseconds, and so is `idle_ms`, which is "
+            f"{IDLE_MS} here: pass it as it is."
         )
     if seen - wanted - young:
-        return "A pair is the ID of the entry, then the name of the consumer that has it."
+        return "A pair is the entry's ID, then the name of the consumer that holds it."
     if len(seen) < len(found):
         return (
-            "Some came twice: each page begins after the last ID of the one before, and `(` before "
-            "the ID leaves it out."
+            "Some came twice. Start each page after the last ID of the previous page: `(` in front "
+            "of that ID leaves it out."
         )
     if seen & young:
         return (
             "Some were delivered only 40 seconds ago. XPENDING takes an idle time in "
-            "milliseconds, as `idle_ms` is, and it is the entry's, not the consumer's."
+            "milliseconds, as `idle_ms` is; it's the idle time of the entry, not of the consumer."
         )
     if not found:
         return "Nothing was returned. XPENDING lists entries by their idle time, in milliseconds."
@@ -212,10 +212,10 @@ def _stuck_hint(
         return "Return the entries of all consumers: leave out `consumername`, or ask for each."
     if asked and not sent and len(asked) > 1:
         return (
-            "It ended too early: a page can hold nothing that is stuck, and there are more pages. "
+            "It ended too early: a page can hold nothing that is stuck, and more pages may follow. "
             "Go on until the server's page is empty, or let the server select: `idle=idle_ms`."
         )
-    return "There are more: XPENDING lists as many as you ask for. Read page after page."
+    return "There are more: XPENDING lists only as many as you ask for. Read page after page."
 
 
 # ------------------------------------------------------------------ 3: ack after the work
@@ -226,8 +226,8 @@ def _stuck_hint(
     "Acknowledge after the work",
     "What has been acknowledged when the process dies in the middle of `handle`?",
     "For each entry: first `handle(fields)`, then `redis.xack(stream, group, entry_id)`.",
-    "If `handle` raises, the XACK must not be reached: no `finally`, and no `except` that goes on "
-    "to it.",
+    "If `handle` raises, XACK must not be sent: not in a `finally`, and not after an `except` that "
+    "goes on to it.",
     calls=HANDLES,
 )
 def after_the_work(scene: Scene, work: Any) -> str:
@@ -235,7 +235,7 @@ def after_the_work(scene: Scene, work: Any) -> str:
     stream = grouped(scene, "work")
     with Supervisor(scene) as supervisor, scene.proxied() as proxy:
         start = partial(supervisor.begin, work, CLIENT, stream, GROUP, ME, through=proxy)
-        slow = "Nothing new is left, and it still waits: end when `xreadgroup` brings nothing."
+        slow = "Nothing new is left, and it still waits: return when `xreadgroup` returns nothing."
         added = add(scene, stream, (1, 2, 3))
         proxy.arm(Fault.FREEZE_BEFORE, 3)
         life = start(handler(scene))
@@ -253,7 +253,9 @@ def after_the_work(scene: Scene, work: Any) -> str:
         add(scene, stream, (200, 201, 202))
         outcome = start(handler(scene, n201="raises")).outcome()
     if not (isinstance(outcome, Failure) and outcome.kind == Unbearable.__name__):
-        result(outcome, "When `handle` raises, leave the entry pending, and go on or end.", LIMIT_S)
+        result(
+            outcome, "When `handle` raises, leave the entry pending, and go on or return.", LIMIT_S
+        )
     _expect_still_pending(scene, stream, "201")
     return (
         "It was killed before one command after another, and each entry that it had is done or "
@@ -266,7 +268,7 @@ def _expect_noted(commands: list[list[str]]) -> None:
     reads = [command for command in commands if command[0] == "XREADGROUP"]
     if any("NOACK" in map(str.upper, command) for command in reads):
         raise Wrong(
-            "With NOACK nothing is ever pending, and a crash loses what is under way.",
+            "With NOACK, nothing is ever pending, and a crash loses the entries in progress.",
             found="XREADGROUP with NOACK",
         )
 
@@ -283,10 +285,10 @@ def _expect_still_pending(scene: Scene, stream: str, number: str) -> None:
             found="it is among the dead letters",
         )
     raise Wrong(
-        "`handle` raised, so the work is not done, and still the entry was acknowledged. Let "
-        "XACK follow only where `handle` has returned.",
+        "`handle` raised, so the work isn't done, and still the entry was acknowledged. Send "
+        "XACK only after `handle` has returned.",
         expected="the entry is pending",
-        found="it is not, so it will not be tried again",
+        found="it isn't, so it will never be tried again",
     )
 
 
@@ -311,8 +313,8 @@ def _expect_worked(scene: Scene, stream: str, wanted: list[str], commands: list[
     _expect_noted(commands)
     if "XREADGROUP" not in names and {"XREAD", "XRANGE", "XREVRANGE"} & set(names):
         raise Wrong(
-            "XREAD and XRANGE read past the group, so nothing is delivered to `name`, and nothing "
-            "is ever pending. A consumer reads with XREADGROUP.",
+            "XREAD and XRANGE bypass the group, so nothing is delivered to `name`, and nothing is "
+            "ever pending. A consumer reads with XREADGROUP.",
             expected="XREADGROUP",
             found=listed(dict.fromkeys(names)),
         )
@@ -321,7 +323,7 @@ def _expect_worked(scene: Scene, stream: str, wanted: list[str], commands: list[
     if missing and handled(scene) and missing[0] not in pending(scene, stream):
         raise Wrong(
             "It ended while there was something new: entries come while `handle` is at work. Read "
-            "again, until `xreadgroup` brings nothing.",
+            "again, until `xreadgroup` returns nothing.",
             expected=f"the entries {listed(wanted)} handled",
             found=f"{listed(missing)} never read",
         )
@@ -329,14 +331,14 @@ def _expect_worked(scene: Scene, stream: str, wanted: list[str], commands: list[
         raise Wrong(
             "Read what is new with `>`, and call `handle(fields)` for each entry of the reply.",
             expected=f"the entries {listed(wanted)} handled",
-            found=f"{listed(missing)} not",
+            found=f"{listed(missing)} not handled",
         )
     places = (n for n, command in enumerate(commands) if command[1:2] == [_done(scene)])
     done = next(places, len(commands))
     if "XACK" in names and names.index("XACK") < done:
         raise Wrong(
-            "Acknowledged before the work: a crash in between, and it is never done. First "
-            "`handle`, then XACK.",
+            "You send XACK before the work: after a crash in between, the work is never done. "
+            "Call `handle` first, then send XACK.",
             expected="XACK after the work",
             found="XACK before the first entry was handled",
         )
@@ -352,7 +354,7 @@ def _expect_fields(scene: Scene) -> None:
     for one in handled(scene, "begun"):
         if not one.isdigit() and one != NOTHING:
             raise Wrong(
-                "`handle` takes the fields alone: `handle(fields)`.",
+                "`handle` takes only the fields: `handle(fields)`.",
                 expected="a dict such as {'n': '1'}",
                 found=one,
             )
@@ -362,7 +364,7 @@ def _expect_acked(scene: Scene, stream: str, consumer: str = ME) -> None:
     left = pending(scene, stream, consumer)
     if left:
         raise Wrong(
-            "The work is done, but the group doesn't know that: `redis.xack(stream, group, "
+            "The work is done, but the group doesn't know that: send `redis.xack(stream, group, "
             "entry_id)` for each entry.",
             expected="nothing pending",
             found=f"pending for {consumer}: {listed(list(left)[:10])}",
@@ -386,23 +388,23 @@ def _expect_safe(
     if lost:
         raise Wrong(
             "It was killed, and an entry is neither done nor pending: it was acknowledged before "
-            "its work. First `handle`, then XACK, for each entry.",
+            "its work was done. For each entry, call `handle` first, then send XACK.",
             expected="every entry done, or still pending",
             found=f"{listed(lost)} lost",
         )
     again = (done & set(left)) - unsaid
     if len(again) > 1:
         raise Wrong(
-            "It was killed after several entries were done, and none of them is acknowledged: all "
-            "of them will be done again. Send XACK after each entry, not after the batch.",
+            "It was killed after several entries were done, and none of them is acknowledged, so "
+            "all of them will be done again. Send XACK after each entry, not after the batch.",
             expected="at most one entry that is done and still pending",
             found=f"{listed(sorted(again))}",
         )
     if again and names[-1] == "XREADGROUP" and "MULTI" not in names:
         raise Wrong(
-            "It read the next entry before it acknowledged one that was done. If it dies "
-            "there, or waits long for the next, that one is done again. Send XACK as soon as "
-            "`handle` has returned.",
+            "It read the next entry before it acknowledged one that was done. If it dies there, "
+            "or waits a long time for the next entry, the work is done again. Send XACK as soon "
+            "as `handle` has returned.",
             expected="XACK, then the next XREADGROUP",
             found=f"XREADGROUP, while entry {listed(again)} is done and still pending",
         )
@@ -415,9 +417,9 @@ def _expect_safe(
     4,
     "Start again after a crash",
     "With which ID does a consumer read what is pending for its own name?",
-    "With `0`. Reading it counts as a delivery, for every entry of the reply: `count=1`.",
-    "Once an entry is acknowledged, `0` brings the next one. One that was deleted comes without "
-    "fields, and comes back until it is acknowledged.",
+    "With `0`. Each read counts as a delivery for every entry in the reply, so use `count=1`.",
+    "Once an entry is acknowledged, `0` returns the next one. A deleted entry comes without "
+    "fields, and it comes back until it is acknowledged.",
     "When the history is empty, go on with `>` until that is empty too.",
     calls=HANDLES,
 )
@@ -443,9 +445,9 @@ def own_history(scene: Scene, restart: Any) -> str:
                 proxy.thaw()
             outcome = life.outcome(LIMIT_S if stands else LOOK_S)
     _expect_something(scene)
-    slow = "Nothing new is left, and it still waits: end when `xreadgroup` brings nothing."
+    slow = "Nothing new is left, and it still waits: return when `xreadgroup` returns nothing."
     if "4" in pending(scene, stream):
-        slow = "Round and round: an entry that was deleted comes back until it is acknowledged."
+        slow = "It never ends: an entry that was deleted comes back until it is acknowledged."
     result(outcome, slow, LIMIT_S)
     _expect_noted(proxy.commands)
     _expect_restarted(scene, stream)
@@ -460,9 +462,9 @@ def own_history(scene: Scene, restart: Any) -> str:
     tries = handled(scene, "begun").count("12")
     if tries > ENOUGH_TRIES:
         raise Wrong(
-            "`handle` raises for an entry of the history, and your function tries that one again "
-            "and again: with `0` it always comes first. Let the exception end the function, or go "
-            "on after its ID.",
+            "`handle` raises for an entry in the history, and your function tries that one again "
+            "and again: with `0`, it always comes first. Let the exception end the function, or "
+            "go on after its ID.",
             expected="one try, and the entry left pending",
             found=f"{tries} tries",
         )
@@ -475,7 +477,7 @@ def _expect_something(scene: Scene) -> None:
     if calls:
         raise Wrong(
             "An entry that was deleted while it was pending comes without fields. There is nothing "
-            "to handle: only acknowledge it.",
+            "to handle: just acknowledge it.",
             found=f"`handle` called {_once(calls)} without fields",
         )
 
@@ -489,12 +491,12 @@ def _expect_death(scene: Scene, stream: str, outcome: Outcome) -> None:
         return  # said later
     if "2" not in begun:
         if isinstance(outcome, Unfinished) and begun:
-            again = "The same entry again and again: `0` brings what is still pending. XACK it."
+            again = "The same entry again and again: `0` returns what is still pending. XACK it."
             result(outcome, again, LIMIT_S)
-        result(outcome, "It reads without end: what is an empty reply?", LIMIT_S)
+        result(outcome, "It never stops reading: what does an empty reply look like?", LIMIT_S)
         raise Wrong(
-            "What was pending for its name was not handled. `>` brings only what is new to "
-            "the group: first read the own history, with `0`, until it is empty.",
+            "The entries pending for its name weren't handled. `>` returns only what is new to "
+            "the group: first read your own history, with `0`, until it is empty.",
             expected="the entries 1, 2 and 3 handled first",
             found=f"handled: {listed(begun)}",
         )
@@ -503,10 +505,10 @@ def _expect_death(scene: Scene, stream: str, outcome: Outcome) -> None:
     left = pending(scene, stream)
     if "2" not in left:
         raise Wrong(
-            "It died in the middle of an entry, and that is lost: it was acknowledged already. "
-            "First `handle`, then XACK.",
+            "It died in the middle of an entry, and that entry is lost: it was acknowledged "
+            "already. Call `handle` first, then send XACK.",
             expected="entry 2 is still pending",
-            found="it is not",
+            found="it isn't",
         )
     if left.get("5", (BOB, 1))[0] != BOB:
         raise Wrong(
@@ -517,8 +519,8 @@ def _expect_death(scene: Scene, stream: str, outcome: Outcome) -> None:
         )
     if left.get("3", ("", 1))[1] > 1:
         raise Wrong(
-            "Entry 2 killed it, and entry 3 was counted as delivered once more, though it was not "
-            "come to. Read the own history one by one: `count=1`.",
+            "Entry 2 killed it, and entry 3 was counted as delivered again, although it was never "
+            "handled. Read your own history one by one: `count=1`.",
             expected="entry 3: 1 delivery",
             found=f"entry 3: {left['3'][1]} deliveries",
         )
@@ -531,26 +533,26 @@ def _expect_restarted(scene: Scene, stream: str) -> None:
         raise Wrong(
             "Entry 5 is bob's, and bob is alive: take only your own.",
             expected="entry 5 pending for bob, delivered once",
-            found="it is not so any more",
+            found="that is no longer so",
         )
     for which, hint in (
-        ("123", "Go on with the own history until it is empty: each reply brings what is left."),
-        ("678", "After the own history go on with what is new: `>`, until that is empty too."),
+        ("123", "Go on with your own history until it is empty: each reply returns what is left."),
+        ("678", "After your own history, go on with what is new: `>`, until that is empty too."),
     ):
         missing = [n for n in which if n not in done]
         if missing:
             raise Wrong(hint, expected="all handled", found=f"{listed(missing)} not handled")
     if begun.index("6") < begun.index("3"):
         raise Wrong(
-            "New entries came first. On a busy stream they never end, and what is left from before "
-            "the crash waits forever: first `0`, then `>`.",
+            "New entries came first. On a busy stream they never end, and what was left by the "
+            "crash waits forever: first `0`, then `>`.",
             expected="1, 2, 3, then 6, 7, 8",
             found=listed(begun),
         )
     if "9" not in done:
         raise Wrong(
             "It ended while there was something new: entries come while `handle` is at work. Read "
-            "`>` again, until `xreadgroup` brings nothing.",
+            "`>` again, until `xreadgroup` returns nothing.",
             expected="the entries 6, 7, 8 and 9 handled",
             found="9 never read",
         )
@@ -559,7 +561,7 @@ def _expect_restarted(scene: Scene, stream: str) -> None:
             "An entry that was deleted is still pending, and will come back at every start: "
             "acknowledge it.",
             expected=f"nothing pending for {ME}",
-            found="entry 4, which has no fields any more",
+            found="entry 4, which no longer has fields",
         )
     _expect_acked(scene, stream)
 
@@ -570,12 +572,12 @@ def _expect_restarted(scene: Scene, stream: str) -> None:
 @lab.exercise(
     5,
     "Take over a dead neighbor's work",
-    "XAUTOCLAIM takes what has been idle for so many milliseconds, a few entries a call. Where "
-    "does it say whether there may be more?",
+    "XAUTOCLAIM claims entries that have been idle for long enough, a limited number at each "
+    "call. How does its reply show whether there may be more?",
     "Its reply is a cursor, the claimed entries, and the IDs of those that were deleted. Call it "
-    "again with the cursor until that is `0-0`, also if no entry came.",
-    "`cursor, entries, deleted = redis.xautoclaim(stream, group, name, idle_ms, cursor)`, from "
-    "`cursor = '0-0'` on.",
+    "again with that cursor until the cursor is `0-0`, even if a reply has no entries.",
+    "`cursor, entries, deleted = redis.xautoclaim(stream, group, name, idle_ms, cursor)`, "
+    "starting with `cursor = '0-0'`.",
     calls=("redis", "stream", "group", "name", "idle_ms", "handle"),
 )
 def take_over(scene: Scene, take: Any) -> str:
@@ -591,7 +593,7 @@ def take_over(scene: Scene, take: Any) -> str:
     _make_idle(scene, stream, BOB, [*gone, *(f"{n}-0" for n in (*first, *last))], 70_000)
     _make_idle(scene, stream, CAROL, [f"{n}-0" for n in young], 5_000)
     scene.redis.xdel(stream, *gone)
-    slow = "It goes round and round: go on at the cursor of each reply, and end when that is `0-0`."
+    slow = "It never ends: continue at the cursor of each reply, and end when the cursor is `0-0`."
     with (
         scene.watching(stream) as commands,
         scene.running(take, CLIENT, stream, GROUP, ME, IDLE_MS, handler(scene)) as process,
@@ -606,14 +608,14 @@ def take_over(scene: Scene, take: Any) -> str:
     claimants = {words[3] for words in commands if words[0] in ("XCLAIM", "XAUTOCLAIM")}
     if claimants - {ME}:
         raise Wrong(
-            "Claim the entries for `name`: then others see who is at work on them.",
+            "Claim the entries for `name`, so that others see which consumer is working on them.",
             expected=f"claimed for {ME}",
             found=f"claimed for {listed(sorted(claimants))}",
         )
     if not {words[0] for words in commands} & CLAIMS:
         raise Wrong(
-            "You handled entries that were still pending for bob, so others could not see that you "
-            "are at work on them, and could do the same. Claim them first: XAUTOCLAIM.",
+            "You handled entries that were still pending for bob, so others couldn't see that you "
+            "were working on them, and could do the same. Claim them first: XAUTOCLAIM.",
             expected="entries claimed for your `name`",
             found=", ".join(dict.fromkeys(words[0] for words in commands)),
         )
@@ -651,9 +653,9 @@ def _expect_claimed_late(scene: Scene, take: Any) -> None:
     robbed = [n for n in handled(scene, "begun") if f"{n}-0" in ids]
     if robbed:
         raise Wrong(
-            "Between your XPENDING and your XCLAIM carol claimed the entry and began, and now two "
-            "work on it. XCLAIM takes an idle time too: give it `idle_ms`, and it leaves alone "
-            "what has just been claimed.",
+            "Between your XPENDING and your XCLAIM, carol claimed the entry and began to work on "
+            "it, and now two consumers work on it. XCLAIM takes an idle time too: pass `idle_ms`, "
+            "and it leaves alone what has just been claimed.",
             expected="carol keeps what she has just claimed",
             found=f"entry {listed(robbed)} taken from her",
         )
@@ -669,10 +671,10 @@ def _expect_killed_late(scene: Scene, take: Any) -> None:
             result(outcome, "", LIMIT_S)
         if "9102" not in pending(scene, stream):
             raise Wrong(
-                "It died in the middle of an entry, and that is lost: it was acknowledged already. "
-                "First `handle`, then XACK.",
-                expected="the entry in hand is still pending",
-                found="it is not",
+                "It died in the middle of an entry, and that entry is lost: it was acknowledged "
+                "already. Call `handle` first, then send XACK.",
+                expected="the entry in progress is still pending",
+                found="it isn't",
             )
         stream = _left_by_bob(scene, 9201)
         life = supervisor.begin(
@@ -686,8 +688,8 @@ def _expect_carol_alone(scene: Scene, stream: str, young: list[str]) -> None:
     robbed = [n for n in young if n in begun or left.get(n) != (CAROL, 1)]
     if robbed:
         raise Wrong(
-            "Carol is alive: her entries are idle for 5 seconds only, and now two work on them. "
-            "Claim only what is idle for `idle_ms` at least, which is in milliseconds.",
+            "Carol is alive: her entries have been idle for only 5 seconds, and now two consumers "
+            "work on them. Claim only what has been idle for at least `idle_ms` milliseconds.",
             expected=f"carol keeps her {CAROLS:,} entries",
             found=f"{len(robbed)} of them taken",
         )
@@ -717,7 +719,7 @@ def _expect_taken(scene: Scene, stream: str, wanted: list[str], commands: list[l
         )
     if len(done) > len(set(done)):
         raise Wrong(
-            "Some were handled twice: acknowledge each, and let the next call begin at the cursor.",
+            "Some were handled twice: acknowledge each one, and start the next call at the cursor.",
             expected="each entry once",
             found=f"{len(done)} calls for {len(set(done))} entries",
         )
@@ -736,40 +738,40 @@ def _taken_hint(commands: list[list[str]], *, done: bool, begun: bool, kept: boo
     names = [words[0] for words in commands]
     if not commands:
         return (
-            "Your function sent no command at all. Does its loop begin? A cursor that starts as "
-            "`0-0` must not be what ends it before the first XAUTOCLAIM."
+            "Your function sent no command at all. Does its loop begin? If the cursor starts as "
+            "`0-0`, it must not end the loop before the first XAUTOCLAIM."
         )
     if kept and done:
         return (
             "It has claimed more than it handled. Handle every entry of each reply; a `return` "
-            "inside of the loop ends it too early."
+            "inside the loop ends it too early."
         )
     if kept:
         return (
             "It has claimed entries, and handled nothing: `>` doesn't return what was claimed. "
-            "The reply of XAUTOCLAIM has the entries: handle those."
+            "The entries are in XAUTOCLAIM's reply: handle those."
         )
     if "XPENDING" in names and "XAUTOCLAIM" not in names:
         return (
-            "There is more: XPENDING lists as many as you ask for, and the first ones may all be "
-            "deleted entries. Read page after page."
+            "There is more: XPENDING lists only as many as you ask for, and the first ones may all "
+            "be deleted entries. Read page after page."
         )
     if "XINFO" in names and not CLAIMS & set(names):
         return (
-            "`idle` of XINFO CONSUMERS says when the consumer last asked for something. Each "
-            "pending entry has an idle time of its own: XAUTOCLAIM looks at that."
+            "In XINFO CONSUMERS, `idle` is the time since the consumer last asked for something. "
+            "Each pending entry has an idle time of its own: XAUTOCLAIM looks at that."
         )
     if any("JUSTID" in words for words in commands):
         return (
-            "There is more. With `justid=True` redis-py returns IDs only, and no cursor that says "
-            "so. Leave it out, and go on until the cursor is `0-0`."
+            "There is more. With `justid=True`, redis-py returns only IDs, and no cursor. Leave it "
+            "out, and go on until the cursor is `0-0`."
         )
     if begun:
         return (
-            "There is more, and only the cursor says so: a reply may even bring no entry at all, "
+            "There is more, and only the cursor says so: a reply may even have no entries at all, "
             "because those it looked at were deleted. Go on until the cursor is `0-0`."
         )
-    return "`>` and `0` bring nothing of what others hold: claim it, with XAUTOCLAIM."
+    return "`>` and `0` don't return what other consumers hold: claim it, with XAUTOCLAIM."
 
 
 # ------------------------------------------------------------------ 6: poison
@@ -783,14 +785,14 @@ BURIALS = (None, None, "XADD", None, None, "XACK", None, None)
 @lab.exercise(
     6,
     "Put poison aside",
-    "Who can count deliveries when every consumer that counts dies? `XPENDING` says what Redis has "
-    "counted.",
-    "`redis.xpending_range(stream, group, entry_id, entry_id, 1)` gives one entry, with its "
-    "`times_delivered`. More than `most`: put it aside in place of handling it.",
-    "Killed between XADD and XACK, it would be put aside twice or never: send both in one MULTI, "
-    "with `redis.pipeline(transaction=True)`.",
-    "If `handle` raises, leave the entry pending and go on with the one behind it: pass its ID in "
-    "place of `0`. The next start tries it again.",
+    "What can count the deliveries if the poison kills every consumer that counts? Redis does: "
+    "see `XPENDING`.",
+    "`redis.xpending_range(stream, group, entry_id, entry_id, 1)` returns one entry, with its "
+    "`times_delivered`. If that is more than `most`, put the entry aside instead of handling it.",
+    "A kill between XADD and XACK would put the entry aside twice, or never: send both in one "
+    "MULTI, with `redis.pipeline(transaction=True)`.",
+    "If `handle` raises, leave the entry pending and go on to the next one: pass its ID in place "
+    "of `0`. The next life tries it again.",
     calls=("redis", "stream", "group", "name", "dead", "most", "handle"),
 )
 def poison(scene: Scene, put_aside: Any) -> str:
@@ -821,7 +823,7 @@ def poison(scene: Scene, put_aside: Any) -> str:
     letters = _letters(scene, dead)
     if len(DeadLetters(scene.redis, stream, GROUP)):
         raise Wrong(
-            "`Consumer` puts its dead letters into a stream of its own, unless you say which: "
+            "`Consumer` puts its dead letters into a stream of its own, unless you name another: "
             "`dead_letters=dead`.",
             expected="the dead letters in the stream `dead`",
             found="a stream of `Consumer`'s own",
@@ -830,8 +832,8 @@ def poison(scene: Scene, put_aside: Any) -> str:
     _expect_letters(letters)
     if (length := int(scene.redis.xlen(stream))) < 8:
         raise Wrong(
-            "Leave the entries on the stream: other groups read them too. Acknowledged, they are "
-            "done for this group.",
+            "Leave the entries on the stream: other groups read them too. Once acknowledged, they "
+            "are done for this group.",
             expected="8 entries on the stream",
             found=f"{length}",
         )
@@ -842,14 +844,14 @@ def _expect_patient(outcome: Outcome) -> None:
     """It returned, or its poison killed it."""
     if isinstance(outcome, Failure) and outcome.kind == Unbearable.__name__:
         raise Wrong(
-            "`handle` raised, and that ended everything: the entries behind it wait. Catch it, "
-            "leave the entry pending, and go on with the next.",
+            "`handle` raised, and that ended everything: the entries after that one still wait. "
+            "Catch the exception, leave the entry pending, and go on to the next one.",
             found=str(outcome),
         )
     if not (isinstance(outcome, Unfinished) and outcome.ended):
         slow = (
-            "It goes round and round: an entry that failed is still pending, so `0` brings it "
-            "again. Go on behind it: pass its ID in place of `0`."
+            "It never ends: an entry that failed is still pending, so `0` returns it again. Go on "
+            "after it: pass its ID in place of `0`."
         )
         result(outcome, slow, LIMIT_S)
 
@@ -887,23 +889,23 @@ def _expect_buried(
     numbers = [number for number, _ in letters]
     if "0" in calls or "0" in numbers or left.get("0", ("",))[0] != BOB:
         raise Wrong(
-            "Entry 0-1 is bob's: handle, and put aside, only what is pending for `name`.",
+            "Entry 0-1 is bob's: handle, or put aside, only what is pending for `name`.",
             expected="entry 0-1 pending for bob",
-            found="it is not so any more",
+            found="that is no longer so",
         )
     healthy = [n for n in numbers if n in "1357"]
     if healthy and any(words[0] == "XPENDING" and "-" in words[3:6] for words in sent):
         raise Wrong(
-            "Healthy entries were put aside. XPENDING from `-` on begins with the oldest pending "
-            "entry, which may be another one, even another consumer's. Ask for this one: from its "
-            "ID to its ID.",
+            "Healthy entries were put aside. XPENDING from `-` begins with the oldest pending "
+            "entry, which may be a different one, even another consumer's. Ask for this entry: use "
+            "its ID as both bounds.",
             expected="only 2, 4 and 6 put aside",
             found=f"{listed(numbers)}",
         )
     if healthy:
         raise Wrong(
-            "Healthy entries were put aside. They were delivered again with a poison entry in "
-            "the same reply, and counted: read the own history one by one.",
+            "Healthy entries were put aside. They were in the same reply as a poison entry, so "
+            "each reading counted as a delivery for them too: read your own history one by one.",
             expected="only 2, 4 and 6 put aside",
             found=f"{listed(numbers)}",
         )
@@ -911,7 +913,7 @@ def _expect_buried(
         if n in left and n not in numbers and left[n][1] < calls[n]:
             raise Wrong(
                 "Redis counts an entry as delivered when XREADGROUP or XCLAIM returns it, and not "
-                "when XPENDING or XRANGE does. So its count stays as it is, however often you "
+                "when XPENDING or XRANGE does. So its count stays the same, however often you "
                 "handle it.",
                 expected=f"as many deliveries of entry {n} as calls of `handle`",
                 found=f"{left[n][1]} counted, and {calls[n]} calls",
@@ -920,9 +922,9 @@ def _expect_buried(
     missing = [n for n in "1357" if n not in handled(scene)]
     if missing:
         raise Wrong(
-            "The others have to be handled, also those behind the poison: own history, then `>`.",
+            "Handle the others too, even those after the poison: your own history, then `>`.",
             expected="1, 3, 5 and 7 handled",
-            found=f"{listed(missing)} not",
+            found=f"{listed(missing)} not handled",
         )
     _expect_acked(scene, stream)
 
@@ -931,23 +933,23 @@ def _expect_buried_once(number: str, letters: int, calls: int, is_pending: bool)
     what = "raises" if number == "2" else "kills its process"
     if not calls:
         raise Wrong(
-            "An entry was never handed to `handle`. Read the own history, with `0`, then what is "
-            "new, with `>`, and hand over what was not delivered too often.",
+            "An entry was never handed to `handle`. Read your own history, with `0`, then what is "
+            "new, with `>`, and hand over what wasn't delivered too often.",
             expected=f"entry {number} handed over {MOST} times",
             found="never",
         )
     if is_pending and not letters and calls < MOST:
         raise Wrong(
             "It failed, and no later life came back to it: `>` doesn't return what is pending. "
-            "Read the own history first, with `0`.",
+            "Read your own history first, with `0`.",
             expected=f"entry {number}, which {what}, handed over {MOST} times, then put aside",
             found=f"handed over {_once(calls)}, and still pending",
         )
     if is_pending and not letters:
         raise Wrong(
-            "After many deliveries it is still tried. A count in a variable starts at 0 "
-            "after every crash: ask Redis, `times_delivered` of XPENDING. And look before you "
-            "call `handle`.",
+            "After many deliveries, it is still tried. A count in a variable starts at 0 after "
+            "every crash: ask Redis, which counts `times_delivered` (see XPENDING). And check "
+            "before you call `handle`.",
             expected=f"entry {number}, which {what}, put aside after {MOST} deliveries",
             found=f"handed over {_once(calls)}, and still pending",
         )
@@ -955,8 +957,8 @@ def _expect_buried_once(number: str, letters: int, calls: int, is_pending: bool)
         why = (
             "It was acknowledged although `handle` failed."
             if calls < MOST
-            else "It was acknowledged before it was put aside, and a kill came between: send both "
-            "in one MULTI, or in a script."
+            else "It was acknowledged before it was put aside, and a kill came in between: send "
+            "both in one MULTI, or in a script."
         )
         raise Wrong(
             f"An entry is neither done nor put aside nor pending: it is lost. {why}",
@@ -966,7 +968,7 @@ def _expect_buried_once(number: str, letters: int, calls: int, is_pending: bool)
     if letters > 1 and is_pending:
         raise Wrong(
             "It was put aside, and it is still pending, so it comes again at every start: "
-            "acknowledge it, in the same step.",
+            "acknowledge it in the same step.",
             expected=f"entry {number} put aside once, and acknowledged",
             found=f"put aside {_once(letters)}, and pending",
         )
@@ -980,11 +982,11 @@ def _expect_buried_once(number: str, letters: int, calls: int, is_pending: bool)
     # Those who read new entries in batches had entry 6 delivered when entry 4 killed them.
     if calls > MOST or (calls < MOST and number != "6"):
         hint = (
-            "Too early: it may yet go well. Each entry has `most` tries; put it aside when it is "
-            "delivered once more than that, or when the last try has raised."
+            "Too early: the next try may succeed. Each entry has `most` tries; put it aside when "
+            "it is delivered once more than that, or when the last try has raised."
         )
         if calls > MOST:
-            hint = "Too late: after `most` deliveries no more tries. XPENDING tells the number."
+            hint = "Too late: no more tries after `most` deliveries. XPENDING returns their number."
         raise Wrong(
             hint,
             expected=f"entry {number}, which {what}, handed over {MOST} times",
@@ -996,7 +998,7 @@ def _expect_letters(letters: list[tuple[str, Any]]) -> None:
     for number, fields in letters:
         if fields.get("n") != number:
             raise Wrong(
-                "Keep the entry's fields too: a dead letter is there to be replayed one day.",
+                "Keep the entry's fields too: without them, a dead letter can't be replayed.",
                 expected=f"{{'id': '{number}-0', 'n': '{number}'}}",
                 instead=fields,
             )
@@ -1008,12 +1010,12 @@ def _expect_letters(letters: list[tuple[str, Any]]) -> None:
 @lab.exercise(
     7,
     "Count exactly",
-    "What if the process dies between the two? And what if it is only paused, and goes on after "
-    "another one has done its work?",
-    "MULTI does not ask whether the entry is still pending. XACK tells: 1 or 0. Who can look at "
-    "that and act on it in one step?",
+    "What if the process dies between the count and the XACK? And what if it is only paused, and "
+    "continues after another process has done its work?",
+    "MULTI doesn't check whether the entry is still pending. XACK's reply shows it: 1 or 0. What "
+    "can check that reply and act on it in one step?",
     "A script: `if redis.call('XACK', …) == 1 then redis.call('HINCRBY', …) end`, sent by "
-    "`redis.eval(SCRIPT, 2, stream, totals, group, …)`. Its reader reads `0`, then `>`.",
+    "`redis.eval(SCRIPT, 2, stream, totals, group, …)`. Your loop reads `0`, then `>`.",
     calls=("redis", "stream", "group", "name", "totals"),
 )
 def count_exactly(scene: Scene, count: Any) -> str:
@@ -1025,9 +1027,9 @@ def count_exactly(scene: Scene, count: Any) -> str:
 @lab.exercise(
     8,
     "Remove a consumer and lose nothing",
-    "XGROUP DELCONSUMER drops what is pending for the consumer. What may happen between a look and "
-    "the removal?",
-    "A script looks and removes in one step. `Group` of helpers has one, and raises if something "
+    "XGROUP DELCONSUMER drops what is pending for the consumer. What may happen between your check "
+    "and the removal?",
+    "A script checks and removes in one step. `Group` of helpers has one, and raises if something "
     "is pending.",
     calls=("redis", "stream", "group", "name"),
 )
@@ -1067,15 +1069,15 @@ def _removal(outcome: Outcome) -> Any:
     """
     if isinstance(outcome, Failure) and outcome.kind == "PendingError":
         raise Wrong(
-            "`remove_consumer` raises this where entries are pending, and here you return False: "
+            "`remove_consumer` raises this if entries are pending; here you should return False: "
             "`except PendingError`, which is in `helpers.streams.errors`.",
             expected=False,
             found=str(outcome),
         )
     if isinstance(outcome, Failure) and outcome.kind == "WatchError":
         raise Wrong(
-            "WATCH has noticed that something was read meanwhile. Then the consumer is alive: "
-            "look again, or return False.",
+            "WATCH noticed that something changed in the meantime. Then the consumer may be alive: "
+            "check again, or return False.",
             found=str(outcome),
         )
     return result(outcome, "", LIMIT_S)
@@ -1085,13 +1087,13 @@ def _expect_noticed(scene: Scene, stream: str, got: Any) -> None:
     """Carol read an entry just before she would have been removed."""
     if "2" not in pending(scene, stream):
         raise Wrong(
-            "After it had looked, and before it removed her, carol read an entry: that is lost. "
-            "Look and remove in one step, by a script or by the class that has one.",
+            "After your check and before the removal, carol read an entry, and that entry is lost. "
+            "Check and remove in one step, with a script or with the class that has one.",
             expected="carol stays, with her entry",
             found="carol removed, and her entry pending for no consumer",
         )
     if got != False:  # noqa: E712 - a script says 0
-        raise Wrong("Carol was not removed: say so.", expected=False, instead=got)
+        raise Wrong("Carol wasn't removed: return False.", expected=False, instead=got)
 
 
 def _make_consumer(scene: Scene, stream: str, name: str) -> None:
@@ -1102,44 +1104,45 @@ def _expect_kept(scene: Scene, stream: str, number: str, got: Any, names: list[s
     left = pending(scene, stream)
     if number not in left and "XACK" in names:
         raise Wrong(
-            "His entry was acknowledged, though no one has handled it. If something is pending, "
-            "leave everything as it is, and return False.",
+            "Bob's entry was acknowledged, although no one has handled it. If something is "
+            "pending, leave everything as it is, and return False.",
             expected="bob stays, with his entry",
             found="his entry acknowledged",
         )
     if number in left and left[number][0] != BOB:
         raise Wrong(
-            "His entry was claimed for another consumer. If something is pending, leave everything "
-            "as it is, and return False.",
+            "Bob's entry was claimed for another consumer. If something is pending, leave "
+            "everything as it is, and return False.",
             expected="bob stays, with his entry",
             found=f"his entry pending for {left[number][0]}",
         )
     if number not in left:
         raise Wrong(
             "XGROUP DELCONSUMER drops what is pending for the consumer, for good: neither `>` nor "
-            "a claim brings it again. Remove only who has nothing pending.",
+            "a claim returns it again. Remove a consumer only if nothing is pending for it.",
             expected="bob stays, with his entry",
-            found="his entry is pending for him no more",
+            found="his entry is no longer pending",
         )
     if got != False:  # noqa: E712 - a script says 0
-        raise Wrong("Say that nothing was removed: return False.", expected=False, instead=got)
+        raise Wrong("Nothing was removed, so return False.", expected=False, instead=got)
 
 
 def _expect_gone(scene: Scene, stream: str, name: str, got: Any) -> None:
     if name in consumers_of(scene, stream, GROUP):
         hint = (
-            f"{name.capitalize()} has nothing pending, and may be removed. Only bob has: ask for "
-            "the one consumer, by its name. (In Lua, an empty table is true: compare `#list`.)"
+            f"Nothing is pending for {name}, so remove this consumer. Only bob has a pending "
+            "entry: ask for one consumer, by its name. (In Lua, an empty table is true: compare "
+            "`#list`.)"
         )
         if got != False:  # noqa: E712 - a script says 0
-            hint = f"{name.capitalize()} may be removed, but was not: by XGROUP DELCONSUMER."
+            hint = f"Nothing is pending for {name}, so remove this consumer: XGROUP DELCONSUMER."
         raise Wrong(hint, expected=f"{name} removed", found="the consumer is still in the group")
     if got == 0 and got is not False:
         raise Wrong(
-            "Say that the consumer was removed: return True. XGROUP DELCONSUMER replies how many "
-            "pending entries it dropped, and here that is 0.",
+            "The consumer was removed, so return True. XGROUP DELCONSUMER replies how many pending "
+            "entries it dropped, and here that is 0.",
             expected=True,
             instead=got,
         )
     if got != True:  # noqa: E712 - a script says 1
-        raise Wrong("Say that the consumer was removed.", expected=True, instead=got)
+        raise Wrong("The consumer was removed, so return True.", expected=True, instead=got)

@@ -128,7 +128,7 @@ class Asking(Single):
                 if not but(reply) or unreachable(reply):
                     yield from self._failure(reply, since)
             elif not but(reply):
-                raise StreamsError(f"The server's reply is no text ({reply}).") from reply
+                raise StreamsError(f"The server's reply isn't text ({reply}).") from reply
             if but(reply):
                 return reply
 

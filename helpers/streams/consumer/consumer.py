@@ -158,7 +158,9 @@ class Consumer(_Base):
         if inspect.iscoroutinefunction(handler):
             raise ArgumentError("This handler is a coroutine function: give it to AsyncConsumer.")
         if settings.get("concurrency", 1) != 1:
-            raise ArgumentError("A Consumer has one entry in hand: concurrency is AsyncConsumer's.")
+            raise ArgumentError(
+                "A Consumer works on one entry at a time: for concurrency, use AsyncConsumer."
+            )
         super().__init__(client, stream, group, handler, name, ConsumerSettings(**settings))
         self._handler = handler
         self._script = cache(self._client.register_script)
@@ -368,5 +370,5 @@ def expect_client(client: Any, block_ms: int) -> None:
         ArgumentError: they are not, or it does not.
     """
     if not client.connection_pool.connection_kwargs.get("decode_responses"):
-        raise ArgumentError("This client replies with bytes: make it with decode_responses=True.")
+        raise ArgumentError("This client returns bytes: create it with decode_responses=True.")
     expect_patience(client, block_ms)

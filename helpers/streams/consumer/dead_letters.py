@@ -172,5 +172,5 @@ def _as_it_was(text: str) -> Any:
 def no_letter(entry_id: str | EntryId) -> WrongTypeError:
     """This entry was not put aside by a consumer."""
     return WrongTypeError(
-        f"The entry {entry_id} is no dead letter: is this the stream of dead letters?"
+        f"The entry {entry_id} isn't a dead letter: is this the stream of dead letters?"
     )

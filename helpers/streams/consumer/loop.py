@@ -107,7 +107,7 @@ class DeliveryLoop(InHand):
         """The work: own history, then what others left behind, then what is new."""
         while not self._over:
             if self._recheck or self.clock() >= self._look_at:
-                yield from self._own_history()  # also what somebody else claimed for us
+                yield from self._own_history()  # and what was claimed for us
             if self.clock() >= self._sweep_at:
                 yield from self._idle_entries_of_others()
             yield from self._due_retries()
@@ -132,7 +132,7 @@ class DeliveryLoop(InHand):
             said, deleting, policy = yield from self._ask(self._run(JOIN, seen))
         if said == "dead letters":
             raise WrongTypeError(
-                f"{self.stream!r} holds dead letters, which are not consumed but replayed: see "
+                f"{self.stream!r} holds dead letters: replay them instead of consuming them, with "
                 "`DeadLetters`.",
                 stream=self.stream, key=self.stream,
             )  # fmt: skip
@@ -211,17 +211,17 @@ class DeliveryLoop(InHand):
         yield from self._deliver_again(due)
 
     def _deliver_again(self, numbers: dict[str, int]) -> Steps:
-        """Deliver entries again that are ours, each of which was delivered so often until now.
+        """Deliver our own entries again; `numbers` says how often each was delivered so far.
 
-        One by one, because each delivery counts: an entry that kills its consumer must not take
-        the blame to those beside it.
+        One by one, because each delivery counts: an entry that kills its consumer must not get
+        those beside it blamed.
         """
         for entry_id, number in numbers.items():
             if self._over:
                 return
             reply = yield from self._take(entry_id, number)
             if isinstance(reply, UnicodeDecodeError):
-                yield from self._put_aside(entry_id, number + 1, "It is no text in UTF-8")
+                yield from self._put_aside(entry_id, number + 1, "It isn't text in UTF-8")
                 continue
             ours, what, *more = reply
             self._expect(ours)

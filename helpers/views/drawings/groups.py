@@ -139,7 +139,7 @@ def zombie() -> Drawing:
     drawing = Drawing(
         "A zombie: paused, replaced, and back",
         "Alice reads 1002-0 and is paused. Bob claims 1002-0, counts it with INCR, and his XACK "
-        "replies 1. Alice wakes and sends what she had still to send: INCR, and XACK, which "
+        "replies 1. Alice wakes and sends what she still had to send: INCR, and XACK, which "
         "replies 0. The entry is counted twice. A script that counts it only if it is still "
         "pending counts it once.",
         680,
