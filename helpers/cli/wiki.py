@@ -57,8 +57,8 @@ def replay(
     rate: Rate = RATE,
     seed: Annotated[int, typer.Option(help="Another seed is another feed.")] = 1,
     port: Annotated[int, typer.Option(help="0 is any free port.")] = 0,
-    cut: Annotated[int, typer.Option(help="Break the connection before each n-th event.")] = 0,
-    malformed: Annotated[int, typer.Option(help="Send no JSON before each n-th event.")] = 0,
+    cut: Annotated[int, typer.Option(help="Break the connection before every n-th event.")] = 0,
+    malformed: Annotated[int, typer.Option(help="Send invalid JSON before every n-th event.")] = 0,
     burst: Annotated[float, typer.Option(help="Send all at once every so many seconds.")] = 0.0,
 ) -> None:
     """Serve a synthetic feed on this machine, in Wikimedia's protocol, until Ctrl-C."""

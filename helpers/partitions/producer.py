@@ -44,7 +44,7 @@ WRITE = """
 -- Replies with how many readings the producer has written there by now, or with -1 if the
 -- partition would be gone at once; and with the second in which it expires.
 local there = redis.call('EXISTS', KEYS[1]) == 1
-if not there then redis.call('DEL', KEYS[2]) end  -- somebody deleted the partition alone
+if not there then redis.call('DEL', KEYS[2]) end  -- only the partition was deleted
 local written = tonumber(redis.call('HGET', KEYS[2], ARGV[1]) or 0)
 if written ~= tonumber(ARGV[2]) then return {written, 0} end
 

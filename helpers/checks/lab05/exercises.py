@@ -650,4 +650,4 @@ def choose(scene: Scene, choice: Any) -> str:
                 instead=said,
             )
         raise Wrong(f"{WHY_NOT[name][said]}.", found=f"`{name}`: {said}")
-    return "Six situations, and for each what fits it."
+    return "All six choices fit."

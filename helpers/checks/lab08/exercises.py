@@ -1182,7 +1182,7 @@ def budget(scene: Scene, count_for: Any) -> str:
                 f"trip_ms={demand.trip_ms}, budget_ms={demand.budget_ms}",
                 found=f"{got!r}",  # None is an answer here
             )
-    return f"Right for all {len(DEMANDS)} demands, also those that no COUNT can meet."
+    return f"Right for all {len(DEMANDS)} demands, even those that no COUNT can meet."
 
 
 _SEARCH = (
