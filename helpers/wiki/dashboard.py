@@ -42,7 +42,7 @@ AT_START = 4  # domains that are picked
 ENOUGH = 200  # changes, after which it is clear which wikis are busy
 QUIET_S = 3.0  # the list stands still for so long after somebody has picked from it
 PATIENCE_S = patient(2.0)  # so long a look may take
-AWAY = "The server does not answer. The picture goes on when it is back."
+AWAY = "The server does not answer. The picture continues when it's back."
 CLOSED = "This dashboard is closed: run its cell again to open it."
 HINT = (
     "Several: hold Ctrl, or ⌘ on a Mac, and click. With the keyboard: Shift and the arrow keys, "
