@@ -164,7 +164,7 @@ RIGHT = [
     Case(7, "", changed(FORMULA, ("gap = 1000 / rate", "gap, handle, trip = 1 / rate, handle_ms / 1000, trip_ms / 1000"), ("handle_ms >= gap", "handle >= gap"), ("trip_ms / (gap - handle_ms)", "trip / (gap - handle)"))),
 ]  # fmt: skip
 
-ONE_BY_ONE = "went by itself"
+ONE_BY_ONE = "sent each reading on its own"
 WRONG = [
     Case(2, ONE_BY_ONE, function(ALL, LOOP)),
     Case(2, "at the same time, but", "import asyncio\n" + function("async " + ALL, "return await asyncio.gather(*(redis.xadd(stream, one) for one in readings))")),
@@ -302,7 +302,7 @@ COMMANDS = dict(zip(WHY_TRIPS, (10, 10, 12, 30, 1, 10), strict=True))
     ("trips", "commands", "outcome", "says"),
     [
         ({}, {}, "right", "all twelve"),
-        ({"gathered": 1}, {}, "wrong", "saves time, and no round trip"),
+        ({"gathered": 1}, {}, "wrong", "saves time but no round trips"),
         ({"executed_each_time": 1}, {}, "wrong", "inside the loop"),
         ({"in_a_pipeline": 10}, {}, "wrong", "Expected: `round_trips`: `in_a_pipeline`: 1"),
         ({}, {"in_a_pipeline": "10"}, "wrong", "without quotes"),

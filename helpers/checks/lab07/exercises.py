@@ -77,8 +77,8 @@ def _expect_numbers(
         number = said[question]
         if not isinstance(number, int | float):
             raise Wrong(
-                "Each answer is a number, without quotes. EXISTS returns a number too: it "
-                "counts keys.",
+                "Each answer is a number, without quotes. EXISTS counts keys, so its reply is a "
+                "number too.",
                 expected=f"a number for `{question}`",
                 found=repr(number),
             )
