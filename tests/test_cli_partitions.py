@@ -362,7 +362,7 @@ def test_consume_ends_when_a_consumer_cannot_work(redis):
         code, errors = both.ended()
     assert code == 1
     assert len(errors.splitlines()) == 1
-    assert "StateError: There is no state to go on from: say with which partition" in errors
+    assert "StateError: There is no state to continue from: name the partition" in errors
 
 
 # ------------------------------------------------------------------ what is refused
@@ -379,10 +379,10 @@ def test_consume_ends_when_a_consumer_cannot_work(redis):
         ("fill --start yesterday", "'yesterday' isn't a date: write it like 2100-01-01."),
         ("fill --start 2025-02-29", "'2025-02-29' isn't a date: write it like 2100-01-01."),
         ("fill --start 2025-01-01", "would expire at 2025-01-03 00:00:00 UTC, two days after its"),
-        ("consume yesterday", "'yesterday' is no partition: write temps: and a date, such as"),
+        ("consume yesterday", "'yesterday' isn't a partition: write temps: and a date, such as"),
         ("consume temps:20250101", "There is no partition temps:20250101: fill some first."),
-        ("aggregate temps:averages", "'temps:averages' is no partition: write temps: and a date"),
-        ("aggregate", "StateError: There is no state to go on from: say with which partition to"),
+        ("aggregate temps:averages", "'temps:averages' isn't a partition: write temps: and a date"),
+        ("aggregate", "StateError: There is no state to continue from: name the partition to"),
         ("aggregate temps:21000101", "There is no partition temps:21000101: fill some first."),
     ],
 )

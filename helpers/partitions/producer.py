@@ -351,8 +351,8 @@ def would_be_gone(day: date, expiry: int) -> PartitionError:
     at = datetime.fromtimestamp(expiry, UTC).replace(tzinfo=None)
     return PartitionError(
         f"{partition_key(day)} would expire at {at} UTC, two days after its "
-        "newest reading, and that is past: EXPIREAT with a past time deletes a key at once. So "
-        "nothing was written. Take a later day."
+        "newest reading, and that time has passed: EXPIREAT with a past time deletes a key at "
+        "once. So nothing was written. Use a later day."
     )
 
 
