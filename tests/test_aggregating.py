@@ -490,16 +490,16 @@ def test_an_incomplete_state_is_told_and_left_as_it_was(redis, missing):
 
 
 def test_without_a_state_it_has_to_be_told_where_to_begin(redis):
-    with pytest.raises(StateError, match="There is no state to go on from: say with which"):
+    with pytest.raises(StateError, match="There is no state to continue from: name the partition"):
         aggregate(redis, LATER, start=None)
     assert not redis.exists(AGGREGATING_STATE)
 
 
 @pytest.mark.parametrize("start", ["", "temps", "temps:2100-01-01", "temps:21000230", AVERAGES])
 def test_a_start_that_is_no_partition_is_refused(redis, start):
-    with pytest.raises(PartitionError, match=r"is no partition: write temps: and a date"):
+    with pytest.raises(PartitionError, match=r"isn't a partition: write temps: and a date"):
         consumer(redis, LATER, start=start)
-    with pytest.raises(PartitionError, match=r"is no partition: write temps: and a date"):
+    with pytest.raises(PartitionError, match=r"isn't a partition: write temps: and a date"):
         begin_anew(redis, start)
     assert not redis.exists(AGGREGATING_STATE)
 

@@ -236,5 +236,5 @@ def test_a_server_that_has_lost_who_took_over_is_told_again(redis):
         wire.before(("XREAD", 3), copy.restore)
         aggregate(wire.client(), LATER, page=3, say=said.append)
     expect_exact(redis, readings)
-    assert "The server has lost what it had confirmed: going on from what it has." in said
+    assert "The server has lost what it had confirmed: continuing from what it has." in said
     assert len([text for text in said if text.startswith("Starting")]) == 2

@@ -259,7 +259,7 @@ def test_the_server_is_started_shown_and_stopped(home):
     own = OwnServer(home)
     missing = course("server", "status")
     assert (missing.returncode, missing.stderr) == (1, "")
-    assert "does not run; `course server start` starts it" in missing.stdout
+    assert "isn't running; `course server start` starts it" in missing.stdout
 
     started = typed("server", "start")  # and goes on when the command has ended
     assert (started.returncode, started.stderr) == (0, "")

@@ -109,7 +109,7 @@ def test_a_day_is_filled_listed_and_deleted(redis, run):
     assert not redis.keys("*temps:*")
     assert redis.exists("chennai")
     assert run("list") == (
-        0, "There are no partitions: `course partitions fill` makes some.\n", ""
+        0, "There are no partitions: `course partitions fill` writes some.\n", ""
     )  # fmt: skip
 
 
@@ -146,7 +146,7 @@ def test_a_fill_shows_its_progress_and_is_resumed_after_ctrl_c(redis, run):
         process.send_signal(signal.SIGINT)
         told, _ = process.communicate(timeout=patient(60))
         shown.join()
-    said = "Stopped. The same command goes on from here.\n"
+    said = "Stopped. The same command continues from here.\n"
     assert (process.returncode, told) == (INTERRUPTED, said)
     assert re.search("Writing readings.* [1-9][0-9]? %", seen.getvalue().decode())
     # Three days are written at a time: it has not gone on until they were full.
@@ -172,7 +172,7 @@ def test_one_consumer_alone_works_until_nothing_is_left(redis, run):
     assert run("aggregate", KEY, "--drain") == (
         0,
         f"Starting over from {KEY}: the old averages are deleted.\n"
-        "agg: The readings are dated ahead of the calendar: the clock goes on from the newest "
+        "agg: The readings are dated ahead of the calendar: the clock continues from the newest "
         "one.\n"
         "agg: Starting aggregating consumer in stream temps:21000101 at message 0.\n",
         "",
@@ -237,8 +237,8 @@ def test_readings_of_today_are_measured_by_the_calendar(redis, run):
 def test_the_state_shows_both_hashes(redis, run):
     assert run("state") == (
         0,
-        f"{AGGREGATING_STATE}\n  nothing: it has not begun\n"
-        f"{AVERAGES_STATE}\n  nothing: it has not begun\n",
+        f"{AGGREGATING_STATE}\n  nothing: it hasn't begun\n"
+        f"{AVERAGES_STATE}\n  nothing: it hasn't begun\n",
         "",
     )
     hours(redis, 0, 1)
@@ -315,7 +315,9 @@ def test_consume_runs_both_in_colours_and_starts_a_killed_one_again(redis):
             child = both.child(name)
             assert child
             child.kill()
-            again = f"{short}: Killed by signal 9. Starting it again: it knows where it was."
+            again = (
+                f"{short}: Killed by signal 9. Starting it again: it continues where it stopped."
+            )
             until(partial(both.told, again))
             until(partial(both.child, name))
         hours(redis, 4, 5)
@@ -360,7 +362,7 @@ def test_consume_ends_when_a_consumer_cannot_work(redis):
         code, errors = both.ended()
     assert code == 1
     assert len(errors.splitlines()) == 1
-    assert "StateError: There is no state to go on from: say with which partition" in errors
+    assert "StateError: There is no state to continue from: name the partition" in errors
 
 
 # ------------------------------------------------------------------ what is refused
@@ -374,13 +376,13 @@ def test_consume_ends_when_a_consumer_cannot_work(redis):
         ("fill --days -3", "PartitionError: Fill at least one day, with 1 to 100 sensors, not -3"),
         ("fill --sensors 0", "Fill at least one day, with 1 to 100 sensors, not 10 with 0."),
         ("fill --days 9999999", "9,999,999 days from 2100-01-01 on, the calendar has ended."),
-        ("fill --start yesterday", "'yesterday' is no date: write it like 2100-01-01."),
-        ("fill --start 2025-02-29", "'2025-02-29' is no date: write it like 2100-01-01."),
+        ("fill --start yesterday", "'yesterday' isn't a date: write it like 2100-01-01."),
+        ("fill --start 2025-02-29", "'2025-02-29' isn't a date: write it like 2100-01-01."),
         ("fill --start 2025-01-01", "would expire at 2025-01-03 00:00:00 UTC, two days after its"),
-        ("consume yesterday", "'yesterday' is no partition: write temps: and a date, such as"),
+        ("consume yesterday", "'yesterday' isn't a partition: write temps: and a date, such as"),
         ("consume temps:20250101", "There is no partition temps:20250101: fill some first."),
-        ("aggregate temps:averages", "'temps:averages' is no partition: write temps: and a date"),
-        ("aggregate", "StateError: There is no state to go on from: say with which partition to"),
+        ("aggregate temps:averages", "'temps:averages' isn't a partition: write temps: and a date"),
+        ("aggregate", "StateError: There is no state to continue from: name the partition to"),
         ("aggregate temps:21000101", "There is no partition temps:21000101: fill some first."),
     ],
 )

@@ -105,7 +105,7 @@ WRONG = {
     "is a pattern": ["subscribe", "--target", "wiki*"],
     "shorter than the interval": ["subscribe", "--interval", "10", "--history", "5"],
     "The rate of a feed must be above 0": ["replay", "--rate", "0"],
-    "'yesterday' is no time": [
+    "'yesterday' isn't a time": [
         "publish", "--feed", "http://127.0.0.1:1/", "--since", "yesterday"],
     "at least 1 entry": ["publish", "--feed", "http://127.0.0.1:1/", "--keep", "0"],
     "'Mars/Olympus'": ["dashboard", "--tz", "Mars/Olympus"],

@@ -205,7 +205,7 @@ def test_other_terminals_ask_the_one_that_has_the_cluster(cluster, home):
             node.name for node in cluster.nodes
         ]
         assert course("start") == (
-            1, "CourseError: A cluster runs already: `course cluster stop` ends it.",
+            1, "CourseError: A cluster is already running: `course cluster stop` ends it.",
         )  # fmt: skip
         replica = cluster.replicas_of(cluster.primary_of(KEY))[0].name
         assert course("failover", replica) == (0, f"{replica} is a primary now.")

@@ -410,8 +410,8 @@ def test_a_past_day_is_refused_and_nothing_written_or_deleted(redis, clock, day)
             producer.add(70, at=day)
         assert str(told.value) == (
             f"{key} would expire at {day + timedelta(days=2):%Y-%m-%d %H:%M:%S} UTC, two days "
-            "after its newest reading, and that is past: EXPIREAT with a past time deletes a key "
-            "at once. So nothing was written. Take a later day."
+            "after its newest reading, and that time has passed: EXPIREAT with a past time "
+            "deletes a key at once. So nothing was written. Use a later day."
         )
         assert {name: redis.dump(name) for name in redis.scan_iter()} == before
         assert redis.ttl(key) == -1
@@ -808,6 +808,8 @@ def test_the_last_days_of_the_calendar_can_be_filled(redis):
 
 @pytest.mark.usefixtures("short_days")
 def test_a_day_that_the_server_takes_for_past_is_told_and_not_written(redis):
-    with pytest.raises(PartitionError, match=r"temps:20250101 would expire .* and that is past"):
+    with pytest.raises(
+        PartitionError, match=r"temps:20250101 would expire .* and that time has passed"
+    ):
         list(fill(redis, start=date(2025, 1, 1), clock=lambda: datetime(2025, 1, 1, tzinfo=UTC)))
     assert partitions(redis) == []

@@ -114,7 +114,9 @@ def test_a_moment_of_no_day_in_utc_is_refused(moment, error, why):
     ],
 )  # fmt: skip
 def test_a_name_that_is_no_date_is_refused(key):
-    with pytest.raises(PartitionError, match=r"is no partition: write temps: and a date, such as"):
+    with pytest.raises(
+        PartitionError, match=r"isn't a partition: write temps: and a date, such as"
+    ):
         partition_day(key)
 
 

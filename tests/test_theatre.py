@@ -52,7 +52,7 @@ def held(look):
 def test_a_stream_that_is_missing_or_something_else_is_one_sentence(redis):
     redis.set("word", "x")
     assert text(snapshot(redis, "s")) == "There is no stream s yet: add an entry to it."
-    assert text(snapshot(redis, "word")) == "The key word is no stream, but of type string."
+    assert text(snapshot(redis, "word")) == "The key word isn't a stream: its type is string."
     redis.xgroup_create("s", "g", mkstream=True)
     empty = snapshot(redis, "s")
     assert (empty.length, empty.entries, len(empty.groups)) == (0, (), 1)
@@ -428,7 +428,7 @@ def test_the_fields_are_the_callers_if_they_say_so(redis):
 
 def test_what_cannot_be_done_is_said_in_a_sentence(redis, stage):
     for wrong in (stage.start, stage.claim):
-        with pytest.raises(CourseError, match="'eve' does not play here"):
+        with pytest.raises(CourseError, match="'eve' isn't one of this theatre's consumers"):
             wrong("eve")
     with pytest.raises(CourseError, match="bob"):
         stage.kill("bob")
@@ -527,7 +527,7 @@ def test_an_error_behind_a_button_is_a_sentence_and_the_show_goes_on(redis):
             redis.set("s", "no stream")
             press(theatre, "add 1")
             await eventually(lambda: "is not a stream" in line(theatre))
-            await eventually(lambda: "is no stream" in theatre._picture.value)
+            await eventually(lambda: "a stream: its type is" in theatre._picture.value)
             press(theatre, "reset")
             await eventually(lambda: "no entries yet" in theatre._picture.value)
             press(theatre, "start")

@@ -247,7 +247,7 @@ def test_where_there_is_no_kernel_a_text_takes_its_place():
     assert tuning._repr_mimebundle_()["text/plain"].startswith("Sliders for COUNT, BLOCK, a pause")
     tuning._button.click()  # nobody to measure, and no error
     assert tuning.said == START
-    with pytest.raises(CourseError, match="The slider COUNT has no place 3"):
+    with pytest.raises(CourseError, match="The slider COUNT has no value 3"):
         Tuning(3)
     tuning.close()
     tuning.close()

@@ -104,12 +104,12 @@ def chart(counts=(3, 0, 5, 1), **more):
 def test_the_words_tell_the_newest_whole_interval():
     assert describe(chart()) == (
         "Line chart of changes per 10 s, 12:00:00 to 12:00:40, UTC. "
-        "The newest whole interval began at 12:00:20: en.wikipedia.org 5."
+        "The newest complete interval began at 12:00:20: en.wikipedia.org 5."
     )
     stale = describe(chart(tz="Asia/Kolkata", stale_since=at(14)))
     assert "began at 17:30:00: en.wikipedia.org 3." in stale
     assert stale.endswith("Nothing was counted after 17:30:14.")
-    assert "No interval in it is whole." in describe(chart((1,)))
+    assert "It has no complete interval." in describe(chart((1,)))
     assert describe(chart(())) == "An empty chart. Nothing is picked."
 
 

@@ -150,7 +150,7 @@ def test_what_is_no_change_is_skipped_with_a_sentence_and_test_events_are_left_o
     one = asyncio.run(main())
     assert one.counts.canaries == 1
     assert said == [
-        "Skipped an event of the feed: no JSON.",
+        "Skipped an event of the feed: not JSON.",
         "Skipped an event without `meta`, so without time and domain.",
     ]
     assert [fields["user"] for _, fields in redis.xrange("wiki")] == ["Ann", "?"]

@@ -147,7 +147,7 @@ class AggregatingConsumer(Single):
         if found is None:
             if self._start is None:
                 raise StateError(
-                    "There is no state to go on from: say with which partition to begin, such "
+                    "There is no state to continue from: name the partition to begin with, such "
                     f"as {PREFIX}:21000101."
                 )
             first = Work(partition_day(self._start), self._grace_ms)
@@ -234,7 +234,7 @@ class AggregatingConsumer(Single):
             self._state.commit(work.fields(), published)
             work.means, work.aside = [], []
         except Behind:
-            self._say("The server has lost what it had confirmed: going on from what it has.")
+            self._say("The server has lost what it had confirmed: continuing from what it has.")
             self._open()
 
     def _read(self, block: int | None) -> tuple[Page, bool]:

@@ -52,7 +52,7 @@ async def awaited(redis: redis.asyncio.Redis, stream: str, entries: Entries) -> 
 async def gathered(
     redis: redis.asyncio.Redis, stream: str, entries: Entries, tasks: int = TASKS
 ) -> None:
-    """Tasks, each with a share and a connection. Who comes first on the stream is chance."""
+    """Tasks, each with a share and a connection. Their order on the stream is up to chance."""
     shares = [entries[number::tasks] for number in range(tasks)]
     await asyncio.gather(*(awaited(redis, stream, share) for share in shares))
 

@@ -35,7 +35,7 @@ class Served:
             CourseError: another one is served already.
         """
         if runs():
-            raise CourseError("A cluster runs already: `course cluster stop` ends it.")
+            raise CourseError("A cluster is already running: `course cluster stop` ends it.")
         self._cluster = cluster
         self.stopped = threading.Event()  # set when another process asks for the end
         self._closed = False

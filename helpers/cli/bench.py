@@ -102,7 +102,7 @@ def _print_wanted(found: dict[str, Found]) -> None:
     """What the course wants of its helpers: only of a full run, for a quick one is not exact."""
     from helpers.bench.report import GOALS
 
-    listed = table("what the course wants of its helpers", "here", "wanted", "")
+    listed = table("what the course expects of its helpers", "here", "wanted", "")
     for (name, ratio), goal in GOALS.items():
         part = found.get(name)
         if part is None or isinstance(part, str):

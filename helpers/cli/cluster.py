@@ -17,7 +17,7 @@ from helpers.cli.console import commands, many, out, table
 from helpers.course.errors import CourseError
 from helpers.streams.signals import stopping
 
-cluster_commands = commands("A Redis Cluster of your own on this machine, to be broken.")
+cluster_commands = commands("A Redis Cluster of your own on this machine, for you to break.")
 
 LOOK_S = 0.5
 
@@ -26,13 +26,13 @@ Node = Annotated[str, typer.Argument(help="The node's name, such as n1: see `sta
 
 @cluster_commands.command("start")
 def start(
-    primaries: Annotated[int, typer.Option(help="Nodes that share the slots; 3 at least.")] = 3,
+    primaries: Annotated[int, typer.Option(help="Nodes that share the slots; at least 3.")] = 3,
     replicas: Annotated[int, typer.Option(help="Replicas of each.")] = 1,
     gates: Annotated[bool, typer.Option(help="Put gates in front, for `cut`.")] = False,
 ) -> None:
     """Start a cluster, and keep it up until Ctrl-C or `course cluster stop`."""
     if remote.runs():  # before six servers are started
-        raise CourseError("A cluster runs already: `course cluster stop` ends it.")
+        raise CourseError("A cluster is already running: `course cluster stop` ends it.")
     with LocalCluster(primaries, replicas, gates=gates) as cluster, remote.Served(cluster) as here:
         out.print(
             f"[green]✓[/] {many(len(cluster.nodes), 'node')} up, all slots served, at "
@@ -83,14 +83,14 @@ def kill(node: Node) -> None:
 def pause(node: Node) -> None:
     """Stop a node by SIGSTOP: it is silent; `resume` lets it go on."""
     remote.ask("pause", node)
-    out.print(f"{escape(node)} stands still.")
+    out.print(f"{escape(node)} is paused.")
 
 
 @cluster_commands.command("resume")
 def resume(node: Node) -> None:
     """Let a paused node go on."""
     remote.ask("resume", node)
-    out.print(f"{escape(node)} goes on.")
+    out.print(f"{escape(node)} continues.")
 
 
 @cluster_commands.command("revive")
@@ -120,7 +120,7 @@ def heal() -> None:
 @cluster_commands.command("failover")
 def failover(
     node: Annotated[str, typer.Argument(help="The replica that becomes the primary.")],
-    force: Annotated[bool, typer.Option(help="Do not ask its primary, which may be dead.")] = False,
+    force: Annotated[bool, typer.Option(help="Don't ask its primary, which may be dead.")] = False,
 ) -> None:
     """Make a replica the primary."""
     remote.ask("failover", node, force=force)
@@ -130,7 +130,7 @@ def failover(
 @cluster_commands.command("move")
 def move(
     key: Annotated[str, typer.Argument(help="A key, whose slot is moved.")],
-    node: Annotated[str, typer.Argument(help="The primary that gets it.")],
+    node: Annotated[str, typer.Argument(help="The primary to move it to.")],
 ) -> None:
     """Move the slot of a key to another node, with all keys in it."""
     count = remote.ask("move", key, node)

@@ -42,8 +42,10 @@ def info(stream: Stream = "chennai", name: Name = "mygroup") -> None:
 def pending(
     stream: Stream = "chennai",
     name: Name = "mygroup",
-    consumer: Annotated[str | None, typer.Option(help="Of this consumer only.")] = None,
-    idle_ms: Annotated[int, typer.Option(help="Idle for at least so long.", min=0)] = 0,
+    consumer: Annotated[str | None, typer.Option(help="Only those of this consumer.")] = None,
+    idle_ms: Annotated[
+        int, typer.Option(help="Only those that have been idle for at least this long.", min=0)
+    ] = 0,
 ) -> None:
     """List the pending entries: whose they are, how long idle, how often delivered."""
     listed = table("entry", "consumer", "idle", "deliveries")
@@ -75,7 +77,7 @@ def replay_dead_letters(
     ids: Annotated[list[str] | None, typer.Argument(help="Their IDs, as `list` shows.")] = None,
     stream: Stream = "chennai",
     name: Name = "mygroup",
-    everything: Annotated[bool, typer.Option("--all", help="All that are there.")] = False,
+    everything: Annotated[bool, typer.Option("--all", help="All of them.")] = False,
 ) -> None:
     """Give dead letters back to their group, once what ailed them is mended."""
     if bool(ids) == everything:

@@ -60,7 +60,7 @@ Drain = Annotated[bool, typer.Option("--drain", help="End when nothing is left."
 def fill_days(
     days: Annotated[int, typer.Option(help="How many days.")] = DAYS,
     start: Annotated[str, typer.Option(help="The first day, as YYYY-MM-DD.")] = str(DEMO_START),
-    sensors: Annotated[int, typer.Option(help="Each takes a reading a second.")] = 1,
+    sensors: Annotated[int, typer.Option(help="Each gets one reading a second.")] = 1,
 ) -> None:
     """Write days of readings; what is there already is not written again."""
     filled: list[Partition] = []
@@ -77,7 +77,7 @@ def fill_days(
             filled.extend(written)
         except KeyboardInterrupt:
             bar.stop()
-            out.print("Stopped. The same command goes on from here.")
+            out.print("Stopped. The same command continues from here.")
             raise
     _print_partitions(filled)
 
@@ -109,7 +109,7 @@ def state() -> None:
             for name, value in found.items():
                 out.print(f"  {escape(f'{name:{width}}')}  {escape(value)}")
             if not found:
-                out.print("  nothing: it has not begun")
+                out.print("  nothing: it hasn't begun")
 
 
 @partition_commands.command("consume")
@@ -169,7 +169,7 @@ def _begin_anew(client: redis.Redis, partition: str) -> None:
 def _clock(client: redis.Redis, say: Callable[[str], None]) -> Clock:
     if not ahead_of_calendar(client):
         return utc_now
-    say("The readings are dated ahead of the calendar: the clock goes on from the newest one.")
+    say("The readings are dated ahead of the calendar: the clock continues from the newest one.")
     clock = ReadingsClock(client)
     clock()  # so that it sees what grows from now on
     return clock
@@ -183,7 +183,7 @@ def _day(text: str) -> date:
     try:
         return date.fromisoformat(text)
     except ValueError:
-        raise PartitionError(f"{text!r} is no date: write it like {DEMO_START}.") from None
+        raise PartitionError(f"{text!r} isn't a date: write it like {DEMO_START}.") from None
 
 
 def _progress() -> Progress:
@@ -193,7 +193,7 @@ def _progress() -> Progress:
 
 def _print_partitions(found: list[Partition]) -> None:
     if not found:
-        out.print("There are no partitions: `course partitions fill` makes some.")
+        out.print("There are no partitions: `course partitions fill` writes some.")
         return
     listed = table("partition", "readings", "expires in", "memory", "a reading")
     for one in found:

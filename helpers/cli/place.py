@@ -75,7 +75,7 @@ def server_status() -> None:
     own = OwnServer(hidden_folder())
     state = own.running()
     if state is None:
-        out.print("The course's own server does not run; `course server start` starts it.")
+        out.print("The course's own server isn't running; `course server start` starts it.")
         raise typer.Exit(1)
     where = f"Its process is {state.pid}, its data is in {own.data}."
     out.print(escape(f"{own.ensure().sentence} {where}"))
@@ -97,12 +97,12 @@ def server_stop() -> None:
         f"Stopped the server (process {stopped.pid})." if stopped else "No server was running."
     )
     if stopped and lacks:
-        out.print(escape(f"What was added last may not be kept: {lacks}"))
+        out.print(escape(f"The latest entries may not be saved: {lacks}"))
 
 
 def reset(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
-    labs: Annotated[bool, typer.Option("--labs", help="Forget the labs' progress too.")] = False,
+    labs: Annotated[bool, typer.Option("--labs", help="Also forget the labs' progress.")] = False,
 ) -> None:
     """Delete every key of the course, to start anew."""
     server = find_server()

@@ -29,7 +29,7 @@ def produce(
     stream: Annotated[str, typer.Argument(help="The stream's key, such as chennai.")],
     count: Annotated[int, typer.Option(help="How many readings.", min=1)] = 10,
     rate: Annotated[
-        float | None, typer.Option(help="Readings a second; as fast as it goes by default.")
+        float | None, typer.Option(help="Readings per second; as many as possible by default.")
     ] = None,
     city: Annotated[str | None, typer.Option(help=f"Whose weather: {', '.join(CITIES)}.")] = None,
 ) -> None:
@@ -61,9 +61,9 @@ def tail(
     start: Annotated[
         str, typer.Option("--from", help="The ID to start after; 0 or - for all, $ for new ones.")
     ] = "$",
-    count: Annotated[int | None, typer.Option(help="Stop after so many entries.", min=1)] = None,
+    count: Annotated[int | None, typer.Option(help="Stop after this many entries.", min=1)] = None,
     name: Annotated[
-        str | None, typer.Option(help="Keep the place under this name, and go on from there.")
+        str | None, typer.Option(help="Save the position under this name, and continue from it.")
     ] = None,
 ) -> None:
     """Print the entries of streams as they come, until Ctrl-C."""
@@ -86,17 +86,19 @@ def tail(
 def consume(
     name: Annotated[str, typer.Argument(help="The consumer's name, such as alice.")],
     stream: Annotated[str, typer.Option(help="The stream's key.")] = "chennai",
-    group: Annotated[str, typer.Option(help="The group; it is created if need be.")] = "mygroup",
+    group: Annotated[
+        str, typer.Option(help="The group; it's created if it doesn't exist.")
+    ] = "mygroup",
     start: Annotated[
         str, typer.Option("--from", help="Where a new group begins: 0 for all, $ for new ones.")
     ] = "0",
     work_ms: Annotated[int, typer.Option(help="How long it works on an entry.", min=0)] = 0,
-    batch: Annotated[int, typer.Option(help="The most entries a read.")] = BATCH,
+    batch: Annotated[int, typer.Option(help="The most entries per read.")] = BATCH,
     idle_ms: Annotated[
-        int, typer.Option(help="Claim what others left without an answer for so long.")
+        int, typer.Option(help="Claim what others have left pending for this long.")
     ] = MIN_IDLE_MS,
     max_deliveries: Annotated[
-        int, typer.Option(help="After so many, an entry is a dead letter.")
+        int, typer.Option(help="After this many, an entry becomes a dead letter.")
     ] = MAX_DELIVERIES,
     drain: Annotated[bool, typer.Option("--drain", help="End when nothing is left.")] = False,
 ) -> None:

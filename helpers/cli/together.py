@@ -43,7 +43,9 @@ class Together:
                 lines = process.output().strip().splitlines() or ["it said nothing"]
                 raise CourseError(f"{name} ended: {lines[-1]}")
             if code is not None:
-                again = f"Killed by signal {-code}. Starting it again: it knows where it was."
+                again = (
+                    f"Killed by signal {-code}. Starting it again: it continues where it stopped."
+                )
                 self._say(name, again)
                 time.sleep(RESTART_S)
                 self._crew.revive(name)

@@ -41,25 +41,29 @@ KEYS = (WIKI, COUNTERS, f"{COUNTERS}:*", DOMAINS)  # with what stands beside the
 
 Url = Annotated[str, typer.Option("--feed", help="The feed's URL: Wikimedia's, or a replay's.")]
 Contact = Annotated[
-    str, typer.Option(help="Your mail address or page: Wikimedia asks who reads its feed.")
+    str, typer.Option(help="Your email address or web page: Wikimedia asks who reads its feed.")
 ]
 Way = Annotated[str, typer.Option("--through", help="pubsub or stream.")]
 Target = Annotated[str, typer.Option(help="The channel, or the stream's key.")]
 Interval = Annotated[int, typer.Option(help="Seconds that are counted together.")]
-History = Annotated[int, typer.Option(help="Seconds that counters are kept.")]
+History = Annotated[int, typer.Option(help="How many seconds counters are kept.")]
 Rate = Annotated[float, typer.Option(help="Events a second.")]
-Zone = Annotated[str, typer.Option("--tz", help="Time zone of the dashboard, as Europe/Lisbon.")]
+Zone = Annotated[
+    str, typer.Option("--tz", help="Time zone of the dashboard, such as Europe/Lisbon.")
+]
 NoBrowser = Annotated[bool, typer.Option("--no-browser", help="Only print the page's URL.")]
 
 
 @wiki_commands.command("replay")
 def replay(
     rate: Rate = RATE,
-    seed: Annotated[int, typer.Option(help="Another seed is another feed.")] = 1,
-    port: Annotated[int, typer.Option(help="0 is any free port.")] = 0,
-    cut: Annotated[int, typer.Option(help="Break the connection before each n-th event.")] = 0,
-    malformed: Annotated[int, typer.Option(help="Send no JSON before each n-th event.")] = 0,
-    burst: Annotated[float, typer.Option(help="Send all at once every so many seconds.")] = 0.0,
+    seed: Annotated[int, typer.Option(help="A different seed gives a different feed.")] = 1,
+    port: Annotated[int, typer.Option(help="0 means any free port.")] = 0,
+    cut: Annotated[int, typer.Option(help="Break the connection before every n-th event.")] = 0,
+    malformed: Annotated[int, typer.Option(help="Send invalid JSON before every n-th event.")] = 0,
+    burst: Annotated[
+        float, typer.Option(help="Send in bursts, one every this many seconds.")
+    ] = 0.0,
 ) -> None:
     """Serve a synthetic feed on this machine, in Wikimedia's protocol, until Ctrl-C."""
     from helpers.wiki.replay import Faults, Replay
@@ -79,7 +83,7 @@ def publish(
     through: Way = "pubsub",
     target: Target = WIKI,
     since: Annotated[str, typer.Option(help="Begin with the events of this ISO time.")] = "",
-    keep: Annotated[int, typer.Option(help="Entries that a stream keeps, about.")] = KEPT,
+    keep: Annotated[int, typer.Option(help="About how many entries a stream keeps.")] = KEPT,
 ) -> None:
     """Publish a feed's changes until Ctrl-C. The next one goes on where this one was."""
     from helpers.wiki import Feed, Publisher
@@ -120,7 +124,7 @@ def subscribe(
 
 @wiki_commands.command("dashboard")
 def dashboard(
-    port: Annotated[int, typer.Option(help="0 is any free port.")] = 0,
+    port: Annotated[int, typer.Option(help="0 means any free port.")] = 0,
     tz: Zone = "UTC",
     no_browser: NoBrowser = False,
 ) -> None:
@@ -248,7 +252,7 @@ def _moment(text: str) -> datetime | None:
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
-        raise CourseError(f"{text!r} is no time: write it like 2026-01-31T12:00.") from None
+        raise CourseError(f"{text!r} isn't a time: write it like 2026-01-31T12:00.") from None
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 

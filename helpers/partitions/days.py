@@ -52,7 +52,7 @@ def partition_day(key: str) -> date:
         day = None
     if day is None or day.year < 1970:
         raise PartitionError(
-            f"{key!r} is no partition: write {PREFIX}: and a date, such as {PREFIX}:21000101."
+            f"{key!r} isn't a partition: write {PREFIX}: and a date, such as {PREFIX}:21000101."
         )
     return day
 

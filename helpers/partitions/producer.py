@@ -45,7 +45,7 @@ WRITE = """
 -- Replies with how many readings the producer has written there by now, or with -1 if the
 -- partition would be gone at once; and with the second in which it expires.
 local there = redis.call('EXISTS', KEYS[1]) == 1
-if not there then redis.call('DEL', KEYS[2]) end  -- somebody deleted the partition alone
+if not there then redis.call('DEL', KEYS[2]) end  -- only the partition was deleted
 local written = tonumber(redis.call('HGET', KEYS[2], ARGV[1]) or 0)
 if written ~= tonumber(ARGV[2]) then return {written, 0} end
 
@@ -351,8 +351,8 @@ def would_be_gone(day: date, expiry: int) -> PartitionError:
     at = datetime.fromtimestamp(expiry, UTC).replace(tzinfo=None)
     return PartitionError(
         f"{partition_key(day)} would expire at {at} UTC, two days after its "
-        "newest reading, and that is past: EXPIREAT with a past time deletes a key at once. So "
-        "nothing was written. Take a later day."
+        "newest reading, and that time has passed: EXPIREAT with a past time deletes a key at "
+        "once. So nothing was written. Use a later day."
     )
 
 

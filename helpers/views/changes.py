@@ -81,8 +81,7 @@ def zone(tz: str) -> ZoneInfo:
         return ZoneInfo(tz)
     except (KeyError, ValueError, TypeError, OSError):
         raise CourseError(
-            f"There is no time zone {tz!r}: name one as the IANA does, such as 'UTC' or "
-            "'Europe/Lisbon'."
+            f"There is no time zone {tz!r}: use an IANA name, such as 'UTC' or 'Europe/Lisbon'."
         ) from None
 
 
@@ -134,11 +133,11 @@ def describe(chart: Chart) -> str:
     )
     last = chart.counted - 2
     if last < 0:
-        text += "No interval in it is whole. "
+        text += "It has no complete interval. "
     else:
         counts = ", ".join(f"{name} {points[last][1]:,}" for name, points in chart.lines.items())
         at = chart.moments[last].astimezone(here)
-        text += f"The newest whole interval began at {at:%H:%M:%S}: {counts}. "
+        text += f"The newest complete interval began at {at:%H:%M:%S}: {counts}. "
     if chart.stale_since:
         text += f"Nothing was counted after {chart.stale_since.astimezone(here):%H:%M:%S}."
     return text.strip()

@@ -289,7 +289,7 @@ def _block_label(value: int | None) -> str:
 
 def _slider(name: str, places: Sequence[Any], value: Any, label: Any = "{:,}".format) -> Any:
     if value not in places:
-        raise CourseError(f"The slider {name} has no place {value!r}, but: {places}.")
+        raise CourseError(f"The slider {name} has no value {value!r}: choose from {places}.")
     return SelectionSlider(
         description=name,
         options=[(label(place), place) for place in places],

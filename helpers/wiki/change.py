@@ -77,7 +77,7 @@ def change_of(event: Any) -> Change:
         NotAChangeError: it names no time or no wiki, or ones that cannot be.
     """
     if not isinstance(event, dict):
-        raise NotAChangeError(f"an event that is no JSON object: {_shown(event)}")
+        raise NotAChangeError(f"an event that is not a JSON object: {_shown(event)}")
     meta = event.get("meta")
     if not isinstance(meta, dict):
         raise NotAChangeError("an event without `meta`, so without time and domain")
@@ -105,9 +105,9 @@ def change_in(message: str) -> Change:
     try:
         found = json.loads(message)
     except (ValueError, RecursionError):
-        raise NotAChangeError(f"a message that is no JSON: {_shown(message)}") from None
+        raise NotAChangeError(f"a message that is not JSON: {_shown(message)}") from None
     if not isinstance(found, dict):
-        raise NotAChangeError(f"a message that is no JSON object: {_shown(message)}")
+        raise NotAChangeError(f"a message that is not a JSON object: {_shown(message)}")
     return change_of(found) if _is_event(found) else change_from(found)
 
 

@@ -42,12 +42,12 @@ AT_START = 4  # domains that are picked
 ENOUGH = 200  # changes, after which it is clear which wikis are busy
 QUIET_S = 3.0  # the list stands still for so long after somebody has picked from it
 PATIENCE_S = patient(2.0)  # so long a look may take
-AWAY = "The server does not answer. The picture goes on when it is back."
+AWAY = "The server does not answer. The picture continues when it is back."
 CLOSED = "This dashboard is closed: run its cell again to open it."
 HINT = (
-    "Several: hold Ctrl, or ⌘ on a Mac, and click. With the keyboard: Shift and the arrow keys, "
-    "or Ctrl and the arrow keys to move and Ctrl and the space bar to pick. "
-    "A hollow mark: its interval is not over."
+    "To pick several, hold Ctrl (⌘ on a Mac) and click. With the keyboard, use Shift and the arrow "
+    "keys; or move with Ctrl and the arrow keys, and pick with Ctrl and the space bar. "
+    "A hollow mark means that its interval is not over."
 )
 
 _CLASS = "course-wikis"
@@ -266,7 +266,9 @@ class Dashboard:
             tz=self._tz,
             stale_since=moment_of(now.stale_since_ms) if now.stale_since_ms is not None else None,
             styles={_name(domain): slot for domain, slot in self._slots.items()},
-            empty="Pick one or more wikis." if seen.counts[ALL] else "Nothing was counted yet.",
+            empty="Pick one or more wikis."
+            if seen.counts[ALL]
+            else "Nothing has been counted yet.",
         )
 
     async def _draw(self, chart: Chart) -> None:

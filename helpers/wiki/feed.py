@@ -160,10 +160,10 @@ class Feed:
         try:
             says = json.loads(message.data)
         except (ValueError, RecursionError):
-            self._skip("no JSON")
+            self._skip("not JSON")
             return None
         if not isinstance(says, dict):
-            self._skip("no JSON object")
+            self._skip("not a JSON object")
             return None
         self.counts.events += 1
         return Event(self.last_event_id, says)

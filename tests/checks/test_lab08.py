@@ -164,10 +164,10 @@ RIGHT = [
     Case(7, "", changed(FORMULA, ("gap = 1000 / rate", "gap, handle, trip = 1 / rate, handle_ms / 1000, trip_ms / 1000"), ("handle_ms >= gap", "handle >= gap"), ("trip_ms / (gap - handle_ms)", "trip / (gap - handle)"))),
 ]  # fmt: skip
 
-ONE_BY_ONE = "went by itself"
+ONE_BY_ONE = "sent each reading on its own"
 WRONG = [
     Case(2, ONE_BY_ONE, function(ALL, LOOP)),
-    Case(2, "a connection for each", "import asyncio\n" + function("async " + ALL, "return await asyncio.gather(*(redis.xadd(stream, one) for one in readings))")),
+    Case(2, "at the same time, but", "import asyncio\n" + function("async " + ALL, "return await asyncio.gather(*(redis.xadd(stream, one) for one in readings))")),
     Case(2, "waits more than once", function(ALL, "ids = []\nfor n in range(0, len(readings), 100):\n    pipeline = redis.pipeline()\n    for one in readings[n:n + 100]: pipeline.xadd(stream, one)\n    ids += pipeline.execute()\nreturn ids")),
     Case(2, "waits more than once", function(ALL, changed(PIPELINE, ("return pipeline.execute()", "pipeline.execute()\n    return [one for one, _ in redis.xrange(stream)]")))),
     Case(2, "waits more than once", "from helpers import BulkProducer\n" + function(ALL, "with BulkProducer(redis, stream) as producer: producer.add_many(readings)")),
@@ -176,33 +176,33 @@ WRONG = [
     Case(2, "It sends nothing before", function(ALL, changed(PIPELINE, ("return pipeline.execute()", "return pipeline")))),
     Case(2, "Return the IDs", function(ALL, changed(PIPELINE, ("return ", "")))),
     Case(2, "each reading as it is", function(ALL, changed(PIPELINE, ("(stream, reading)", "(stream, {'reading': str(reading)})")))),
-    Case(3, "were taken and not yet sent", function(ALL, changed(PIPELINE, ("    for", "    readings = list(readings)\n    for"), ("return pipeline.execute()", "return len(pipeline.execute())")))),
+    Case(3, "readings had been taken but", function(ALL, changed(PIPELINE, ("    for", "    readings = list(readings)\n    for"), ("return pipeline.execute()", "return len(pipeline.execute())")))),
     Case(3, "The last readings are missing", function(ALL, changed(COLLECTED, (" + send()", "")))),
     Case(3, ONE_BY_ONE, function(ALL, f"return len({LOOP.removeprefix('return ')})")),
     Case(3, "One too many", function(ALL, changed(COLLECTED, ("== 1000", "> 1000")))),
-    Case(3, "came twice", function(ALL, changed(COLLECTED, ("            batch = []\n", ""), ("len(batch) == 1000", "len(batch) % 1000 == 0")))),
+    Case(3, "Some readings were added twice", function(ALL, changed(COLLECTED, ("            batch = []\n", ""), ("len(batch) == 1000", "len(batch) % 1000 == 0")))),
     Case(3, "opens 100 at most", "import asyncio\n" + function("async " + ALL, "return len(await asyncio.gather(*(redis.xadd(stream, one) for one in readings)))")),
     Case(3, "takes one more reading", function(ALL, changed(COLLECTED, ("        batch.append(reading)\n", ""), ("            batch = []\n", "            batch = []\n        batch.append(reading)\n")))),
-    Case(3, "where the generator ends", function(ALL, "batch = []\nwhile True:\n    batch.append(next(readings))\n    if len(batch) == 1000:\n        redis.pipeline().execute()\n        batch = []")),
+    Case(3, "raises StopIteration when the generator", function(ALL, "batch = []\nwhile True:\n    batch.append(next(readings))\n    if len(batch) == 1000:\n        redis.pipeline().execute()\n        batch = []")),
     Case(3, "batches are small", changed(BOUNDED, ("1000", "100"))),
     Case(4, "hold too much", function(MEAN, "temps = [int(one['temp_f']) for _, one in redis.xrange(stream)]; return sum(temps) / len(temps)")),
     Case(4, "Small pages", function(MEAN, changed(PAGES, ("count=1000", "count=100")))),
-    Case(4, "there is always one", function(MEAN, changed(PAGES, ('f"({page[-1][0]}"', "page[-1][0]")))),
+    Case(4, "It was still running. If", function(MEAN, changed(PAGES, ('f"({page[-1][0]}"', "page[-1][0]")))),
     Case(4, "The pages overlap", function(MEAN, changed(PAGES, ('f"({page[-1][0]}"', "page[-1][0]"), ("        start =", "        if len(page) < 1000: break\n        start =")))),
-    Case(4, "Return the mean as it is", function(MEAN, changed(PAGES, ("total / number", "round(total / number, 2)")))),
-    Case(4, "again and again: each", function(MEAN, "temps = [int(one['temp_f']) for _ in range(10) for _, one in redis.xrange(stream, count=1000)]; return sum(temps) / len(temps)")),
-    Case(4, "makes a number of one", function(MEAN, changed(PAGES, ('int(fields["temp_f"])', 'fields["temp_f"]')))),
+    Case(4, "Return the mean without rounding", function(MEAN, changed(PAGES, ("total / number", "round(total / number, 2)")))),
+    Case(4, "It reads the same page", function(MEAN, "temps = [int(one['temp_f']) for _ in range(10) for _, one in redis.xrange(stream, count=1000)]; return sum(temps) / len(temps)")),
+    Case(4, "Field values are strings, even", function(MEAN, changed(PAGES, ('int(fields["temp_f"])', 'fields["temp_f"]')))),
     Case(4, "share a millisecond", function(MEAN, changed(PAGES, ('f"({page[-1][0]}"', "f\"{int(page[-1][0].split('-')[0]) + 1}-0\"")))),
     Case(4, "The last page may be short", function(MEAN, changed(PAGES, ("while page := redis.xrange(stream, start, count=1000):", "while len(page := redis.xrange(stream, start, count=1000)) == 1000:")))),
-    Case(5, "overtakes another", "import asyncio\n" + function(STATIONS, "await asyncio.gather(*(redis.xadd(stream, one) for stream, its in readings.items() for one in its))")),
-    Case(5, "overtakes another", "import asyncio\n" + function(STATIONS, "for stream, its in readings.items(): await asyncio.gather(*(redis.xadd(stream, one) for one in its))")),
+    Case(5, "that run at the same", "import asyncio\n" + function(STATIONS, "await asyncio.gather(*(redis.xadd(stream, one) for stream, its in readings.items() for one in its))")),
+    Case(5, "that run at the same", "import asyncio\n" + function(STATIONS, "for stream, its in readings.items(): await asyncio.gather(*(redis.xadd(stream, one) for one in its))")),
     Case(5, "One station waits for another", ONE_STATION + function(STATIONS, "for stream, its in readings.items(): await one_station(redis, stream, its)")),
-    Case(5, "ends with the shortest", "import asyncio\n" + function(STATIONS, """
+    Case(5, "Each stream got as many", "import asyncio\n" + function(STATIONS, """
         for row in zip(*readings.values()):
             await asyncio.gather(*(redis.xadd(stream, one) for stream, one in zip(readings, row)))
     """)),
-    Case(5, "go in step", IN_STEP),
-    Case(5, "go in step", "from itertools import zip_longest\n" + function(STATIONS, """
+    Case(5, "The stations move in step", IN_STEP),
+    Case(5, "The stations move in step", "from itertools import zip_longest\n" + function(STATIONS, """
         for row in zip_longest(*readings.values()):
             pipeline = redis.pipeline()
             for stream, one in zip(readings, row):
@@ -217,13 +217,13 @@ WRONG = [
     """)),
     Case(5, "however long you sleep", ONE_STATION + function(STATIONS, "for stream, its in readings.items(): asyncio.create_task(one_station(redis, stream, its))\nawait asyncio.sleep(0.5)")),
     Case(5, "about asyncio. A plain `def`", function(STATIONS.removeprefix("async "), "for stream, its in readings.items():\n    for one in its: redis.xadd(stream, one)")),
-    Case(5, "takes tasks", "import asyncio\n" + function(STATIONS, "await asyncio.gather(*(asyncio.to_thread(redis.xadd, stream, one) for stream, its in readings.items() for one in its))")),
+    Case(5, "is missing, so a command", "import asyncio\n" + function(STATIONS, "await asyncio.gather(*(asyncio.to_thread(redis.xadd, stream, one) for stream, its in readings.items() for one in its))")),
     Case(5, "ends with your function", ONE_STATION + function(STATIONS, "for stream, its in readings.items(): asyncio.create_task(one_station(redis, stream, its))")),
-    Case(6, "An XACK an entry", function(WORK, changed(BATCHES, (ACK, ""), ("handle(fields)\n", "handle(fields)\n                redis.xack(stream, group, entry_id)\n")))),
+    Case(6, "One XACK per entry means", function(WORK, changed(BATCHES, (ACK, ""), ("handle(fields)\n", "handle(fields)\n                redis.xack(stream, group, entry_id)\n")))),
     Case(6, "A pipeline saves the waiting", function(WORK, changed(BATCHES, (ACK, "            acks = redis.pipeline()\n            for entry_id, _ in entries: acks.xack(stream, group, entry_id)\n            acks.execute()\n")))),
     Case(6, "First handle the whole batch", function(WORK, changed(BATCHES, (ACK, ""), (HANDLE, ACK + HANDLE)))),
     Case(6, "nothing is pending, ever", function(WORK, changed(BATCHES, (ACK, ""), ("count=count", "count=count, noack=True"), ('("0", ">")', '(">",)')))),
-    Case(6, "as many at once", function(WORK, changed(BATCHES, ("count=count", "count=1")))),
+    Case(6, "entries in hand: read that", function(WORK, changed(BATCHES, ("count=count", "count=1")))),
     Case(6, "until a reply is empty", function(WORK, changed(BATCHES, ("while entries :=", "if entries :=")))),
     Case(6, "never gets to `>`", function(WORK, changed(BATCHES, ('("0", ">")', '("0",)')))),
     Case(6, "in its own history: read with `0`", function(WORK, changed(BATCHES, ('("0", ">")', '(">",)')))),
@@ -240,13 +240,13 @@ WRONG = [
     """)),
     Case(7, "more than the budget", function(COUNT, "return int(budget_ms // handle_ms)")),
     Case(7, "Round up", changed(FORMULA, ("math.ceil", "math.floor"))),
-    Case(7, "To be equal is enough", function(COUNT, changed(SEARCH, ("<= 1000", "< 1000")))),
-    Case(7, "To be equal is enough", function(COUNT, changed(SEARCH, ("<= budget_ms", "< budget_ms")))),
+    Case(7, "Equal is enough, for both", function(COUNT, changed(SEARCH, ("<= 1000", "< 1000")))),
+    Case(7, "Equal is enough, for both", function(COUNT, changed(SEARCH, ("<= budget_ms", "< budget_ms")))),
     Case(7, "all times are in milliseconds", function(COUNT, changed(SEARCH, ("1000 * count", "count")))),
     Case(7, "does your search end before it", function(COUNT, "for n in range(1, 101):\n    if rate * (trip_ms + n * handle_ms) <= 1000 * n and 2 * (trip_ms + n * handle_ms) <= budget_ms: return n")),
     Case(7, "Take the smallest", function(COUNT, "return int((budget_ms / 2 - trip_ms) // handle_ms)")),
-    Case(7, "just behind a read", changed(FORMULA, ("if 2 *", "if"))),
-    Case(7, "Look at that before you divide", changed(FORMULA, ("    if handle_ms >= gap:\n        return None\n", ""))),
+    Case(7, "keeps up. But an entry", changed(FORMULA, ("if 2 *", "if"))),
+    Case(7, "If handling an entry takes", changed(FORMULA, ("    if handle_ms >= gap:\n        return None\n", ""))),
 ]  # fmt: skip
 
 RIGHT += written("08", "right")
@@ -302,7 +302,7 @@ COMMANDS = dict(zip(WHY_TRIPS, (10, 10, 12, 30, 1, 10), strict=True))
     ("trips", "commands", "outcome", "says"),
     [
         ({}, {}, "right", "all twelve"),
-        ({"gathered": 1}, {}, "wrong", "saves time, and no round trip"),
+        ({"gathered": 1}, {}, "wrong", "saves time but no round trips"),
         ({"executed_each_time": 1}, {}, "wrong", "inside the loop"),
         ({"in_a_pipeline": 10}, {}, "wrong", "Expected: `round_trips`: `in_a_pipeline`: 1"),
         ({}, {"in_a_pipeline": "10"}, "wrong", "without quotes"),

@@ -43,8 +43,8 @@ PAST_S = 1_735_862_400  # 3 January 2025
 @lab.exercise(
     1,
     "What is left?",
-    "Trimming looks at the stream alone: neither at who has read an entry, nor at a list of "
-    "pending ones. `~` removes whole nodes only, and a node holds 100 entries.",
+    "Trimming looks only at the stream: it doesn't check who has read an entry, or what is "
+    "pending. `~` removes only whole nodes, and a node holds 100 entries.",
     "An expiry belongs to a key, and adding to the key doesn't change it. When a key is gone, "
     "so is its expiry.",
 )
@@ -52,15 +52,16 @@ def predict(scene: Scene, predicted: Any) -> str:
     """Each prediction is compared with what the server does."""
     why = {
         "XLEN after 5-0": "MAXLEN 3 keeps exactly the newest three. Only `~` trims roughly: "
-        "redis-py adds it by itself, and this command doesn't have it",
+        "redis-py adds it unless told otherwise, and this command doesn't "
+        "have it",
         "entries for alice": "the group begins at the first entry, but two entries were "
         "trimmed before alice read them, without an error",
-        "XLEN after 6-0": "`~` removes whole nodes, of 100 entries each, and there is not one yet",
-        "XLEN after XTRIM": "MINID keeps the entry with that ID, and all above it",
-        "pending after XTRIM": "trimming takes entries from the stream, and not from the list of "
+        "XLEN after 6-0": "`~` removes whole nodes of 100 entries, and there isn't a full one yet",
+        "XLEN after XTRIM": "MINID keeps the entry with that ID, and all entries above it",
+        "pending after XTRIM": "trimming removes entries from the stream, not from the list of "
         "what is pending for alice",
-        "EXPIRETIME after 7-0": "the expiry stays as it was set, in seconds: XADD does not "
-        "touch it",
+        "EXPIRETIME after 7-0": "the expiry stays as it was set, in seconds: XADD doesn't "
+        "change it",
         "reply to the second EXPIREAT": "it did what you asked, so it replies 1: that time is "
         "in the past, so the key was deleted immediately",
         "TTL after that": "-2 means that there is no such key: EXPIREAT with a past time has "
@@ -106,9 +107,9 @@ class Moment(NamedTuple):
 
 
 LOCAL = (
-    "The day is that in UTC, everywhere on earth. Python takes local time unless you say "
-    "otherwise, and the check runs your function in a zone of its own: `datetime.fromtimestamp(…, "
-    "UTC)`."
+    "The day is the day in UTC, everywhere on earth. Python uses local time unless you say "
+    "otherwise, and the check runs your function in another time zone: "
+    "`datetime.fromtimestamp(…, UTC)`."
 )
 MOMENTS = (
     Moment("temps", "2100-01-09T12:00:00.000", LOCAL),
@@ -117,7 +118,7 @@ MOMENTS = (
     Moment(
         "temps",
         "2025-12-31T23:59:59.999",
-        "The last millisecond of a day belongs to that day: cut the milliseconds off, do not "
+        "The last millisecond of a day belongs to that day: drop the milliseconds, don't "
         "round them.",
     ),
 )
@@ -161,16 +162,22 @@ def _name_hint(key: str, moment: Moment, when: datetime) -> str:
     if day == f"{when:%Y%M%d}":
         return "`%M` is the minute. The month is `%m`."
     if day in (f"{when:%Y%d%m}", f"{when:%d%m%Y}", f"{when:%m%d%Y}", f"{when:%y%m%d}"):
-        return "The year with four digits, then the month, then the day: so the keys sort by time."
+        return (
+            "Write the year with four digits, then the month, then the day, so that the "
+            "keys sort by time."
+        )
     if day == f"{when.year}{when.month}{when.day}":
-        return "Two digits for the month and for the day, or 21 January and 2 November are one."
+        return (
+            "Write the month and the day with two digits each, or 21 January and 2 "
+            "November get the same key."
+        )
     if not day.isdigit():
         return "After the colon come eight digits, and nothing else: `%Y%m%d`."
     if day.startswith("1970"):
-        return "That is soon after 1970: `ms` is in milliseconds, and was divided too often."
+        return "That's shortly after 1970: `ms` is in milliseconds, and you divided it too often."
     if day in (f"{when + timedelta(days=n):%Y%m%d}" for n in (-1, 1)):
         return moment.neighbour
-    return "Eight digits, of the day in UTC on which `ms` milliseconds since 1970 have passed."
+    return "Write eight digits: the day in UTC that is `ms` milliseconds after 1970."
 
 
 # ------------------------------------------------------------------ 3: exactly 120
@@ -191,8 +198,8 @@ def _hour(number: int) -> dict[str, str]:
     "Keep 120 averages",
     "XADD can trim in the same step: `maxlen=120`. What does redis-py add to that unless you "
     "forbid it?",
-    "`approximate=False`: with `~`, which is the default of redis-py, the server trims when it is "
-    "worth its while.",
+    "`approximate=False`: with `~`, redis-py's default, the server trims only when it's worth "
+    "the effort.",
     calls=("redis", "stream", "average"),
 )
 def keep_120(scene: Scene, publish: Any) -> str:
@@ -223,7 +230,7 @@ def _expect_group(scene: Scene, stream: str) -> None:
     if not group_of(scene, stream, GROUP):
         raise Wrong(
             "You deleted the stream and created it again, so its group and its IDs are gone. "
-            "Keep the stream, and let the server remove the surplus: MAXLEN.",
+            "Keep the stream, and let the server remove the extra entries: MAXLEN.",
             expected="the stream with its group",
             found="the group is gone",
         )
@@ -245,7 +252,7 @@ def _expect_newest(
         )
     if len(found) == HELD or newest not in (wanted[-1], _hour(EARLIER - 1)):
         raise Wrong(
-            "Each entry has the fields of the average that it was given, and the newest 120 stay.",
+            "Each entry needs the fields of its average, and the newest 120 stay.",
             expected=wanted[-1],
             instead=newest,
         )
@@ -262,8 +269,8 @@ def _capped_hint(length: int, commands: list[list[str]], *, added: bool) -> str:
         return "Nothing was added: XADD appends the average."
     if length > HELD and any("~" in " ".join(words) for words in commands):
         return (
-            "`~` trims when it is worth the server's while, so the stream floats to 219 entries. "
-            "redis-py sends it unless you say `approximate=False`."
+            "`~` trims only when it's worth the server's effort, so the stream floats up to "
+            "219 entries. redis-py sends it unless you pass `approximate=False`."
         )
     if length == EARLIER + PUBLISHED and any("MINID" in map(str.upper, one) for one in commands):
         return (
@@ -271,12 +278,12 @@ def _capped_hint(length: int, commands: list[list[str]], *, added: bool) -> str:
             "number of entries: MAXLEN."
         )
     if length == EARLIER + PUBLISHED:
-        return "Nothing was trimmed: XADD takes MAXLEN, and does both in one step."
+        return "Nothing was trimmed: XADD takes MAXLEN, which does both in one step."
     if length == HELD + 1 and names[-2:] == ["XTRIM", "XADD"]:
-        return "It is trimmed first, and then comes one more: let XADD itself trim, by MAXLEN."
+        return "You trim first, and then add one more: let XADD itself trim, with MAXLEN."
     if "XDEL" in names and length < HELD:
-        return "An entry is removed whenever one is added, also while there are fewer than 120."
-    return "Exactly 120 have to stay: `maxlen` is how many entries there are after the XADD."
+        return "You remove an entry whenever you add one, even while there are fewer than 120."
+    return "Exactly 120 have to stay: `maxlen` is the number of entries after the XADD."
 
 
 def _expect_cut(scene: Scene, supervisor: Supervisor, publish: Any) -> None:
@@ -298,8 +305,8 @@ def _expect_always(scene: Scene, stream: str) -> None:
     length = int(scene.redis.xlen(stream))
     if length != HELD:
         raise Wrong(
-            "A reader that looks between your two commands, or after a crash there, sees it. "
-            "XADD takes MAXLEN itself: one command, one step.",
+            "A reader that looks between your two commands, or after a crash there, sees "
+            "that. XADD takes MAXLEN itself: one command, one step.",
             expected=f"{HELD} entries at any moment",
             found=f"{length} entries between two commands",
         )
@@ -311,12 +318,12 @@ def _expect_always(scene: Scene, stream: str) -> None:
 @lab.exercise(
     4,
     "Trim what every group has handled",
-    "What does a group still need? What is pending, and what it was not given yet. Whatever is "
-    "older than that, and older for every group, may go.",
-    "`redis.xinfo_groups(stream)` tells each group's `last-delivered-id`, and "
-    "`redis.xpending(stream, group)` tells the oldest that is pending, as `min`, if there is one.",
-    "For each group take `min`, or else the ID after `last-delivered-id`. `EntryId.parse(text)` "
-    "of helpers compares as numbers, and has `.next()`.",
+    "What does a group still need? Its pending entries, and the entries that it hasn't been "
+    "given yet. Anything that is older than that for every group may go.",
+    "`redis.xinfo_groups(stream)` returns each group's `last-delivered-id`, and "
+    "`redis.xpending(stream, group)` returns the oldest pending ID as `min`, if there is one.",
+    "For each group, take `min`, or if there is none, the ID after `last-delivered-id`. "
+    "`EntryId.parse(text)` from `helpers` compares as numbers, and has `.next()`.",
     "Then `redis.xtrim(stream, minid=…, approximate=False)` with the smallest of them.",
     calls=("redis", "stream"),
 )
@@ -337,8 +344,8 @@ def trim_handled(scene: Scene, trim: Any) -> str:
     "Write a reading and its expiry",
     "What is left in the partition if your process is killed after XADD? And what happens to "
     "the expiry when a late reading arrives?",
-    "`redis.pipeline(transaction=True)` sends MULTI and EXEC. EXPIREAT has two options: `NX` sets "
-    "an expiry where there is none, `GT` sets one that is later than the present one.",
+    "`redis.pipeline(transaction=True)` sends MULTI and EXEC. EXPIREAT has two options: `NX` "
+    "sets an expiry only if there is none, and `GT` only if it's later than the current one.",
     "In one transaction: XADD, `expireat(key, expiry, nx=True)`, and `expireat(key, expiry, "
     "gt=True)`, with `expiry = ms // 1000 + 172_800`.",
     calls=("redis", "prefix", "ms", "temp_f"),
@@ -360,10 +367,10 @@ def write_expiring(scene: Scene, write: Any) -> str:
     "Reject readings that would be gone at once",
     "When would the partition expire if you wrote the reading? Compare that with `now_ms`, before "
     "you write anything.",
-    "A partition that has newer readings lives longer: `redis.expiretime(key)` says until when, "
-    "in seconds. For a key that does not exist it says -2.",
-    "`if max(ms // 1000 + 172_800, redis.expiretime(key)) * 1000 <= now_ms: raise ValueError(…)`, "
-    "and then your function of exercise 5.",
+    "A partition that has newer readings lives longer: `redis.expiretime(key)` returns when "
+    "it expires, in seconds. For a key that doesn't exist, it returns -2.",
+    "`if max(ms // 1000 + 172_800, redis.expiretime(key)) * 1000 <= now_ms: raise "
+    "ValueError(…)`, and then call your function from exercise 5.",
     calls=("redis", "prefix", "ms", "temp_f", "now_ms"),
 )
 def refuse(scene: Scene, add: Any) -> str:
@@ -376,13 +383,13 @@ def refuse(scene: Scene, add: Any) -> str:
             fresh,
             at("2100-03-01", "12:00:01.000").ms,
             "This reading is a second old, and its partition has two days to live: write it. "
-            "(`now_ms` is in milliseconds, and an expiry in seconds. A key that does not exist has "
-            "the EXPIRETIME -2.)",
+            "(`now_ms` is in milliseconds, and an expiry is in seconds. For a key that "
+            "doesn't exist, EXPIRETIME returns -2.)",
         )
         _expect_old_refused(trial)
         _expect_clock(trial)
         _expect_late(trial)
-    return "You refuse what would expire immediately, with an error, and write everything else."
+    return "You reject what would expire immediately, with an error, and write everything else."
 
 
 OTHER_ERRORS = {"Exception", "RuntimeError", "AssertionError", "SystemExit", "PartitionError"}
@@ -430,18 +437,19 @@ class Trial:
         before = self._state(key)
         refused, _ = self._offer(reading, now_ms)
         after = self._state(key)
-        expected = f"the reading of {_when(reading.ms)} refused at {_when(now_ms)}"
+        expected = f"the reading of {_when(reading.ms)} rejected at {_when(now_ms)}"
         if before[0] and not after[0]:
             raise Wrong(
-                "The partition is gone, with what was in it. EXPIREAT with a past time deletes a "
-                "key at once. So before you write anything, find out when the partition would "
-                "expire; if that is past, leave it as it is.",
+                "The partition is gone, with everything in it. EXPIREAT with a past time "
+                "deletes a key at once. So before you write anything, find out when the "
+                "partition would expire; if that time has passed, leave the partition as it "
+                "is.",
                 expected=expected,
                 found="the whole partition deleted",
             )
         if refused and before != after:
             raise Wrong(
-                "You refused the reading, but wrote it anyway. Look first, and leave the "
+                "You rejected the reading, but wrote it anyway. Check first, and leave the "
                 "partition as it is.",
                 expected="the partition as it was",
                 found=f"{len(after[0])} readings in it, not {len(before[0])}"
@@ -450,10 +458,10 @@ class Trial:
             )
         if not refused and before == after:
             raise Wrong(
-                "Nothing was written, and your caller doesn't find out. You want to prevent "
-                "readings that are lost silently: raise a ValueError.",
+                "Nothing was written, and your caller doesn't find out. The point is that no "
+                "reading is lost silently: raise a ValueError.",
                 expected="a ValueError",
-                found="a function that returns as if all were well",
+                found="a function that returns as if all was well",
             )
         if not refused:
             raise Wrong(hint, expected=expected, found="it was written")
@@ -472,7 +480,7 @@ class Trial:
 def _as_refusal(outcome: Any) -> Any:
     if isinstance(outcome, Failure) and outcome.kind in OTHER_ERRORS:
         raise Wrong(
-            "Raise a ValueError: your caller can tell it from a lost connection.",
+            "Raise a ValueError, so that your caller can distinguish it from a lost connection.",
             expected="ValueError",
             found=str(outcome),
         )
@@ -490,8 +498,8 @@ def _expect_old_refused(trial: Trial) -> None:
     for n in (1, 2):  # a partition that was made without an expiry
         trial.scene.redis.xadd(key, cast("Any", at("2025-01-01", f"0{n}:00:00.000").fields))
     deleted = (
-        "Its partition would have expired in January 2025: EXPIREAT with a past time deletes a "
-        "key at once, and so the reading too. Raise a ValueError."
+        "Its partition would have expired in January 2025: EXPIREAT with a past time deletes "
+        "a key at once, and the reading with it. Raise a ValueError."
     )
     trial.refuses(old, now_ms, deleted)
     trial.refuses(at("2025-01-02", "12:00:00.000"), now_ms, deleted)
@@ -502,31 +510,32 @@ def _expect_clock(trial: Trial) -> None:
     trial.refuses(
         at("2100-01-01", "12:00:00.000"),
         at("2100-02-01", "12:00:00.000").ms,
-        "By the clock that it was given this reading is a month old. The clock is an argument: "
-        "use `now_ms`, and neither this machine's time nor the server's.",
+        "By the clock that your function was given, this reading is a month old. The clock is "
+        "an argument: use `now_ms`, not this machine's time or the server's.",
     )
     noon = at("2100-01-04", "12:00:00.000").ms
     trial.refuses(
         at("2100-01-02", "11:59:00.000"),
         noon,
-        "Two days count from the reading, and not from the end of its day.",
+        "Two days count from the reading, not from the end of its day.",
     )
     trial.accepts(
         at("2100-01-02", "12:01:00.000"),
         noon,
-        "Two days, or 172,800 seconds, count from the reading, and not from the beginning of its "
+        "Two days, or 172,800 seconds, count from the reading, not from the beginning of its "
         "day: this partition has a minute to live.",
     )
     trial.refuses(
         at("2100-02-02", "12:00:00.000"),
         at("2100-02-04", "12:00:00.000").ms,
-        "EXPIREAT with the present second deletes at once, too: refuse what expires now.",
+        "EXPIREAT with the current second deletes the key at once too: reject what expires now.",
     )
     trial.refuses(
         at("2100-02-06", "12:00:00.900"),
         at("2100-02-08", "12:00:00.500").ms,
-        "The partition would expire at 12:00:00, for the expiry is in whole seconds, and that is "
-        "half a second ago. Compare the second that you give to EXPIREAT with `now_ms`.",
+        "The partition would expire at 12:00:00, because the expiry is in whole seconds, and "
+        "that was half a second ago. Compare the second that you give to EXPIREAT with "
+        "`now_ms`.",
     )
 
 
@@ -537,8 +546,9 @@ def _expect_late(trial: Trial) -> None:
     key = key_of(trial.prefix, newest.ms)
     write_rightly(trial.scene, key, newest)
     alive = (
-        "This reading is late, and its partition lives on until eight in the evening, for it has "
-        "newer ones. Ask the partition until when, before you refuse: EXPIRETIME."
+        "This reading is late, but its partition lives until eight in the evening, because it "
+        "has newer ones. Before you reject a reading, check when the partition expires: "
+        "EXPIRETIME."
     )
     trial.welcomes(late, now_ms, alive)
     expect_written(trial.scene, trial.prefix, key, [newest, late])
@@ -546,15 +556,16 @@ def _expect_late(trial: Trial) -> None:
     trial.welcomes(
         at("2100-05-02", "05:00:00.000"),
         now_ms,
-        f"{alive} The entry added last isn't the newest reading: here it is a late one, too.",
+        f"{alive} The entry that was added last isn't the newest reading: here, it's a late "
+        "one too.",
     )
     first, evening = at("2100-06-02", "01:00:00.000"), at("2100-06-02", "20:00:00.000")
     write_rightly(trial.scene, key_of(trial.prefix, first.ms), first)
     trial.welcomes(
         evening,
         at("2100-06-04", "12:00:00.000").ms,
-        "The partition is there, with an older reading and an expiry that has passed. With this "
-        "reading it would live until eight in the evening: what counts is the later of the two.",
+        "The partition is there, with an older reading and an expiry that has passed. With "
+        "this reading, it would live until eight in the evening: the later of the two counts.",
     )
 
 
@@ -571,40 +582,40 @@ RIGHT = {
 }
 WHY_NOT = {
     "dashboard": {
-        "MINID": "After an hour without an average, what is younger than five days is not 120 any "
-        "more, and the dashboard shows fewer. It is a number that you were asked for",
-        "groups": "The dashboard reads the same 120 again and again, without a group, and handles "
-        "nothing. So there is nothing to trim by",
-        "partitions": "One key holds the last 120. Over days of 24 they would be in five or six "
-        "keys, and a whole day would go at once",
-        "nothing": "It would grow forever, by averages that are never looked at",
+        "MINID": "After an hour without an average, fewer than 120 averages are younger than "
+        "five days, so the dashboard shows too few. It needs a number of entries",
+        "groups": "The dashboard reads the same 120 again and again, without a group, and "
+        "handles nothing. So no group says what can be trimmed",
+        "partitions": "One key can hold the last 120. With a key for each day, they would be "
+        "in five or six keys, and a whole day would go at once",
+        "nothing": "It would grow forever, with averages that are never read",
     },
     "visits": {
-        "MAXLEN": "There are a thousand a second at noon, and one a minute at night: no number of "
-        "entries is half an hour both by day and by night",
-        "groups": "Readers want the last half hour, handled or not. It is a question of "
-        "time, not of who has read it",
-        "partitions": "A key of a day keeps up to a day, and at noon that is some fifty times "
-        "what is wanted: expiry takes a key whole",
-        "nothing": "A thousand a second, and nothing ever goes: the memory is soon full",
+        "MAXLEN": "There are a thousand a second at noon, and one a minute at night: no "
+        "number of entries is half an hour both by day and by night",
+        "groups": "Readers want the last half hour, handled or not. It's a question of time, "
+        "not of who has read it",
+        "partitions": "A key for each day keeps up to a day, and at noon that's some fifty "
+        "times what is wanted: expiry deletes whole keys",
+        "nothing": "A thousand a second, and nothing is ever removed: memory is soon full",
     },
     "orders": {
-        "MAXLEN": "MAXLEN removes what a group has not read, if that group was down long enough: "
-        "orders lost in silence",
-        "MINID": "However far back you set the moment, one night a group is down for longer, and "
-        "orders are lost in silence",
-        "partitions": "An expiry does not wait: a group that is down for longer than "
-        "that loses orders in silence",
-        "nothing": "Orders that every group has handled would stay in memory forever, and are not "
-        "needed there",
+        "MAXLEN": "MAXLEN removes what a group hasn't read, if that group was down long "
+        "enough: orders are lost without an error",
+        "MINID": "However far back you set the time, one night a group is down for longer, "
+        "and orders are lost without an error",
+        "partitions": "An expiry doesn't wait: a group that is down for longer loses orders "
+        "without an error",
+        "nothing": "Orders that every group has handled would stay in memory forever, and "
+        "they aren't needed there",
     },
     "patients": {
-        "MAXLEN": "Trimming by number says nothing of when an entry goes, and happens only when "
-        "an entry is added",
-        "MINID": "It is the right moment, but a program has to send the XTRIM. If all programs are "
-        "stopped, the readings stay, since none is there to delete them",
-        "groups": "They go when a group has handled them: too early for the doctors, or too late "
-        "for the law if the group is down",
+        "MAXLEN": "Trimming by number doesn't control when an entry goes, and it happens only "
+        "when an entry is added",
+        "MINID": "The time is right, but a program has to send the XTRIM. If all programs are "
+        "stopped, the readings stay, because nothing deletes them",
+        "groups": "They go when the groups have handled them: too early for the doctors, or "
+        "too late for the law if a group is down",
         "nothing": "The law requires them to be deleted",
     },
     "ledger": {
@@ -616,11 +627,11 @@ WHY_NOT = {
         "hundred a day fit in memory for a long time",
     },
     "black box": {
-        "MINID": "In a bad night ten minutes are more than the memory holds. Time is no measure of "
-        "memory; the number of entries is",
+        "MINID": "On a bad night, ten minutes are more than memory holds. Time doesn't limit "
+        "memory; the number of entries does",
         "groups": "Nothing reads it while the airplane is in the air, so no group would ever "
         "let it trim",
-        "partitions": "In a bad night one day is more than the memory holds, and an expiry comes "
+        "partitions": "On a bad night, one day is more than memory holds, and an expiry comes "
         "only days later",
         "nothing": "Memory is limited, and there would be no room for the newest messages",
     },
@@ -630,10 +641,10 @@ WHY_NOT = {
 @lab.exercise(
     7,
     "Choose",
-    "What decides when an entry may go: how many there are, how old it is, or who has read it? "
-    "And who is there to trim?",
-    "Only an expiry works without a running program. MAXLEN alone bounds memory. MINID alone "
-    "bounds age, to the second.",
+    "What decides when an entry may go: how many there are, how old it is, or who has read "
+    "it? And which program is there to trim?",
+    "Only an expiry works without a running program. Only MAXLEN limits memory. Only MINID "
+    "limits age, to the second.",
 )
 def choose(scene: Scene, choice: Any) -> str:
     """Six situations; each wrong choice has a sentence of its own."""
@@ -650,4 +661,4 @@ def choose(scene: Scene, choice: Any) -> str:
                 instead=said,
             )
         raise Wrong(f"{WHY_NOT[name][said]}.", found=f"`{name}`: {said}")
-    return "Six situations, and for each what fits it."
+    return "All six choices fit."

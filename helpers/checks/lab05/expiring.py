@@ -20,7 +20,10 @@ from helpers.checks.verdict import Wrong
 
 TWO_DAYS_S = 2 * 86_400
 SECOND_MS, HOUR_MS, DAY_MS = 1000, 3_600_000, 86_400_000
-SLOW = "It still runs: a loop that never ends, or far more commands than this takes."
+SLOW = (
+    "It was still running: look for a loop that never ends, or for far more commands than "
+    "this takes."
+)
 
 
 class Reading(NamedTuple):
@@ -116,20 +119,21 @@ def settle(outcome: Outcome) -> Any:
     """
     if isinstance(outcome, Failure) and "equal or smaller" in outcome.message:
         raise Wrong(
-            "IDs only grow, so a late reading cannot have its time as ID. Let the server choose "
-            "the ID, with `*`; the time is in the field `at`.",
+            "IDs only grow, so a late reading can't have its time as its ID. Let the server "
+            "choose the ID, with `*`; the time is in the field `at`.",
             found=str(outcome),
         )
     if isinstance(outcome, Failure) and outcome.kind == "WatchError":
         raise Wrong(
-            "WATCH has noticed that another producer wrote in between. Then begin again, in a "
-            "loop, until it goes through.",
+            "WATCH noticed that another producer wrote in between. Then start over, in a "
+            "loop, until it succeeds.",
             found=str(outcome),
         )
     if isinstance(outcome, Failure) and outcome.kind == "DataError":
         raise Wrong(
-            "Something that is neither a string nor a number went to Redis, such as None, or a "
-            "blank: does it call your function of another exercise that is still to be done?",
+            "You sent Redis something that is neither a string nor a number, such as None or "
+            "a blank. Does your function call one from another exercise that you haven't done "
+            "yet?",
             found=str(outcome),
         )
     if isinstance(outcome, Failure) and "options at the same time" in outcome.message:
@@ -139,7 +143,7 @@ def settle(outcome: Outcome) -> Any:
         )
     if isinstance(outcome, Failure) and "out of range" in outcome.message:
         raise Wrong(
-            "A moment in milliseconds was taken for one in seconds: divide by 1000 first.",
+            "You used a time in milliseconds as if it were in seconds: divide by 1000 first.",
             found=str(outcome),
         )
     return result(outcome, SLOW, LIMIT_S)
@@ -166,7 +170,7 @@ def expect_written(scene: Scene, prefix: str, key: str, readings: list[Reading])
             expected=_count(len(wanted), key),
             found=_count(len(found), key),
         )
-    hint = "An entry has the fields `temp_f` and `at`, and no others; `at` is `ms` as it is."
+    hint = "An entry has the fields `temp_f` and `at`, and no others; `at` is `ms`, unchanged."
     raise Wrong(hint, expected=wanted[-1], instead=found[-1])
 
 
@@ -188,16 +192,16 @@ def _nowhere(prefix: str, key: str, others: list[str]) -> Wrong:
     """The verdict where a reading is not in its partition, but perhaps in other streams."""
     if not others:
         return Wrong(
-            "The reading went to no partition that is left. If you added it: EXPIREAT takes "
-            "seconds after 1970, and one that is past deletes the key at once.",
+            "The reading isn't in any partition that still exists. If you added it: EXPIREAT "
+            "takes seconds since 1970, and a past time deletes the key at once.",
             expected=f"a stream {_short(key, prefix)}",
             found="no stream",
         )
     newest = others[-1]
     if not any(letter.isdigit() for letter in newest.removeprefix(prefix)):
-        hint = "Each day has a key of its own: the prefix, a colon, and the day."
+        hint = "Each day has its own key: the prefix, a colon, and the day."
     elif newest[-8:].isdigit() and abs(_days(newest) - _days(key)) == 1:
-        hint = "The day is that in UTC, and not where you are: give Python the time zone `UTC`."
+        hint = "The day is the day in UTC, not where you are: pass Python the time zone `UTC`."
     else:
         hint = "The key is the prefix, a colon, and the reading's day in UTC, as in exercise 2."
     return Wrong(
@@ -256,35 +260,36 @@ def _expiry_hint(
         names = [words[0] for words in commands]
         if {"XADD", "EXPIREAT"} <= set(names) and names.index("EXPIREAT") < names.index("XADD"):
             return (
-                "EXPIREAT came before XADD, when there was no key yet: then it sets nothing, and "
-                "replies 0. First XADD, then EXPIREAT."
+                "EXPIREAT came before XADD, when there was no key yet. Then it sets nothing, "
+                "and returns 0. First XADD, then EXPIREAT."
             )
         if any("GT" in map(str.upper, words) for words in commands):
             return (
-                "`GT` alone sets no expiry on a key that has none: to Redis, never is later than "
-                "any time. (Nor does `XX`.) For a new partition there is `NX`."
+                "`GT` alone sets no expiry on a key that has none: to Redis, no expiry is "
+                "later than any time. (`XX` doesn't either.) For a new partition, use `NX`."
             )
-        return "Set the expiry: EXPIREAT takes the second in which the key goes."
+        return "Set the expiry: EXPIREAT takes the second in which the key expires."
     if expires_ms > newest.expiry_ms * 100:
         return "EXPIREAT takes seconds, and `ms` is in milliseconds. PEXPIREAT takes those."
     if len(written) == 2 and expires_ms // SECOND_MS == written[0].expiry_ms // SECOND_MS:
         return (
-            "A newer reading came, and the expiry stayed where it was. Set when the partition "
-            "begins, it goes too early: two days after its newest reading is what counts."
+            "A newer reading came, but the expiry stayed where it was. If you set it only "
+            "when the partition is new, the partition goes too early: it has to expire two "
+            "days after its newest reading."
         )
     if len(written) == 3 and abs(expires_ms - written[-1].expiry_ms) <= SECOND_MS:
         return (
-            "A late reading has brought the expiry forward, and newer ones go with it. Let the "
-            "expiry only grow: EXPIREAT has `GT`."
+            "A late reading moved the expiry to an earlier time, and newer readings go with "
+            "it. Let the expiry only grow: EXPIREAT has `GT`."
         )
     begins = newest.ms // DAY_MS * DAY_MS
     off = (expires_ms - begins) / DAY_MS
     if off == int(off) and 1 <= off <= 4:
-        return "Two days after the newest reading, and not after the beginning or end of its day."
+        return "Set two days after the newest reading, not after the beginning or end of its day."
     if _is_from_now(expires_ms):
         return (
-            "That is two days from now. The reading has a time of its own, `ms`, however late it "
-            "is written. EXPIREAT takes a time: two days after that of the reading."
+            "That's two days from now. The reading has its own time, `ms`, however late you "
+            "write it. EXPIREAT takes a time: two days after the reading's."
         )
     return "Two days are 172,800 seconds, and they count from the time of the reading, `at`."
 
@@ -357,9 +362,9 @@ def _come_second(
     expires_ms = int(cast("Any", scene.redis.pexpiretime(key)))
     if expires_ms < reading.expiry_ms:
         raise Wrong(
-            "It looked, and there was no partition yet. Then another producer wrote the first "
-            "reading, an older one, and its expiry stayed. Don't choose between `NX` and `GT` by "
-            "what was there before: send both.",
+            "Your function looked, and there was no partition yet. Then another producer "
+            "wrote the first reading, an older one, and its expiry stayed. Don't choose "
+            "between `NX` and `GT` by what was there before: send both.",
             expected=f"it expires at {_clock(reading.expiry_ms)}",
             found=_clock(expires_ms) if expires_ms > 0 else "it never expires",
         )
@@ -376,8 +381,8 @@ def _expect_safe(scene: Scene, key: str, reading: Reading, what: str) -> None:
     if reading.fields not in _fields(scene, key) or expires_ms >= reading.expiry_ms:
         return
     raise Wrong(
-        f"A kill here leaves the reading in a partition that "
-        f"{'goes too early' if expires_ms > 0 else 'stays forever'}. A pipeline alone is no "
+        "A kill here leaves the reading in a partition that "
+        f"{'goes too early' if expires_ms > 0 else 'stays forever'}. A pipeline alone isn't a "
         "transaction: send both in one MULTI, or in a script.",
         expected="the reading with its expiry, or neither",
         found=f"the reading alone, {what}",
@@ -389,16 +394,16 @@ def _expect_both(scene: Scene, key: str, newer: Reading, count: int, names: list
     expires_ms = int(cast("Any", scene.redis.pexpiretime(key)))
     if expires_ms < newer.expiry_ms:
         raise Wrong(
-            "It looked at the partition, then another producer wrote a newer reading, and then the "
-            "expiry was brought forward again. Compare where it is set: EXPIREAT has `GT`, and a "
-            "script can do both.",
+            "Your function looked at the partition, then another producer wrote a newer "
+            "reading, and then the expiry moved back to an earlier time. Compare in the step "
+            "that sets it: EXPIREAT has `GT`, or a script can do both.",
             expected=f"it expires at {_clock(newer.expiry_ms)}",
             found=_clock(expires_ms) if expires_ms > 0 else "it never expires",
         )
     if len(_fields(scene, key)) < count and "WATCH" in names:
         raise Wrong(
-            "After a WatchError nothing was written, and your reading is missing. Begin again, in "
-            "a loop, until it goes through.",
+            "After a WatchError, nothing was written, and your reading is missing. Start "
+            "over, in a loop, until it succeeds.",
             expected=_count(count, key),
             found=_count(len(_fields(scene, key)), key),
         )

@@ -18,7 +18,7 @@ from helpers.checks.verdict import Wrong
 from helpers.streams.entry import EntryId
 
 ALICE = "alice"
-SLOW = "It still runs: look once, trim once, and return."
+SLOW = "It was still running: look once, trim once, and return."
 
 
 class Standing(NamedTuple):
@@ -35,7 +35,7 @@ class Case(NamedTuple):
     ids: Sequence[str]
     about: str
     too_much: str
-    too_little: str = "More may go: all that lies before the oldest entry that a group still needs."
+    too_little: str = "More may go: everything before the oldest entry that a group still needs."
     nothing: str = ""  # what to say if nothing was removed
 
     def needs(self, number: int) -> bool:
@@ -55,44 +55,46 @@ CASES = (
         {"display": Standing(6)},
         IDS,
         "one group, given 1000-0 to 1000-5, all acknowledged",
-        "Entries that were not delivered yet are gone. `last-delivered-id` is the last one that "
-        "was, and the next may be in the same millisecond: the sequence number counts too.",
-        "One more may go. MINID keeps the entry with that very ID, and `last-delivered-id` is "
-        "handled already: the first one needed is the next, with a sequence number one higher.",
-        "In this group nothing is pending, and so it needs only what it was not given yet: what "
-        "comes after its `last-delivered-id`.",
+        "Entries that weren't delivered yet are gone. `last-delivered-id` is the last one "
+        "that was, and the next may be in the same millisecond: the sequence number counts "
+        "too.",
+        "One more may go. MINID keeps the entry with exactly that ID, and `last-delivered-id` "
+        "was handled already: the first one needed is the next, with a sequence number that "
+        "is one higher.",
+        "In this group, nothing is pending, so it needs only what it hasn't been given yet: "
+        "what comes after its `last-delivered-id`.",
     ),
     Case(
         {"display": Standing(8, (3, 5))},
         IDS,
-        "one group, given 1000-0 to 1000-7, and 1000-3 and 1000-5 are pending",
-        "An entry that is pending is gone: it was delivered, and it is not yet handled. "
-        "`redis.xpending(stream, group)` tells the oldest of them, as `min`, and that one stays.",
+        "one group, given 1000-0 to 1000-7; 1000-3 and 1000-5 are pending",
+        "A pending entry is gone: it was delivered, but not handled yet. "
+        "`redis.xpending(stream, group)` returns the oldest one as `min`, and that one stays.",
     ),
     Case(
         {"archive": Standing(ALL), "display": Standing(4)},
         IDS,
         "two groups: archive has handled all, display was given 1000-0 to 1000-3",
-        "The other group has not come so far. Ask every group, and take the smallest of their IDs.",
+        "The other group isn't that far yet. Ask every group, and take the smallest of their IDs.",
     ),
     Case(
         {"archive": Standing(3, (2,)), "display": Standing(ALL)},
         IDS,
         "two groups: archive has handled 1000-0 and 1000-1, display has handled all",
-        "The other group has not come so far. Ask every group, and take the smallest of their IDs.",
+        "The other group isn't that far yet. Ask every group, and take the smallest of their IDs.",
     ),
     Case(
         {"archive": Standing(1), "display": Standing(4)},
         ["998-0", "999-0", *IDS],
         "two groups: archive was given 998-0, display was given 998-0 to 1000-1",
-        "The smallest ID is that of 999-0. As a string '1000-2' comes before '999-0': compare the "
+        "The smallest ID is 999-0. As a string, '1000-2' comes before '999-0': compare the "
         "milliseconds as numbers, and then the sequence numbers.",
     ),
     Case(
         {"archive": Standing(0), "display": Standing(ALL)},
         IDS,
         "two groups: archive, a new one, was given nothing yet; display has handled all",
-        "A group that has begun at `0` and was given nothing yet needs every entry.",
+        "A group that began at `0` and hasn't been given anything needs every entry.",
     ),
     Case(
         {"display": Standing(ALL)},
@@ -144,8 +146,8 @@ def _expect_there(scene: Scene, stream: str, case: Case) -> None:
     found = scene.redis.xinfo_groups(stream) if scene.redis.exists(stream) else []
     if {one["name"] for one in cast("Any", found)} != set(case.groups):
         raise Wrong(
-            "Leave the stream and its groups where they are, also when nothing is left in it: "
-            "XTRIM takes entries alone.",
+            "Leave the stream and its groups in place, even if the stream becomes empty: "
+            "XTRIM removes only entries.",
             expected="the stream with its groups",
             found="a group is gone, or the stream",
         )
@@ -177,13 +179,13 @@ def _hint(case: Case, left: list[str], lost: list[str], commands: list[list[str]
         return f"Nothing was removed. {case.nothing or case.too_little}"
     if lost and counted:
         return (
-            "MAXLEN counts entries, and does not know who has read them. MINID removes what lies "
-            "before an ID: find the ID of the oldest entry that a group still needs."
+            "MAXLEN counts entries, and doesn't know who has read them. MINID removes what "
+            "comes before an ID: find the ID of the oldest entry that a group still needs."
         )
     if lost and left[:1] == list(case.ids[case.oldest + 1 :][:1]) and case.oldest in _pending(case):
         return (
-            "One entry too far: MINID keeps the entry with the ID that you give, and removes what "
-            "lies before. A pending entry is still needed itself."
+            "One entry too many: MINID keeps the entry with the ID that you pass, and removes "
+            "what comes before it. The pending entry itself is still needed."
         )
     return case.too_much if lost else case.too_little
 
@@ -202,15 +204,15 @@ def _expect_alone(scene: Scene, supervisor: Supervisor, trim: Any) -> None:
     outcome = supervisor.call(trim, CLIENT, stream)
     if isinstance(outcome, Failure):
         raise Wrong(
-            "A stream may have no group at all, and for such a one your function raised this: "
-            "leave it as it is.",
+            "A stream may have no group at all, and then your function raised this: leave "
+            "such a stream as it is.",
             expected="a stream without a group as it was",
             found=str(outcome),
         )
     result(outcome, SLOW, LIMIT_S)
     if _ids(scene, stream) != IDS:
         raise Wrong(
-            "Where there is no group, nothing was handled: leave the stream as it is.",
+            "If there is no group, nothing was handled: leave the stream as it is.",
             expected=f"{len(IDS)} entries left",
             found=f"{len(_ids(scene, stream))} left",
         )
@@ -235,7 +237,7 @@ def _pending_entries(scene: Scene, stream: str) -> Any:
         return scene.redis.xpending_range(stream, "display", "-", "+", 100)
     except redis.ResponseError as error:
         raise Wrong(
-            "Leave the stream and its groups where they are.", found="the group is gone"
+            "Leave the stream and its groups in place.", found="the group is gone"
         ) from error
 
 
@@ -251,10 +253,10 @@ def _expect_safe(scene: Scene, stream: str) -> None:
     lost = [str(one) for one in wanted if one not in left]
     if lost:
         raise Wrong(
-            "While it was at work, readings came, and were read. What it had looked at was no "
-            "longer so when it trimmed: MAXLEN counts the new ones too, and what was unread "
-            "is pending by now. Ask for `last-delivered-id` first and for what is pending after "
-            "that, then trim by MINID. Or do it all in one script.",
+            "While your function was working, entries were added and read. What it had read "
+            "was out of date by the time it trimmed: MAXLEN counts the new ones too, and what "
+            "was unread is pending by now. Ask for `last-delivered-id` first, then for what "
+            "is pending, then trim with MINID. Or do it all in one script.",
             expected="everything that is pending or unread still there",
             found=f"{', '.join(lost)} gone",
         )

@@ -20,7 +20,10 @@ from helpers.checks.scene import LIMIT_S, Scene, result
 from helpers.checks.verdict import Wrong
 from helpers.checks.work import in_turn
 
-SLOW = "Nothing is left to do, and it still runs: end when it is done, or cannot be done any more."
+SLOW = (
+    "It was still running with nothing left to do: return when it's done, or when it can't "
+    "be done anymore."
+)
 
 SCRIPTS = {"EVAL", "EVALSHA", "FCALL"}
 MOST = 6  # places at which it is struck
@@ -46,10 +49,10 @@ ELSEWHERE = _state("4102470060000-0", 212, 3)  # where another one comes to, wit
 
 OTHER_FIELD = {"station": "chennai"}
 KEPT_FIELDS = (
-    "Leave the other fields of `state` as they are: HSET changes only those that it is given, and "
-    "DEL takes away all."
+    "Leave the other fields of `state` as they are: HSET changes only the fields that you "
+    "pass, and DEL removes them all."
 )
-_NO_MEAN = "`mean` is None where no hour is over: then only the state is stored."
+_NO_MEAN = "`mean` is None if no hour is over: then store only the state."
 
 FIRST_CALL = (BEGINNING, FIRST, None)
 SECOND_CALL = (FIRST["last_message_id"], SECOND, MEAN)
@@ -112,7 +115,8 @@ class Stage:
         kinds = client.type(place.averages), client.type(place.state)
         if kinds[0] not in ("stream", "none") or kinds[1] not in ("hash", "none"):
             raise Wrong(
-                "Publish by XADD to `averages`, and store the fields in the hash `state`, by HSET.",
+                "Publish to `averages` with XADD, and store the fields in the hash `state` "
+                "with HSET.",
                 expected="a stream and a hash",
                 found=" and ".join("no key" if one == "none" else f"a {one}" for one in kinds),
             )
@@ -195,9 +199,9 @@ def _expect_the_rest_kept(stage: Stage, place: Place) -> None:
     _settle(stage, stage.begin(*place, SECOND, MEAN).outcome())
     if not client.xrange(place.averages, earlier, earlier):
         raise Wrong(
-            "An earlier hour was in the stream `averages`, and is gone. Add one entry, and leave "
-            "the others: XADD without `maxlen`.",
-            expected=f"the entry {earlier}, and the new one behind it",
+            "An earlier hour was in the stream `averages`, and now it's gone. Add one entry, "
+            "and leave the others: XADD without `maxlen`.",
+            expected=f"the entry {earlier}, and the new one after it",
             found=f"{earlier} is gone",
         )
     _expect_kept(stage.found(place))
@@ -230,21 +234,22 @@ def _settle(stage: Stage, outcome: Outcome) -> None:
         names = stage.proxy.names
         if outcome.kind == "WatchError" and not queues_first(names):
             raise Wrong(
-                "After `watch`, the pipeline sends each command at once, and so it changed the "
-                "watched key itself. `multi()` ends that: what follows waits for `execute()`.",
+                "After `watch`, the pipeline sends each command at once, so it changed the "
+                "watched key itself. `multi()` ends that: the commands after it wait for "
+                "`execute()`.",
                 found=str(outcome),
             )
         if "WRONGTYPE" in outcome.message:
             raise Wrong(
-                "`averages` is a stream, to which XADD adds the mean, and `state` is a hash, for "
-                "HSET and HGET. A command here was for another type.",
+                "`averages` is a stream, to which XADD adds the mean. `state` is a hash, for "
+                "HSET and HGET. One of your commands was for another type.",
                 found=str(outcome),
             )
         scripts = [words for words in commands if words[0] in ("EVAL", "EVALSHA")]
         if any(len(words) < 3 or not words[2].isdigit() for words in scripts):
             raise Wrong(
-                "After the script comes the number of keys: "
-                "`redis.eval(script, 2, state, averages, …)`.",
+                "After the script, pass the number of keys: `redis.eval(script, 2, state, "
+                "averages, …)`.",
                 found=str(outcome),
             )
     result(outcome, SLOW, LIMIT_S)
@@ -258,9 +263,9 @@ def _expect_sent(proxy: Proxy) -> None:
     """
     if not changes(proxy.names):
         raise Wrong(
-            "Your function sent nothing that changes anything, on the client that it was given. A "
-            "pipeline collects commands, and sends them only when you call `execute()`. And an "
-            "`except` that hides every error hides that too.",
+            "Your function sent nothing that changes anything on the client that it was "
+            "given. A pipeline collects commands, and sends them only when you call "
+            "`execute()`. Also, an `except` that hides every error may hide the cause.",
             expected="XADD and HSET",
             found=", ".join(dict.fromkeys(proxy.names)) or "no command",
         )
@@ -279,7 +284,7 @@ def _killed(stage: Stage, life: Life) -> bool:
 def _expect_done(found: Found, fields: Fields = SECOND) -> None:
     if not found.published:
         raise Wrong(
-            "Publish `mean` in the stream `averages`: XADD.",
+            "Publish `mean` to the stream `averages`: XADD.",
             expected="one entry",
             found="none",
         )
@@ -291,7 +296,7 @@ def _expect_done(found: Found, fields: Fields = SECOND) -> None:
         )
     if found.published != [MEAN]:
         raise Wrong(
-            "The entry is `mean` as it is: `xadd(averages, mean)`.",
+            "Add `mean` as it is: `xadd(averages, mean)`.",
             expected=f"[{MEAN}]",
             instead=found.published,
         )
@@ -325,25 +330,25 @@ def _expect_whole(stage: Stage, place: Place, commands: list[str]) -> None:
 def _halves_hint(state: str, is_published: bool, commands: list[str]) -> str:
     if state == "some":
         return (
-            "Half of the state is new, and half is old: no consumer was ever there. One HSET "
-            "takes all fields, and it belongs into the step in which the mean is published."
+            "Half of the state is new, and half is old: no consumer was ever in that state. "
+            "One HSET takes all fields, and it belongs in the step that publishes the mean."
         )
     if commands.count("EXEC") > 1:
         return (
-            "Two transactions are two steps, and it was killed between them. Both commands belong "
-            "into one."
+            "Two transactions are two steps, and it was killed between them. Both commands "
+            "belong in one."
         )
     what = (
-        "It has published, and died before it could store that: its successor publishes the hour "
-        "again."
+        "It published, and died before it could store that: its successor publishes the hour again."
         if is_published
-        else "It has stored that the hour is published, and died before: the hour is lost."
+        else "It stored that the hour is published, and died before it published it: the hour "
+        "is lost."
     )
     if SCRIPTS & {*commands}:
-        return f"{what} Do both in the script: what it sends beside it is a step of its own."
+        return f"{what} Do both in the script: what you send outside it is a separate step."
     return (
-        f"{what} Send both in one MULTI; a pipeline without (`transaction=False`) saves a round "
-        "trip, and is still two steps."
+        f"{what} Send both in one MULTI. A pipeline without it (`transaction=False`) saves a "
+        "round trip, but it's still two steps."
     )
 
 
@@ -385,7 +390,7 @@ def _plain(stage: Stage) -> list[str]:
     found = stage.found(place)
     if isinstance(outcome, Failure) and re.search("None|XADD", outcome.message):
         raise Wrong(
-            f"{_NO_MEAN} It is None in this call, in which the state is not there yet either.",
+            f"{_NO_MEAN} It is None in this call, in which there is no state yet either.",
             found=str(outcome),
         )
     _settle(stage, outcome)
@@ -406,8 +411,8 @@ def _plain(stage: Stage) -> list[str]:
     found = stage.found(place)
     if not found.published and stored(found, FIRST) == "all":
         raise Wrong(
-            "The state's `last_message_id` was just what `before` says, and nothing was changed. "
-            "Compare strings with strings: what comes from this client is `str`, and no bytes.",
+            "The state's `last_message_id` was equal to `before`, but nothing was changed. "
+            "Compare strings with strings: this client returns `str`, not bytes.",
             expected=f"{MEAN} published, and the state at {SECOND['last_message_id']}",
             found=f"nothing published, and the state at {FIRST['last_message_id']}",
         )
@@ -439,15 +444,15 @@ def _nothing_stored(stage: Stage) -> Wrong:
     stage.begin(*place, *FIRST_CALL).outcome()
     if stored(stage.found(place), FIRST) == "none":
         return Wrong(
-            "The state's `last_message_id` was `0-0`, and so was `before`: they are equal, and "
-            "nothing was stored. What is compared is the stored `last_message_id` with `before`.",
+            "The state's `last_message_id` was `0-0`, and so was `before`: they are equal, "
+            "but nothing was stored. Compare the stored `last_message_id` with `before`.",
             expected=FIRST,
             found="no field stored, though nothing had changed",
         )
     return Wrong(
-        "The very first call finds no state at all. A state that is not there counts as `0-0`, "
-        "which is `before` here, so the fields are stored."
-        + (" In a script, what isn't there is `false`, and not nil: `or '0-0'`." * in_script),
+        "The very first call finds no state at all. A state that isn't there counts as `0-0`, "
+        "which is `before` here, so store the fields."
+        + (" In a script, a missing field is `false`, not nil: `or '0-0'`." * in_script),
         expected=FIRST,
         found="no state, after a call with `before='0-0'`",
     )
@@ -459,8 +464,8 @@ def _expect_compared_without_a_mean(stage: Stage) -> None:
     stage.all_aside([(*place, *FIRST_CALL), (*place, BEGINNING, ELSEWHERE, None)])
     if stored(stage.found(place), ELSEWHERE) != "none":
         raise Wrong(
-            "In this call `mean` is None, and another instance had been faster: the state was "
-            "overwritten. Compare with `before` in that case too.",
+            "In this call, `mean` is None, and another instance had been faster, but the "
+            "state was overwritten. Compare with `before` in that case too.",
             expected=f"the state at {FIRST['last_message_id']}",
             found=f"the state at {ELSEWHERE['last_message_id']}, after a call with `before='0-0'`",
         )
@@ -473,8 +478,8 @@ def _expect_nothing_without_a_state(stage: Stage) -> None:
     found = stage.found(place)
     if found.published or stored(found, SECOND) != "none":  # to make a first state is no harm
         raise Wrong(
-            "There was no state, which counts as `0-0`, and `before` said something else: they "
-            "differ, so change nothing. Compare in that case too.",
+            "There was no state, which counts as `0-0`, but `before` was different, so change "
+            "nothing. Compare in that case too.",
             expected="nothing published, and no state",
             found="both were written",
         )
@@ -514,8 +519,9 @@ def _call_again(stage: Stage, struck: dict[Place, str]) -> None:
         found = stage.found(place)
         if len(found.published) > 1:
             raise Wrong(
-                "The server had done it, only the reply was lost; so it was called again, and did "
-                "it again. Let it happen only if `last_message_id` is still `before`."
+                "The server had executed it, and only the reply was lost; so your function "
+                "was called again, and did it again. Let it happen only if `last_message_id` "
+                "is still `before`."
                 if "reply" in told
                 else "It was killed, and its successor published once more.",
                 expected="published once",
@@ -523,10 +529,11 @@ def _call_again(stage: Stage, struck: dict[Place, str]) -> None:
             )
         if found.published != [MEAN] or stored(found, SECOND) != "all":
             if _takes_lock(stage.proxy.commands):
-                raise _locked("its successor could do nothing")
+                raise _locked("its successor couldn't do anything")
             raise Wrong(
-                "It was called again, and the change was never made. As long as `last_message_id` "
-                "is `before`, it can be made, even if another one has tried before.",
+                "Your function was called again, but the change was never made. As long as "
+                "`last_message_id` is `before`, it can be made, even if another instance has "
+                "tried before.",
                 expected="published once, and stored",
                 found=f"{len(found.published)} published, {stored(found, SECOND)} of the fields "
                 f"stored, {told}",
@@ -539,7 +546,7 @@ def _pause(stage: Stage, place: Place, at: int, commands: list[str]) -> None:
     if not zombie.stands(stage.proxy):
         result(zombie.outcome(), SLOW, LIMIT_S)
         return
-    told = f"paused before its {stage.proxy.names[-1]}, and another one came first"
+    told = f"paused before its {stage.proxy.names[-1]}, and another one was faster"
     was_first = stored(stage.found(place), SECOND) == "all"
     outcome = stage.aside(*place, *OTHER_CALL)
     stays = stored(stage.found(place), ELSEWHERE) != "all"
@@ -547,10 +554,10 @@ def _pause(stage: Stage, place: Place, at: int, commands: list[str]) -> None:
         if isinstance(outcome, Unfinished):
             raise _locked("meanwhile another one waits, and does nothing")
         result(outcome, SLOW, LIMIT_S)
-        raise _locked("meanwhile another one could do nothing")
+        raise _locked("meanwhile another one couldn't do anything")
     stage.proxy.thaw()
     if isinstance(zombie.outcome(), Unfinished):
-        raise Wrong(SLOW, found="it did not end, after it had been paused")
+        raise Wrong(SLOW, found="it didn't return after it had been paused")
     found = stage.found(place)
     right, many = (SECOND, 1) if was_first else (ELSEWHERE, 0)
     if stored(found, right) != "all" or len(found.published) != many:
@@ -565,8 +572,8 @@ def _pause(stage: Stage, place: Place, at: int, commands: list[str]) -> None:
 
 def _locked(what: str) -> Wrong:
     return Wrong(
-        "The holder of a lock may be dead or paused, and then no other gets on. To compare and "
-        "to set in one step takes no lock.",
+        "The holder of a lock may be dead or paused, and then no other instance can continue. "
+        "Comparing and setting in one step needs no lock.",
         expected="the change is made while another one is paused or dead",
         found=what,
     )
@@ -583,13 +590,13 @@ def _half_compared_hint(found: Found) -> str:
     """What to say if only one of the two was kept back."""
     if not found.published and stored(found, SECOND) == "all":
         return (
-            "The mean was not published, which is right, and the fields were stored all the same: "
-            "the state went back. If another instance was faster, change neither."
+            "The mean wasn't published, which is right, but the fields were stored all the "
+            "same: the state went back. If another instance was faster, change neither."
         )
     if found.published and stored(found, ELSEWHERE) == "all":
         return (
-            "The state was left alone, which is right, and the mean was published all the same. "
-            "If another instance was faster, change neither."
+            "The state was left alone, which is right, but the mean was published all the "
+            "same. If another instance was faster, change neither."
         )
     return ""
 
@@ -597,22 +604,22 @@ def _half_compared_hint(found: Found) -> str:
 def _zombie_hint(names: list[str], has_lock: bool) -> str:
     if has_lock:
         return (
-            "While it was paused its lock ran out, another one took it and went on; and then it "
-            "wrote as if it still had it. A lock cannot know that: compare in the step in which "
-            "you write."
+            "While it was paused, its lock expired, another instance took the lock and "
+            "continued, and then this one wrote as if it still held it. A lock can't prevent "
+            "that: compare in the step in which you write."
         )
     if "UNWATCH" in names:
         return (
-            "UNWATCH ends what WATCH had begun, so EXEC knew nothing of the change in between. "
-            "Leave it out: EXEC ends the watching itself."
+            "UNWATCH ends the WATCH, so EXEC didn't notice the change in between. Leave it "
+            "out: EXEC ends the watching itself."
         )
     if "WATCH" in names:
         return (
-            "WATCH says whether the watched key was changed before EXEC. Watch the state, which is "
-            "what you compare, and do it before you read it."
+            "WATCH notices whether the watched key changes before EXEC. Watch the state, "
+            "which is what you compare, and do it before you read it."
         )
     return (
-        "It had compared before it was paused, and then it wrote. Between a look and a write "
-        "anything may happen: compare and write in one step, by a script, or WATCH the state "
-        "before you look."
+        "It had compared before it was paused, and then it wrote. Anything may happen between "
+        "a read and a write: compare and write in one step, with a script, or WATCH the state "
+        "before you read it."
     )

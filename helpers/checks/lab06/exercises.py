@@ -43,8 +43,8 @@ def _timely(outcome: Outcome, slow: str = "") -> Any:
         and re.search(r"year -?\d+|timestamp|too large", outcome.message)
     ):
         raise Wrong(
-            "That would be thousands of years ahead. An ID, and the clock here, say milliseconds "
-            "after 1970; `datetime.fromtimestamp` takes seconds: `ms / 1000`.",
+            "That would be thousands of years ahead. An ID and `now` are in milliseconds "
+            "since 1970, and `datetime.fromtimestamp` takes seconds: `ms / 1000`.",
             found=str(outcome),
         )
     return result(outcome, slow, LIMIT_S)
@@ -56,11 +56,11 @@ def _timely(outcome: Outcome, slow: str = "") -> Any:
 @lab.exercise(
     1,
     "Which hour does a reading count for?",
-    "The first half of an ID is a moment, in milliseconds after 1970. A reading that came late has "
-    "another one, in the field `at`.",
-    "Without a zone Python gives you the local time of the machine: "
+    "The first half of an ID is a time, in milliseconds since 1970. A reading that came late "
+    "has another time, in the field `at`.",
+    "Without a time zone, Python uses the local time of the machine: "
     "`datetime.fromtimestamp(ms / 1000, UTC)`.",
-    "Of a moment, `f'{moment:%Y/%m/%d}'` is the date, and `moment.hour` the hour.",
+    "For a datetime `moment`, `f'{moment:%Y/%m/%d}'` is the date, and `moment.hour` is the hour.",
     calls=("entry_id", "fields"),
 )
 def which_hour(scene: Scene, hour_of: Any) -> str:
@@ -82,7 +82,7 @@ def which_hour(scene: Scene, hour_of: Any) -> str:
                     expected=f"{right} for the ID {came}-3 and {fields}",
                     instead=got,
                 )
-    return "The date and the hour, in UTC, of when the reading was taken."
+    return "The date and the hour in UTC at which the reading was taken."
 
 
 def _hour_hint(got: Any, came: int, own: int | None) -> str:
@@ -91,47 +91,47 @@ def _hour_hint(got: Any, came: int, own: int | None) -> str:
             return "That is one string. Return a pair: the date as a string, the hour as a number."
         if isinstance(got, int):
             return (
-                "The hour without its date says too little: 7 o'clock comes every day, and two "
-                "days side by side would look like one hour. Return both, the date first."
+                "The hour alone isn't enough: 7 o'clock comes every day, and two days in a "
+                "row would look like one hour. Return both, the date first."
             )
         return "Return a pair: the date as a string, and the hour as a number."
     taken = came if own is None else own
     date, hour = got
     if isinstance(hour, str) and isinstance(date, int):
-        return "The date comes first, and then the hour."
+        return "Put the date first, and then the hour."
     if not isinstance(date, str):
         return "The date is a string, as the averages have it: `f'{moment:%Y/%m/%d}'`."
     if isinstance(hour, str):
         return "The hour is a number, from 0 to 23."
     if tuple(got) == named(came):
         return (
-            "This reading came late, so its ID says only when it came. When it was taken is in "
-            "the field `at`."
+            "This reading came late, so its ID shows only when it arrived. The field `at` has "
+            "the time when it was taken."
         )
     if tuple(got) in (named(came, CHENNAI), named(taken, CHENNAI)):
         return (
-            "That is the local time of this machine, and at another place, or in summer, it would "
-            "be another hour. Take UTC: `datetime.fromtimestamp(ms / 1000, UTC)`."
+            "That's the local time of this machine. In another place, or in summer, it would "
+            "be another hour. Use UTC: `datetime.fromtimestamp(ms / 1000, UTC)`."
         )
     if hour != named(taken)[1] and hour == datetime.fromtimestamp(taken / 1000, UTC).minute:
-        return "Those are the minutes: `moment.hour` is the hour."
+        return "That's the minute: `moment.hour` is the hour."
     right = named(taken)
     if isinstance(hour, float) and int(hour) == right[1]:
-        return "The hour is a whole number, from 0 to 23: divide with `//`, or take `moment.hour`."
+        return "The hour is a whole number, from 0 to 23: divide with `//`, or use `moment.hour`."
     if hour == right[1]:
         if re.fullmatch(r"\d{4}/\d\d/\d\d", date):
             return f"The hour is right, and the date isn't: this reading was taken on {right[0]}."
-        return "The date is written as the averages have it: year, month and day, as `2100/01/02`."
+        return "Write the date as the averages have it: year, month and day, as in `2100/01/02`."
     if (date, hour) == named(taken + HOUR_MS):
         return (
-            "That is the next hour, which had not begun. A reading counts for the hour in which "
-            "it was taken, up to its last millisecond: round down, by `//`."
+            "That's the next hour, which hadn't begun. A reading counts for the hour in which "
+            "it was taken, up to the last millisecond: round down, with `//`."
         )
     if hour == right[1] % 12:
-        return "The hours are counted from 0 to 23: `moment.hour`, or `%H`; `%I` stops at 12."
+        return "Hours go from 0 to 23: use `moment.hour` or `%H`; `%I` stops at 12."
     return (
-        "An ID is milliseconds after 1970, a hyphen, and a number that is no time. 3,600,000 "
-        "milliseconds are an hour."
+        "An ID is milliseconds since 1970, a hyphen, and a number that isn't a time. An hour "
+        "has 3,600,000 milliseconds."
     )
 
 
@@ -141,11 +141,11 @@ def _hour_hint(got: Any, came: int, own: int | None) -> str:
 @lab.exercise(
     2,
     "The means of all hours that are over",
-    "Collect what belongs to an hour under its date and hour; then look at the clock.",
-    "A dict: `readings.setdefault(hour_of(entry_id, fields), []).append(…)`. What is in a stream "
-    "is text.",
-    "An hour is over when the hour of `now` is a later one: "
-    "`hour < hour_of(f'{now}-0', {})`. Dates written like this sort as text.",
+    "Collect the readings of each hour under its date and hour. Then look at the clock.",
+    "Use a dict: `readings.setdefault(hour_of(entry_id, fields), []).append(…)`. Values in a "
+    "stream are strings.",
+    "An hour is over when the hour of `now` is a later one: `hour < hour_of(f'{now}-0', {})`. "
+    "Dates written like this sort as strings.",
     calls=("entries", "now"),
 )
 def hourly_means(scene: Scene, means: Any) -> str:
@@ -168,14 +168,14 @@ def hourly_means(scene: Scene, means: Any) -> str:
                 )
         if result(supervisor.call(means, [], over), "", LIMIT_S) not in ([], ()):
             raise Wrong("Without a reading there is no hour.", expected=[], found="something else")
-    return "Each hour with its own readings, the last one too, and none that is still open."
+    return "Each hour with its own readings, even the last one, and none that is still open."
 
 
 def _ask_means(supervisor: Supervisor, means: Any, entries: Any, now: int) -> Any:
     outcome = supervisor.call(means, entries, now)
     if isinstance(outcome, Failure) and outcome.kind == "TypeError" and "str" in outcome.message:
         raise Wrong(
-            "What is in a stream is text: `int(fields['temp_f'])` is a number.",
+            "Values in a stream are strings: `int(fields['temp_f'])` is a number.",
             found=str(outcome),
         )
     return _timely(outcome)
@@ -190,14 +190,15 @@ def _averages(got: Any) -> list[Average]:
         ]
     except (TypeError, ValueError):
         raise Wrong(
-            "Return a list, and for each hour its date, the hour, the mean, and how many readings.",
+            "Return a list with a tuple for each hour: its date, the hour, the mean, and how "
+            "many readings it has.",
             expected="[('2100/01/01', 7, 70.5, 2), …]",
             instead=got,
         ) from None
     for row in rows:
         if isinstance(row[1], str):
             raise Wrong(
-                "The hour is a number, as in exercise 1, and no string.",
+                "The hour is a number, as in exercise 1, not a string.",
                 expected="('2100/01/01', 7, 70.5, 2)",
                 instead=row,
             )
@@ -210,8 +211,8 @@ def _listed(averages: Iterable[Average]) -> str:
 
 
 _CAME_LATE = (
-    "The readings are not where they belong. The one at 08:00:02 came late: it was taken "
-    "at the time in its field `at`. Your `hour_of` knows that."
+    "A reading is in the wrong hour. The one at 08:00:02 came late: it was taken at the time "
+    "in its field `at`. Your `hour_of` handles that."
 )
 
 
@@ -221,37 +222,36 @@ def _means_hint(got: list[Average], right: list[Average], *, is_open: bool) -> s
     nine = ("2100/01/02", 9)
     if not got:
         return (
-            "Nothing came back. What time it is, `now` says, in milliseconds, and here that's in "
-            "the year 2100: every hour that ended before it is over."
+            "Your list is empty. `now` is the time, in milliseconds, and here it's in the "
+            "year 2100: every hour that ended before it is over."
         )
     if got == right[:1]:
-        return "Only the first hour came back. Is a `return` inside the loop?"
+        return "You returned only the first hour. Is a `return` inside the loop?"
     if hours == wanted and all(
         one.mean == other.readings for one, other in zip(got, right, strict=True)
     ):
-        return (
-            "The number of readings stands where the mean belongs: first the mean, then how many."
-        )
+        return "The number of readings is where the mean belongs: first the mean, then how many."
     if is_open and nine in hours:
         return (
-            "At `now` it is half a minute before ten, so 9 o'clock is not over: its mean may still "
-            "change. Leave out the hour that `now` is in."
+            "At `now`, it's half a minute before ten, so 9 o'clock isn't over: its mean may "
+            "still change. Leave out the hour that `now` is in."
         )
     if len(set(hours)) < len(hours):
         return (
-            "An hour comes twice: a reading of it came late, behind one of the next hour. Collect "
-            "the readings by hour; a new hour does not say that the old one is complete."
+            "One hour is there twice: one of its readings came late, after a reading of the "
+            "next hour. Collect the readings by hour; a new hour doesn't mean that the old "
+            "one is complete."
         )
     if [one.readings > 3 for one in got if one.hour[1] == 7] == [True]:
         return (
-            "7 o'clock of two days was taken for one hour. The one day had no reading after it, "
-            "and the other none before: compare the date too."
+            "7 o'clock on two days was treated as one hour, because one day had no reading "
+            "after it, and the other none before it. Compare the date too."
         )
     if not is_open and hours == [hour for hour in wanted if hour != nine]:
         return (
-            "The last hour is missing. No reading of a later hour is there to say that it is over, "
-            "and perhaps none will ever come: the clock says it, `now`. At 10:00:00 "
-            "sharp, 9 o'clock is over."
+            "The last hour is missing. No reading of a later hour shows that it's over, and "
+            "perhaps none will ever come. The clock shows it: `now`. At 10:00:00 sharp, 9 "
+            "o'clock is over."
         )
     eight = ("2100/01/02", 8)
     if counts.get(eight, 0) > wanted_counts[eight]:
@@ -263,31 +263,31 @@ def _means_hint(got: list[Average], right: list[Average], *, is_open: bool) -> s
         )
     if strange := sorted(set(hours) - set(wanted)):
         return (
-            f"{strange[0][0]}, {strange[0][1]} o'clock is no hour that has readings and is over. "
-            "Collect the readings by date and hour, both together."
+            f"{strange[0][0]}, {strange[0][1]} o'clock isn't an hour that has readings and is "
+            "over. Collect the readings by date and hour together."
         )
     if set(wanted) - set(hours) == {("2100/01/01", 11)}:
         return (
-            "11 o'clock is missing. Its only reading came late, with a field `at`, and counts all "
-            "the same: your `hour_of` knows for which hour."
+            "11 o'clock is missing. Its only reading came late, with a field `at`, but it "
+            "counts: your `hour_of` returns its hour."
         )
     if lacking := sorted(set(wanted) - set(hours)):
         return (
-            f"{lacking[0][0]}, {lacking[0][1]} o'clock is over by `now`, and is missing. To find "
-            "which hours are over, compare the date and the hour together with those of `now`, "
-            "and hours as numbers."
+            f"{lacking[0][0]}, {lacking[0][1]} o'clock is over by `now`, but it's missing. To "
+            "find which hours are over, compare date and hour together with those of `now`, "
+            "and compare hours as numbers."
         )
     if set(hours) != set(wanted):
-        return "All hours that have readings and are over by `now`, and no others."
+        return "Return all hours that have readings and are over by `now`, and no others."
     if counts != wanted_counts:
         return _CAME_LATE
     if same(sorted(got), right):
-        return "The hours in the order of time: sort them by date, then by hour."
+        return "Return the hours in chronological order: sort them by date, then by hour."
     if all(one.mean == int(one.mean) for one in got):
         return (
-            "Every mean is a whole number here, and should not be. A mean is the sum of the "
-            "temperatures, divided by their number: divide with `/`, since `//` cuts off what is "
-            "behind the point, and don't round."
+            "Every mean is a whole number here, and it shouldn't be. A mean is the sum of the "
+            "temperatures, divided by their number. Divide with `/`, because `//` drops the "
+            "fraction, and don't round."
         )
     return "The mean of an hour is the sum of its temperatures, divided by their number."
 
@@ -300,12 +300,13 @@ LONG = 220  # readings of one hour, more than one page brings
 @lab.exercise(
     3,
     "Find the damage",
-    "Two things to compare: the hours that have readings, and the hours that have averages. "
-    "Several averages may be of one hour.",
-    "`Counter((one['date'], int(one['hour'])) for _, one in redis.xrange(averages))` counts them. "
-    "What it lacks is missing, what is above 1 is doubled.",
-    "Wrong is an average whose number of observations is not that of the readings, or whose mean "
-    "is further from theirs than rounding: `abs(float(…) - mean) > 0.006`.",
+    "Compare two things: the hours that have readings, and the hours that have averages. An "
+    "hour may have several averages.",
+    "`Counter((one['date'], int(one['hour'])) for _, one in redis.xrange(averages))` counts "
+    "them. An hour that isn't in it is missing; one with more than 1 is doubled.",
+    "An average is wrong if its number of observations differs from the number of readings, "
+    "or if its mean differs from theirs by more than rounding: `abs(float(…) - mean) > "
+    "0.006`.",
     calls=("redis", "partitions", "averages"),
 )
 def find_damage(scene: Scene, damage: Any) -> str:
@@ -345,21 +346,21 @@ def find_damage(scene: Scene, damage: Any) -> str:
         found = _three_sets(scene.call(damage, CLIENT, partitions, averages))
     if not commands:
         raise Wrong(
-            "Read every key in `partitions`, and not only the first.",
+            "Read every key in `partitions`, not only the first.",
             expected=f"the readings of {len(partitions)} partitions read",
             found="the second one never read",
         )
     if (one, 3) in found[2] and (one, 5) not in found[0]:
         raise Wrong(
-            f"3 o'clock on {one} is in order: it has {LONG} readings, and others come behind them. "
-            "One XRANGE or XREAD with COUNT brings a page. Read on after its last ID until "
+            f"3 o'clock on {one} is correct: it has {LONG} readings, and more follow. One "
+            "XRANGE or XREAD with COUNT returns one page. Read on from its last ID until "
             "nothing comes, or leave out the count.",
             expected=f"all readings of {partitions[0]}",
             found=f"wrong: {sorted(found[2])}",
         )
     if found != [*right] and sorted(map(sorted, found)) == sorted(map(sorted, right)):
         raise Wrong(
-            "These are the right sets, in another order.",
+            "These are the right sets, but in a different order.",
             expected="missing, doubled, wrong",
             instead=found,
         )
@@ -373,7 +374,7 @@ def find_damage(scene: Scene, damage: Any) -> str:
                 expected=f"{kind}: {sorted(wanted)}",
                 found=f"{kind}: {sorted(got)}",
             )
-    return "You have found all of it, and blamed no hour that is in order."
+    return "You found all of it, and reported no hour that is correct."
 
 
 def _published(scene: Scene, *averages: tuple[str, int, str, int]) -> str:
@@ -392,15 +393,14 @@ def _three_sets(answer: Any) -> list[set[Hour]]:
         found = [{(str(date), int(hour)) for date, hour in kind} for kind in kinds]
     except (TypeError, ValueError):
         raise Wrong(
-            "Return three sets, `missing, doubled, wrong`. What is in them are hours with their "
-            "date.",
+            "Return three sets, `missing, doubled, wrong`. They contain hours with their dates.",
             expected="({('2100/01/01', 7), …}, {…}, {…})",
             instead=answer,
         ) from None
     if texts := [pair for kind in kinds for pair in kind if isinstance(pair[1], str)]:
         raise Wrong(
-            "In the averages `hour` is a string, and in a pair as in exercise 1 it's a number: "
-            "compare numbers with numbers, `int(one['hour'])`.",
+            "In the averages, `hour` is a string; in a pair as in exercise 1, it's a number. "
+            "Compare numbers with numbers: `int(one['hour'])`.",
             expected=f"({texts[0][0]!r}, {texts[0][1]})",
             instead=texts[0],
         )
@@ -410,73 +410,75 @@ def _three_sets(answer: Any) -> list[set[Hour]]:
 def _missing_hint(got: set[Hour], wanted: set[Hour], one: str, two: str) -> str:
     if len(got) > len(wanted) + 9:
         return (
-            "Most of these hours have no readings either, so nothing is missing there. Missing is "
-            "an hour that has readings and no average."
+            "Most of these hours have no readings either, so nothing is missing there. A "
+            "missing hour has readings but no average."
         )
     if (one, 12) in got:
         return (
-            "At 12 o'clock no reading was taken. The one that came at 12:00:03 is late: it was "
-            "taken at 11:59:58, as its field `at` says."
+            "No reading was taken at 12 o'clock. The one that came at 12:00:03 is late: it "
+            "was taken at 11:59:58, as its field `at` shows."
         )
     if (two, 7) not in got and got <= wanted:
         return (
-            f"On {two}, 7 o'clock has readings and no average. There is an average for 7 o'clock, "
-            "but of the other day: compare date and hour."
+            f"On {two}, 7 o'clock has readings but no average. There is an average for 7 "
+            "o'clock, but it's for the other day: compare date and hour."
         )
     return (
-        "Missing is an hour that has readings and no average: of the averages `hour` is a string, "
-        "so compare numbers with numbers."
+        "A missing hour has readings but no average. In the averages, `hour` is a string, so "
+        "compare numbers with numbers."
     )
 
 
 def _doubled_hint(got: set[Hour], wanted: set[Hour], one: str, two: str) -> str:
     if got - wanted:
         return (
-            "Only what is there more than once on one date: 8 o'clock is on both days, once each."
+            "An hour is doubled only if it's there more than once on one date: 8 o'clock is "
+            "there on both days, once each."
         )
     if got == {(two, 9)}:
         return (
-            "An hour may be published again much later, with others between, and with another "
-            "mean: compare each average "
-            "with all of them, not only with the one before."
+            "An hour may be published again much later, with others in between and with "
+            "another mean. Compare each average with all of them, not only with the one "
+            "before it."
         )
     return (
-        "An hour that was published twice is doubled, also if the same mean was published. In a "
-        "dict or a set each hour is there once: count the averages before."
+        "An hour that was published twice is doubled, even if both means are the same. In a "
+        "dict or a set, each hour is there only once: count the averages first."
     )
 
 
 def _wrong_hint(got: set[Hour], wanted: set[Hour], one: str, two: str) -> str:
     if got - wanted == {(one, 11)}:
         return (
-            "11 o'clock is in order: the reading that came at 12:00:03 was taken at 11:59:58, as "
-            "its field `at` says."
+            "11 o'clock is correct: the reading that came at 12:00:03 was taken at 11:59:58, "
+            "as its field `at` shows."
         )
     if got - wanted <= {(one, 5), (two, 7)} and got - wanted:
         return (
-            "An hour without an average is missing. It has no average that could be wrong, so it "
-            "isn't one of these."
+            "An hour without an average is missing. It has no average that could be wrong, so "
+            "don't put it here."
         )
     if got - wanted:
         return (
-            "Some of these are in order. An average is a string, rounded to hundredths: `70.67` is "
-            "the mean of 70, 71 and 71. Compare numbers, and allow for the rounding."
+            "Some of these are correct. An average is a string, rounded to hundredths: "
+            "`70.67` is the mean of 70, 71 and 71. Compare numbers, and allow for the "
+            "rounding."
         )
     if not got:
-        return "Compare each average with the readings of its hour: the mean, and their number."
+        return "Compare each average with the readings of its hour: both the mean and their number."
     if (one, 8) not in got:
         return (
-            f"At 8 o'clock on {one} the mean is right, and a reading is lost: compare "
+            f"At 8 o'clock on {one}, the mean is right, but a reading is lost: compare "
             "`num_observations` with the number of readings too."
         )
     if (two, 8) not in got:
         return (
-            "40 is not the mean of 40 and 41. RU202's consumer divides with `//`, and a check of "
-            "it must not; allow for the rounding to hundredths, and for no more."
+            "40 is not the mean of 40 and 41. RU202's consumer divides with `//`, and a check "
+            "of it must not. Allow for rounding to hundredths, and for nothing more."
         )
     return (
-        "Of a doubled hour each average has to be right. Of these two one is: look at every "
-        "average, and not only at the first or the last of each hour."
+        "If an hour is doubled, each of its averages has to be right. Of these two, one is: "
+        "look at every average, not only at the first or the last of each hour."
     )
 
 
@@ -494,17 +496,17 @@ class Midnight(NamedTuple):
 
 
 GRACE_MS = 60_000
-_MIDNIGHT_SLOW = "Look once, and return: it is the caller who asks again later."
+_MIDNIGHT_SLOW = "Look once, and return: the caller asks again later."
 
 
 @lab.exercise(
     4,
     "Cross midnight",
-    "Three things have to be true before a day is left: it is over, its grace period too, and "
-    "there is nothing behind `last_id`. Does the next partition have a say?",
+    "Three things have to be true before a day is left: it is over, its grace period is over, "
+    "and there is nothing after `last_id`. Does the next partition matter?",
     "The last eight characters of the key are the day: "
     "`datetime.strptime(key[-8:], '%Y%m%d').replace(tzinfo=UTC)`, and `+ timedelta(days=1)`.",
-    "`redis.xrange(key, f'({last_id}', count=1)` is empty where nothing is left, and also where "
+    "`redis.xrange(key, f'({last_id}', count=1)` is empty if nothing is left, and also if "
     "there is no such key.",
     calls=("redis", "key", "last_id", "now", "grace_ms"),
 )
@@ -523,8 +525,8 @@ def cross_midnight(scene: Scene, next_partition: Any) -> str:
             outcome = supervisor.call(next_partition, *asked)
             if isinstance(outcome, Failure) and outcome.kind == "ResponseError":
                 raise Wrong(
-                    "A day may have no partition at all, and some commands raise then. XRANGE and "
-                    "XREAD bring nothing, which is what you want to know.",
+                    "A day may have no partition at all, and then some commands raise an "
+                    "error. XRANGE and XREAD return nothing, which is what you want to know.",
                     found=str(outcome),
                 )
             got = _timely(outcome, _MIDNIGHT_SLOW)
@@ -534,7 +536,7 @@ def cross_midnight(scene: Scene, next_partition: Any) -> str:
                     expected=f"…{moment.right[0]}, {_clock(moment.now)}",
                     instead=got,
                 )
-    return "A day is left when it is over and drained, whatever comes next."
+    return "A day is left when it's over and drained, whatever comes next."
 
 
 def _midnights(days: Days) -> list[Midnight]:
@@ -546,55 +548,58 @@ def _midnights(days: Days) -> list[Midnight]:
     return [
         Midnight(
             "20991231", last, days.at(2, "01:00:00"), second,
-            "The day is over, also its grace period, and there is nothing behind `last_id`: go on "
-            "to the next day. Mind the ends of months and years. A range that begins with "
-            "`last_id` brings that entry itself; one from `(last_id` leaves it out.",
+            "The day is over, its grace period is over, and there is nothing after `last_id`: "
+            "go on to the next day. Check the ends of months and years too. A range that "
+            "begins with `last_id` includes that entry; one from `(last_id` leaves it out.",
         ),
         Midnight(
             "21000103", days.ids(4)[-1], days.at(4, "12:00:00"), fourth,
-            stay + "it is noon of that day, so the day is not over: it ends with the next "
-            "midnight. Look at `now`. It and `grace_ms` are milliseconds, and `timestamp()` gives "
-            "seconds.",
+            stay + "it is noon on that day, so the day isn't over: it ends at the next "
+                   "midnight. Look at `now`. `now` and `grace_ms` are in milliseconds, and "
+                   "`timestamp()` returns seconds.",
         ),
         Midnight(
             "21000103", days.ids(4)[-1], days.at(4, "20:00:00"), fourth,
-            stay + "the day is not over. Look at `now`; and midnight is that of UTC, not that of "
-            "this machine, which may be anywhere.",
+            stay + "the day isn't over. Look at `now`, and use midnight in UTC, not in the "
+                   "time zone of this machine, which may be anywhere.",
         ),
         Midnight(
             "21000103", days.ids(4)[-1], days.at(4, "23:59:30"), fourth,
-            stay + "it is half a minute before midnight. `grace_ms` comes after midnight, and not "
-            "before: the day is left from midnight + `grace_ms` on.",
+            stay + "it is half a minute before midnight. `grace_ms` comes after midnight, not "
+                   "before: the day is left from midnight + `grace_ms` on.",
         ),
         Midnight(
             "20991231", last, days.at(1, "23:59:59"), first,
-            stay + "the day is not over. That the next partition exists already says nothing: a "
-            "producer's clock may be fast, and here readings will still come.",
+            stay + "the day isn't over. If the next partition already exists, that proves "
+                   "nothing: a producer's clock may be fast, and readings for this day will "
+                   "still come.",
         ),
         Midnight(
             "20991231", before, days.at(2, "01:00:00"), first,
-            stay + "a reading is still behind `last_id`. A consumer that was away for some hours "
-            "finds the day over, and has yet to read it.",
+            stay + "there is still a reading after `last_id`. A consumer that was away for "
+                   "some hours finds the day over, but has yet to read that reading.",
         ),
         Midnight(
             "20991231", ninth, days.at(2, "01:00:00"), first,
-            stay + "readings are still behind `last_id`, in the same millisecond: their IDs end in "
-            "`-10` and `-11`, and `last_id` in `-9`. The next ID is not the next millisecond, and "
-            "IDs don't sort as strings. Let the server compare: XRANGE from `(last_id`, or XREAD.",
+            stay + "there are still readings after `last_id`, in the same millisecond: their "
+                   "IDs end in `-10` and `-11`, and `last_id` in `-9`. The next ID isn't in "
+                   "the next millisecond, and IDs don't sort as strings. Let the server "
+                   "compare: XRANGE from `(last_id`, or XREAD.",
         ),
         Midnight(
             "20991231", last, days.at(2, "00:00:30"), first,
-            stay + "the day has been over for 30 s, and for `grace_ms` after midnight late "
-            "readings may still come.",
+            stay + "the day has been over for 30 s, but late readings may still come until "
+                   "`grace_ms` after midnight.",
         ),
         Midnight(
             "20991231", last, days.at(2, "00:01:00"), second,
-            "Go on: at this moment `grace_ms` milliseconds have passed since midnight, and so the "
-            "day is over. The end itself counts: `>=`.",
+            "Go on: at this moment, `grace_ms` milliseconds have passed since midnight, so "
+            "the day is over. The end itself counts: `>=`.",
         ),
         Midnight(
             "20991231", last, days.at(4, "09:00:00"), second,
-            "Go on, but to the next day: it has readings too, and today has to wait for them.",
+            "Go on, but to the next day: it has readings too, and today's have to wait for "
+            "them.",
         ),
         Midnight(
             "21000101", days.ids(2)[-1], days.at(4, "09:00:00"), (third, *fourth),
@@ -603,7 +608,7 @@ def _midnights(days: Days) -> list[Midnight]:
         ),
         Midnight(
             third, "0-0", days.at(4, "09:00:00"), fourth,
-            "This day has no partition, and it is over: nothing is left to be read there. Go on.",
+            "This day has no partition, and it's over: nothing is left to read there. Go on.",
         ),
         Midnight(
             "21000103", days.ids(4)[-1], days.at(5, "01:00:00"), ("21000104",),
@@ -612,7 +617,8 @@ def _midnights(days: Days) -> list[Midnight]:
         ),
         Midnight(
             "21000104", "0-0", days.at(5, "01:00:00"), ("21000104",),
-            stay + "this day has no partition yet, but it is not over: readings may still come.",
+            stay + "this day has no partition yet, but it isn't over: readings may still "
+                   "come.",
         ),
     ]  # fmt: skip
 
@@ -623,16 +629,16 @@ def _clock(now: int) -> str:
 
 def _midnight_hint(got: Any, prefix: str, moment: Midnight) -> str:
     if not isinstance(got, str):
-        return "Return the key of the partition to be read now: the same one, or a later one."
+        return "Return the key of the partition to read now: the same one, or a later one."
     if not got.startswith(prefix):
-        return "Keep what stands before the date in the key: `key[:-8]`."
+        return "Keep what comes before the date in the key: `key[:-8]`."
     if not re.fullmatch(r"\d{8}", got.removeprefix(prefix)):
-        return "A key ends with the date in eight digits: `f'{key[:-8]}{day:%Y%m%d}'`."
+        return "A key ends with the date as eight digits: `f'{key[:-8]}{day:%Y%m%d}'`."
     try:
         datetime.strptime(got.removeprefix(prefix), "%Y%m%d")
     except ValueError:
         return (
-            "There is no such day. Count with dates, not with the digits: "
+            "There is no such day. Calculate with dates, not with the digits: "
             "`datetime.strptime(…) + timedelta(days=1)`."
         )
     if got < prefix + moment.right[0]:
@@ -646,8 +652,9 @@ def _midnight_hint(got: Any, prefix: str, moment: Midnight) -> str:
 @lab.exercise(
     5,
     "Publish and store in one step",
-    "It may be killed between any two commands. Which of them may be alone on the server?",
-    "MULTI makes one step of several commands: `redis.pipeline(transaction=True)`.",
+    "Your process may be killed between any two commands. Which of them can be alone on the "
+    "server?",
+    "MULTI turns several commands into one step: `redis.pipeline(transaction=True)`.",
     "`with redis.pipeline(transaction=True) as both:`, then `both.xadd(…)`, "
     "`both.hset(state, mapping=fields)` and `both.execute()`.",
     calls=("redis", "averages", "state", "fields", "mean"),
@@ -661,12 +668,13 @@ def one_step(scene: Scene, publish: Any) -> str:
 @lab.exercise(
     6,
     "Compare and set",
-    "Who may change the state between your look at it and your EXEC? And what does a command do "
-    "that is sent a second time?",
-    "Compare on the server, in the step in which you write: a script. Or WATCH the state before "
-    "you read it: then EXEC does nothing if it was changed meanwhile.",
-    "In the script: `if (redis.call('HGET', KEYS[1], 'last_message_id') or '0-0') ~= ARGV[1] then "
-    "return 0 end`, then XADD, if there is a mean, and then HSET, with `unpack(ARGV, from, to)`.",
+    "What may change the state between your read and your EXEC? And what happens if a command "
+    "is sent a second time?",
+    "Compare on the server, in the step in which you write: use a script. Or WATCH the state "
+    "before you read it: then EXEC does nothing if the state has changed since.",
+    "In the script: `if (redis.call('HGET', KEYS[1], 'last_message_id') or '0-0') ~= ARGV[1] "
+    "then return 0 end`, then XADD if there is a mean, and then HSET, with `unpack(ARGV, "
+    "from, to)`.",
     calls=("redis", "averages", "state", "before", "fields", "mean"),
 )
 def compare_and_set(scene: Scene, commit: Any) -> str:
@@ -678,13 +686,13 @@ def compare_and_set(scene: Scene, commit: Any) -> str:
 @lab.exercise(
     7,
     "Start again where it was killed",
-    "What is in your variables when the process dies in the middle of an hour? All of that belongs "
-    "in the state: the last ID, the hour, its total and its count.",
-    "Read the state, go on behind its last ID, store it after each page, and publish an hour in "
-    "the step that stores that it is over.",
-    "At the end the hour in hand may be over by `now`: publish it, in one step with the state.",
-    "MULTI makes that step: `redis.pipeline(transaction=True)`, then `xadd(averages, mean, "
-    "maxlen=120, approximate=False)` for each mean, and one `hset(state, mapping=…)`.",
+    "What is in your variables when the process dies in the middle of an hour? All of it "
+    "belongs in the state: the last ID, the hour, its total and its count.",
+    "Read the state, continue after its last ID, and store the state after each page. Publish "
+    "an hour in the same step that stores that it's over.",
+    "At the end, the current hour may be over by `now`: publish it, in one step with the state.",
+    "MULTI makes that one step: `redis.pipeline(transaction=True)`, then `xadd(averages, "
+    "mean, maxlen=120, approximate=False)` for each mean, and one `hset(state, mapping=…)`.",
     calls=("redis", "partitions", "averages", "state", "now"),
 )
 def start_again(scene: Scene, aggregate: Any) -> str:

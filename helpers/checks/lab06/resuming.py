@@ -28,7 +28,7 @@ from helpers.checks.verdict import Wrong
 KEPT = 120  # averages
 OLD = 118  # are there already, so that the cap is reached
 MOST_LIVES = 12  # that are killed
-SLOW = "Everything is read, and it still runs: return when there is nothing more to read."
+SLOW = "Everything was read, and it was still running: return when there is nothing more to read."
 READS = ("XREAD", "XRANGE", "XREVRANGE")
 
 OPEN, OVER = ms_at(2, "08:20:00"), ms_at(3, "00:00:30")  # the moments of the two calls
@@ -146,8 +146,8 @@ class Station:
         twice = [hour for hour, many in Counter(one.hour for one in found).items() if many > 1]
         if twice:
             raise self._wrong(
-                "It was killed after it had published an hour, and before that was stored; so the "
-                "next life published it again. Do both in one step.",
+                "It was killed after it had published an hour but before it had stored that, "
+                "so the next life published the hour again. Do both in one step.",
                 "every hour once",
                 f"{named(twice[0])} twice",
             )
@@ -167,9 +167,10 @@ class Station:
         missing = [one.hour for one in truth(self.days, now) if one.hour not in there]
         if missing:
             raise self._wrong(
-                "It had stored how far it is, and was killed before that was true: now no life "
-                "will count those readings, or publish that mean. Store the last ID, the hour, its "
-                "total and its count in one step with the mean, after the page.",
+                "It had stored how far it was, and was killed before the readings up to there "
+                "were stored or published: now no life will count those readings, or publish "
+                "that mean. Store the last ID, the hour, its total and its count in one step "
+                "with the mean, after the page.",
                 "every hour once",
                 f"{named(missing[0])} missing",
             )
@@ -246,48 +247,48 @@ def _plain_hint(
     twice = len(set(hours)) < len(hours)
     if not found and "XADD" in station.proxy.names:
         return (
-            "An XADD was sent, and nothing is in `averages`. If the server refused it, an "
-            "`except` has hidden that: an ID must be larger than that of the newest entry."
+            "An XADD was sent, but nothing is in `averages`. If the server rejected it, an "
+            "`except` has hidden that: an ID must be larger than the ID of the newest entry."
         )
     if not found:
-        return "Read all partitions, from the first entry on, and publish in `averages`."
+        return "Read all partitions, from the first entry on, and publish to `averages`."
     if _is_local(hours, station.days):
         return (
-            "Those hours are in the local time of this machine. Take UTC: "
+            "Those hours are in the local time of this machine. Use UTC: "
             "`datetime.fromtimestamp(ms / 1000, UTC)`."
         )
     if any(one.hour == THREE and one.readings < LONG for one in found) and is_first and not twice:
         return (
-            f"3 o'clock has {LONG} readings, and not all of them were read: one XRANGE or XREAD "
-            "with COUNT brings a page. Read on after its last ID until nothing comes, and only "
-            "then is an hour complete."
+            f"3 o'clock has {LONG} readings, and not all of them were read: one XRANGE or "
+            "XREAD with COUNT returns one page. Read on from its last ID until nothing comes; "
+            "only then is an hour complete."
         )
     if twice and is_first:
         return (
-            "An hour was published twice, without any crash. It goes on in the next page, or in "
-            "the next reply: only a reading of a later hour, or `now`, says that it is over."
+            "An hour was published twice, without any crash. It continues in the next page or "
+            "the next reply: only a reading of a later hour, or `now`, shows that it's over."
         )
     if is_first and EIGHT in hours:
         return (
-            "At `now` it is 8:20, so 8 o'clock is not over, and more readings of it will come: "
-            "leave it in the state."
+            "At `now`, it's 8:20, so 8 o'clock isn't over, and more of its readings will "
+            "come: keep it in the state."
         )
     if twice:
         return (
-            "The second call began again, and published again what the first had published. Read "
-            "the state, and go on behind its last ID."
+            "The second call started over, and published again what the first had published. "
+            "Read the state, and continue after its last ID."
         )
     if any(one.hour[1] == 7 and one.readings > 3 for one in found) and len(hours) < len(wanted):
-        return "7 o'clock of two days was taken for one hour: compare the date too."
+        return "7 o'clock on two days was treated as one hour: compare the date too."
     if {date for date, _ in hours} == {wanted[0][0]} and len(hours) < len(wanted):
-        return "Only the first of `partitions` was read: read each of them to its end, in order."
+        return "Only the first of `partitions` was read: read each one to its end, in order."
     if LAST in wanted and LAST not in hours:
         return (
-            "The last hour is missing. No reading of a later one comes to say that it is over; "
-            "`now` says so."
+            "The last hour is missing. No reading of a later hour comes to show that it's "
+            "over, but `now` does."
         )
     if set(hours) != set(wanted):
-        return "All hours of all partitions that are over by `now`, and no others."
+        return "Publish all hours of all partitions that are over by `now`, and no others."
     return _values_hint(found, right)
 
 
@@ -306,42 +307,43 @@ def _values_hint(found: list[Average], right: list[Average]) -> str:
     ]
     if [one.hour for one, _ in differ] == [EIGHT]:
         return (
-            "The first call ended in the middle of 8 o'clock. What it had counted of it belongs in "
-            "the state, the total and the count, or the second call knows only its own reading."
+            "The first call ended in the middle of 8 o'clock. Its total and count so far "
+            "belong in the state, or the second call knows only its own readings."
         )
     if all(one.readings == other.readings for one, other in differ):
         if all(one.mean == int(one.mean) for one, _ in differ):
-            return "A mean is no integer: divide with `/`, and `//` cuts off the rest."
+            return "A mean isn't an integer: divide with `/`, because `//` drops the fraction."
         return "The mean is the total divided by the count, of this hour alone."
-    return "Not all readings count for their hour, or some count twice: begin each hour at 0."
+    return "Not all readings count for their hour, or some count twice: start each hour at 0."
 
 
 def _killed_hint(one: Average, right: Average | None) -> str:
     if right is None or one.readings > right.readings:
         return (
-            "Readings were counted twice: they were in the total already, and the last ID did not "
-            "know it. Last ID, total and count are stored in one step."
+            "Readings were counted twice: they were already in the total, but the last ID "
+            "didn't include them. Store the last ID, the total and the count in one step."
         )
     if one.readings < right.readings:
         return (
-            "The next life knew nothing of readings that were counted before, or went past them. "
-            "The last ID, the hour, its total and its count are stored together, after the page."
+            "The next life didn't know of readings that were counted before, or it skipped "
+            "them. Store the last ID, the hour, its total and its count together, after the "
+            "page."
         )
-    return "Total and count do not belong together: store them in one step, with the last ID."
+    return "Total and count don't match: store them in one step, with the last ID."
 
 
 def _expect_kept(station: Station) -> None:
     kept = int(station.scene.redis.xlen(station.averages))
     if kept > KEPT:
         raise Wrong(
-            "Five days of hours are kept, and no more. `~` lets Redis keep as many as it likes, "
-            "and redis-py sends it by default: `maxlen=120, approximate=False`.",
+            "Keep five days of hours, and no more. With `~`, Redis may keep more, and "
+            "redis-py sends `~` by default: `maxlen=120, approximate=False`.",
             expected=f"the newest {KEPT} averages",
             found=f"{kept}",
         )
     if kept < KEPT:
         raise Wrong(
-            "Keep the averages that are there already, up to 120.",
+            "Keep the averages that are already there, up to 120.",
             expected=f"the newest {KEPT} averages",
             found=f"{kept}",
         )

@@ -23,7 +23,7 @@ from helpers.wiki import Change
 ENGLISH, GERMAN = "en.wikipedia.org", "de.wikipedia.org"
 BASE_S = 4_102_444_800  # 1 January 2100, on the minute
 MILLISECONDS = 10**11  # as seconds, the year 5138
-SLOW = "It still runs: counting one message takes a few commands, and no loop that waits."
+SLOW = "It was still running: counting one message takes a few commands and no loop that waits."
 
 Counts = Mapping[str, Mapping[str, int]]  # for each hash, without the prefix: bucket → changes
 
@@ -66,7 +66,8 @@ def counted(scene: Scene, prefix: str) -> dict[str, dict[str, int]]:
         name, kind = key.removeprefix(prefix), cast("str", scene.redis.type(key))
         if kind != "hash":
             raise Wrong(
-                "The counters are hashes: HINCRBY adds to a field and makes what is not there yet.",
+                "The counters are hashes: HINCRBY adds to a field, and creates what doesn't "
+                "exist yet.",
                 expected=f"a hash `{name}`",
                 found=f"a {kind}",
             )
@@ -75,7 +76,7 @@ def counted(scene: Scene, prefix: str) -> dict[str, dict[str, int]]:
             found[name] = {str(bucket): int(count) for bucket, count in pairs.items()}
         except ValueError:
             raise Wrong(
-                "A hash has buckets as fields, and as values how many changes.",
+                "A hash has buckets as fields, and the number of changes as values.",
                 expected="a number for each bucket",
                 found=f"`{name}`: {pairs}",
             ) from None
@@ -91,7 +92,7 @@ def settle(outcome: Outcome, slow: str = SLOW) -> Any:
     if isinstance(outcome, Failure) and outcome.kind == "ResponseError":
         if "wrong number of arguments" in outcome.message and "hdel" in outcome.message.lower():
             raise Wrong(
-                "HDEL wants at least one field: when nothing is old, there is nothing to send.",
+                "HDEL needs at least one field: if nothing is old, don't send it.",
                 found=str(outcome),
             )
         if "not an integer" in outcome.message:
@@ -101,13 +102,13 @@ def settle(outcome: Outcome, slow: str = SLOW) -> Any:
     if isinstance(outcome, Failure) and outcome.kind == "TypeError":
         if "string indices" in outcome.message:
             raise Wrong(
-                "A message is a string: `json.loads(message)` makes a dict of it.",
+                "A message is a string: `json.loads(message)` turns it into a dict.",
                 found=str(outcome),
             )
         if re.search("operand.*'str'|str.*operand", outcome.message):
             raise Wrong(
-                "One of the two is a string, as every field on a stream is: `int(…)` makes a "
-                "number of it.",
+                "One of the two is a string, as every field on a stream is: `int(…)` turns it "
+                "into a number.",
                 found=str(outcome),
             )
     return result(outcome, slow, LIMIT_S)
@@ -158,8 +159,8 @@ def _expect_sent(proxy: Proxy) -> None:
     """
     if not changing(proxy.names):
         raise Wrong(
-            "Your function sent nothing that counts, on the client that it was given. A pipeline "
-            "collects commands, and sends them only when you call `execute()`.",
+            "Your function sent nothing that counts on the client that it was given. A "
+            "pipeline collects commands, and sends them only when you call `execute()`.",
             expected="HINCRBY and SADD",
             found=", ".join(dict.fromkeys(proxy.names)) or "no command",
         )
@@ -184,7 +185,7 @@ def _expect_both(
     found, right = counted(scene, prefix), truth([TENS[0]] * 2, 10)
     if found != right:
         raise Wrong(
-            "A second subscriber counted between your reading and your writing, and its count is "
+            "A second subscriber counted between your read and your write, and its count is "
             "overwritten. HINCRBY reads and adds on the server, in one step.",
             expected=f"{right}, by two subscribers at the same time",
             found=f"{found}, one of them held back before its {command}",
@@ -202,8 +203,8 @@ def expect_domains(scene: Scene, prefix: str, domains: set[str]) -> None:
     known = cast("Any", scene.redis.smembers(key)) if kind == "set" else set()
     if known != domains:
         raise Wrong(
-            "Which wikis there are is in the set `known_domains`: SADD, with "
-            "the domain as it is in the message.",
+            "The set `known_domains` lists the wikis that were counted: use SADD, with the "
+            "domain as it is in the message.",
             expected=f"in `known_domains`: {', '.join(sorted(domains))}",
             found=", ".join(sorted(known))
             or ("no such key" if kind == "none" else f"`known_domains` is a {kind}"),
@@ -219,8 +220,8 @@ def expect_counts(scene: Scene, prefix: str, right: Counts, interval_s: int) -> 
     found = counted(scene, prefix)
     if not found:
         raise Wrong(
-            "Each key begins with the prefix that your function was given: "
-            "`f'{prefix}ev'`, `f'{prefix}ev:{domain}'`, `f'{prefix}known_domains'`.",
+            "Each key begins with the prefix that your function gets: `f'{prefix}ev'`, "
+            "`f'{prefix}ev:{domain}'`, `f'{prefix}known_domains'`.",
             expected="hashes under the prefix",
             found="none",
         )
@@ -233,7 +234,7 @@ def expect_counts(scene: Scene, prefix: str, right: Counts, interval_s: int) -> 
             )
     if set(found) != set(right):
         raise Wrong(
-            "Count into the hash of all and into that of the domain, and into no others.",
+            "Count into `ev` and into the hash of the domain, and into no others.",
             expected=", ".join(right),
             found=", ".join(found),
         )
@@ -244,60 +245,60 @@ def _count_hint(
 ) -> str:
     if not got:
         return (
-            f"Nothing is in `{name}`. Each change counts twice: in the hash of all, `ev`, and in "
-            "that of its domain."
+            f"Nothing is in `{name}`. Each change counts twice: in `ev`, the hash for all "
+            "wikis, and in the hash of its domain."
         )
     if any(not re.fullmatch(r"[\d.]+", bucket) for bucket in got):
         return (
-            f"The fields of `{name}` are buckets: each is a second, as a number, in which an "
-            "interval begins."
+            f"The fields of `{name}` are buckets: each is the second in which an interval "
+            "begins, as a number."
         )
     if any(not bucket.isdigit() for bucket in got):
         return (
-            "A bucket is a whole second, without a point. One `/` is enough to make a float of it, "
-            "and a `//` after it leaves it one: divide with `//` each time."
+            "A bucket is a whole number of seconds. One `/` is enough to make it a float, and "
+            "a `//` after that keeps it one: divide with `//` each time."
         )
     buckets = sorted(map(int, got))
     if buckets[-1] >= MILLISECONDS:
-        return "`at` is in milliseconds, and a bucket is a second: divide by 1000 first."
+        return "`at` is in milliseconds, and a bucket is in seconds: divide by 1000 first."
     if abs(buckets[-1] - time.time()) < 86_400:
         return (
-            "That is now, when the message came. A change counts in the interval in which it was "
-            "made, however late it comes: its event time, `at`."
+            "That's the time when the message arrived. A change counts in the interval in "
+            "which it was made, however late it comes: use its event time, `at`."
         )
     if buckets[-1] < min(map(int, right)) // 2:
-        return "A bucket is called by the second with which it begins: multiply by the interval."
+        return "A bucket is named after the second in which it begins: multiply by the interval."
     if any(bucket % interval_s for bucket in buckets):
         return (
-            f"A bucket begins each {interval_s} seconds: round down to a multiple of `interval_s`, "
-            "which is not always the same."
+            f"A bucket begins every {interval_s} seconds: round down to a multiple of "
+            "`interval_s`, which isn't always the same."
         )
     if set(got) < set(right):
         return (
-            f"Only {sum(got.values())} of {sum(right.values())} changes are counted here. Each one "
-            "counts, however late it comes, and whether its wiki is known already or not."
+            f"Only {sum(got.values())} of {sum(right.values())} changes are counted here. Each "
+            "one counts, however late it comes, and whether or not its wiki is known."
         )
     if set(got) != set(right):
         return (
-            "The bucket is called by the second with which its interval begins. So round down, "
-            "also the last millisecond before the next one: `//`."
+            "The bucket is named after the second in which its interval begins. So round down "
+            "with `//`, even in the last millisecond before the next one."
         )
     moved = {
         bucket: got[bucket] - right[bucket] for bucket in right if got[bucket] != right[bucket]
     }
     if sorted(moved.values()) == [-1, 1] and min(moved, key=int) == min(right, key=int):
         return (
-            "A change that came late was counted in the interval of a newer one. Each counts in "
-            "the interval of its own `at`, whichever came before."
+            "A change that came late was counted in the interval of a newer one. Each counts "
+            "in the interval of its own `at`, whatever came before it."
         )
     if sum(got.values()) == sum(right.values()):
         return (
-            "All changes are counted, and some in the wrong interval. Round down, also the last "
-            "millisecond before the next one: `//`."
+            "All changes are counted, but some in the wrong interval. Round down with `//`, "
+            "even in the last millisecond before the next one."
         )
     if set(got.values()) == {1}:
-        return "The second change in a bucket is added to the first: HINCRBY, and not HSET."
-    return "Each change counts once, also one that comes late: HINCRBY by 1."
+        return "The second change in a bucket is added to the first: use HINCRBY, not HSET."
+    return "Each change counts once, even one that comes late: HINCRBY by 1."
 
 
 # ------------------------------------------------------------------ and forgotten
@@ -328,9 +329,9 @@ def expect_forgotten(scene: Scene, count: Any) -> None:
             if not any(name in sent for name in FIELDS_EXPIRE):
                 raise
             raise Wrong(
-                "A field with an expiry of its own needs Redis 7.4 or Valkey 9, and it goes by the "
-                "server's clock, which is not `now`: in a replay nothing of 2001 would be old. "
-                "Delete old buckets by HDEL.",
+                "A field with its own expiry needs Redis 7.4 or Valkey 9, and it follows the "
+                "server's clock, not `now`: in a replay, nothing from 2001 would be old. "
+                "Delete old buckets with HDEL.",
                 expected=wrong.expected,
                 found=wrong.found,
             ) from wrong
@@ -371,8 +372,9 @@ def _expect_kept(scene: Scene, prefix: str, proxy: Proxy) -> None:
     right = truth([FRESH], INTERVAL_S)
     if counted(scene, prefix) != right and {"EXPIREAT", "PEXPIREAT"} & set(proxy.names):
         raise Wrong(
-            "EXPIREAT by the time of a change deletes the key at once when that is long ago, "
-            "as in a replay. A key lives for so long after the last count: EXPIRE.",
+            "EXPIREAT with the time of a change deletes the key at once if that time is long "
+            "ago, as in a replay. A key lives for `history_s` after the last count: use "
+            "EXPIRE.",
             expected="the change of 2001 counted",
             found="no key",
         )
@@ -398,21 +400,21 @@ def _expiry_hint(key: str, left: int, commands: list[list[str]]) -> str:
     of_key = [words[0] for words in commands if words[1:2] == [key]]
     if left < 0 and of_key[:1] in (["EXPIRE"], ["PEXPIRE"]):
         return (
-            "EXPIRE came before the key was there, and then it does nothing. Count first, and set "
-            "the expiry after that, in the same step."
+            "EXPIRE came before the key existed, and then it does nothing. Count first, and "
+            "set the expiry after that, in the same step."
         )
     if left < 0:
         if any("GT" in map(str.upper, words[3:]) for words in commands if "EXPIRE" in words[0]):
             return (
-                "`GT` sets no expiry on a key that has none: to Redis, never is later than any "
-                "time. EXPIRE without an option sets it in any case."
+                "`GT` sets no expiry on a key that has none: to Redis, no expiry is later "
+                "than any time. EXPIRE without an option always sets it."
             )
         if {"EXPIRE", "PEXPIRE"} & names:
-            return "Every key needs an expiry: both hashes, and the set too."
+            return "Every key needs an expiry: both hashes, and the set."
         return "Set an expiry on each key that you write to: EXPIRE, in seconds."
     if left > 1000 * HISTORY_S - 10_000 or (left < 2 and "PEXPIRE" in names):
         return "EXPIRE takes seconds; PEXPIRE takes milliseconds."
-    return "From the last change that was counted in it, a key lives for `history_s` seconds."
+    return "A key lives for `history_s` seconds after the last change that was counted in it."
 
 
 class Sweep(NamedTuple):
@@ -429,14 +431,15 @@ SWEEPS = (
         FRESH,
         OLD,
         OLDER,
-        "The two hashes do not grow old together: other wikis count into `ev`, and a kill between "
-        "two HDEL leaves one of them as it was. Ask each for its own fields: HKEYS.",
+        "The two hashes don't have the same old buckets: other wikis count into `ev`, and a "
+        "kill between two HDEL commands leaves one of them unchanged. Ask each for its own "
+        "fields: HKEYS.",
     ),
     Sweep(
         LATE,
         OLD,
         OLD,
-        "That was a change that came late, and it says nothing about the time on the clock. Delete "
+        "That was a change that came late, so it doesn't show the time on the clock. Delete "
         "what begins before `now - history_s`, whatever change you count.",
     ),
 )
@@ -488,8 +491,9 @@ def _expect_busy(scene: Scene, call: Callable[[str], bool]) -> None:
         left = int(cast("Any", scene.redis.ttl(prefix + name)))
         if left < HISTORY_S - ALLOWED_S:
             raise Wrong(
-                "The key had an expiry, and it stayed as it was: after that the whole hash is "
-                "gone, with what is young in it. Set it again with each change: EXPIRE without NX.",
+                "The key's expiry stayed as it was, so the whole hash will be deleted while "
+                "it has recent counts. Set the expiry again with each change: EXPIRE without "
+                "NX.",
                 expected=f"`{name}` expires in {HISTORY_S} s",
                 found=f"in {left} s",
             )
@@ -500,43 +504,44 @@ def _busy_hint(
 ) -> str:
     if not got and deletes:
         return (
-            "The whole key was deleted, with the young buckets and the change that was just made. "
-            "HDEL deletes only the fields that it is given."
+            "The whole key was deleted, with the recent buckets and the change that was just "
+            "counted. HDEL deletes only the fields that you name."
         )
     if not got:
         return (
-            "All is deleted, even the change that was just made. By the clock that you were given, "
-            "`now` in seconds, it is 5 seconds old; the machine's own clock is years ahead."
+            "Everything is deleted, even the change that was just counted. By the clock that "
+            "you were given, `now` in seconds, it is 5 seconds old; the machine's own clock "
+            "is years ahead."
         )
     if set(old) <= set(got) and not set(right) <= set(got):
         return (
-            "The old buckets are left, and young ones are gone: it should be the other way round. "
-            "Old is what begins before `now - history_s`: `<`."
+            "The old buckets are left, and recent ones are gone: it should be the other way "
+            "around. Old means that it begins before `now - history_s`: `<`."
         )
     if set(old) <= set(got):
         return (
             "Old buckets are left. This hash is counted into every second, so it never "
-            "expires, and it grows forever: HDEL what begins before `now - history_s`, in both "
-            "hashes."
+            "expires and grows forever: use HDEL on everything that begins before `now - "
+            "history_s`, in both hashes."
         )
     if set(got) & set(old) == {OLD}:
         return (
-            f"The bucket {OLD} is left, and it begins before `now - history_s`, which is {OLDEST}. "
-            "When its interval ends, or when the change was made, makes no difference; and all "
-            "old buckets go, not just one."
+            f"The bucket {OLD} is left, but it begins before `now - history_s`, which is "
+            f"{OLDEST}. It doesn't matter when its interval ends, or when the change was made. "
+            "Delete all old buckets, not just one."
         )
     if set(got) & set(old):
         return "Delete every bucket that begins before `now - history_s`, and not just one."
     if str(NOW - INTERVAL_S) not in got:
         return (
-            "Buckets are text, and as text '1000000290' comes before '999999700'. Compare "
-            "numbers: `int(bucket)`."
+            "Buckets are strings, and as a string '1000000290' comes before '999999700'. "
+            "Compare numbers: `int(bucket)`."
         )
     if str(OLDEST) not in got:
-        return "The bucket that begins just at `now - history_s` is still wanted: `<`, not `<=`."
+        return "The bucket that begins exactly at `now - history_s` is still wanted: `<`, not `<=`."
     if got[str(NOW - INTERVAL_S)] != right[str(NOW - INTERVAL_S)]:
-        return "What was counted before stays, and the change is added to it: HINCRBY by 1."
-    return "Delete old buckets only: what is young stays as it is."
+        return "Keep what was counted before, and add the change to it: HINCRBY by 1."
+    return "Delete old buckets only: recent ones stay as they are."
 
 
 def _expect_no_orphan(scene: Scene, prefix: str, command: str) -> None:
@@ -544,9 +549,9 @@ def _expect_no_orphan(scene: Scene, prefix: str, command: str) -> None:
     for key in sorted(str(one) for one in scene.redis.scan_iter(match=f"{prefix}*")):
         if int(cast("Any", scene.redis.ttl(key))) < 0:
             raise Wrong(
-                "A kill here leaves a key that stays forever, if its wiki never changes again. A "
-                "pipeline alone is no transaction: send the count and its EXPIRE in one MULTI, or "
-                "in a script.",
+                "A kill here leaves a key that stays forever if its wiki never changes again. "
+                "A pipeline alone isn't a transaction: send the count and its EXPIRE in one "
+                "MULTI, or in a script.",
                 expected="each key with an expiry at any moment",
                 found=f"`{key.removeprefix(prefix)}` without one, killed before {command}",
             )

@@ -23,20 +23,21 @@ lab = Lab("07", "`solutions/07_event_pipeline.ipynb`")
 # ------------------------------------------------------------------ 1: predict
 
 THINK = {  # for each question what to think of, and not the answer
-    "reply to m0": "PUBLISH replies how often the message was delivered. Who listened when `m0` "
-    "came?",
+    "reply to m0": "PUBLISH returns how often the message was delivered. Who was listening "
+    "when `m0` came?",
     "reply to m1": "PUBLISH counts deliveries, not clients. Go down the table: which of the "
-    "subscriptions fit `wiki`, a name without a point? And does a channel belong to a database?",
-    "reply to m2": "`m2` goes to `wiki.de`. Does `SUBSCRIBE wiki` take what is published to a "
-    "longer name? And which patterns fit it?",
-    "messages for ann": "Go from `m0` to `m3`: does she listen at that moment? And if not, does "
-    "the server keep the message for her?",
-    "messages for bea": "She listens by a pattern alone. Which channels fit `wiki.*`, with its "
-    "point, and what was published to them?",
-    "messages for cem": "He is on database 1. Does a channel belong to a database, as a key does? "
-    "And which messages came while he listened?",
-    "messages for dora": "She has two subscriptions, and gets a message once for each that fits. "
-    "Go from `m0` to `m3`.",
+    "subscriptions match `wiki`, a name without a dot? And does a channel "
+    "belong to a database?",
+    "reply to m2": "`m2` goes to `wiki.de`. Does `SUBSCRIBE wiki` get messages for a longer "
+    "name? And which patterns match it?",
+    "messages for ann": "Go from `m0` to `m3`: is she listening at that moment? And if not, "
+    "does the server keep the message for her?",
+    "messages for bea": "She has only a pattern. Which channels match `wiki.*`, with its dot, "
+    "and what was published to them?",
+    "messages for cem": "He is on database 1. Does a channel belong to a database, as a key "
+    "does? And which messages came while he was listening?",
+    "messages for dora": "She has two subscriptions, and gets a message once for each that "
+    "matches. Go from `m0` to `m3`.",
     "EXISTS wiki": "EXISTS counts keys. What does PUBLISH store, and where?",
 }
 
@@ -44,20 +45,21 @@ THINK = {  # for each question what to think of, and not the answer
 @lab.exercise(
     1,
     "Which client gets which message?",
-    "A message goes to those that listen at this moment, and PUBLISH replies with how many times "
-    "it was delivered.",
-    "A channel and a pattern are two subscriptions. `.` is a letter like any other, `*` is any "
-    "number of letters. And channels know no databases.",
-    "`PUBLISH wiki m1` reaches ann, cem and dora; and dora twice, once for her channel and once "
-    "for her pattern.",
+    "A message goes to the clients that are listening at that moment, and PUBLISH returns how "
+    "many times it was delivered.",
+    "A channel and a pattern are two subscriptions. In a pattern, `.` is an ordinary "
+    "character and `*` matches any number of characters. And channels don't belong to a "
+    "database.",
+    "`PUBLISH wiki m1` reaches ann, cem and dora; and dora gets it twice, once for her "
+    "channel and once for her pattern.",
 )
 def predict(scene: Scene, predicted: Any) -> str:
     """Each prediction is compared with what the server does."""
     actual = dict(zip(THINK, _what_happens(scene), strict=True))
     _expect_numbers(predicted, actual, THINK, "eight questions")
     return (
-        "The server agrees with all eight. A message goes to those that listen at this moment, "
-        "once for each subscription that fits, and is not kept."
+        "The server agrees with all eight. A message goes to the clients that are listening "
+        "at that moment, once for each matching subscription, and isn't stored."
     )
 
 
@@ -75,7 +77,8 @@ def _expect_numbers(
         number = said[question]
         if not isinstance(number, int | float):
             raise Wrong(
-                "Each answer is a number, without quotes; EXISTS too replies with one, of keys.",
+                "Each answer is a number, without quotes. EXISTS counts keys, so its reply is a "
+                "number too.",
                 expected=f"a number for `{question}`",
                 found=repr(number),
             )
@@ -126,10 +129,11 @@ THEN, LATE = ["", "1", "1"], ["fifth", "sixth", "seventh"]
 @lab.exercise(
     2,
     "Receive the next messages",
-    "`pubsub = redis.pubsub()`, then `pubsub.subscribe(channel)`. What comes first is no message: "
-    "the server confirms that you listen.",
-    "`for message in pubsub.listen():` waits for one after the other; `message['type']` is "
-    "`subscribe` for the confirmation and `message` for a message. Its text is `message['data']`.",
+    "`pubsub = redis.pubsub()`, then `pubsub.subscribe(channel)`. The first thing that "
+    "arrives isn't a message: the server confirms the subscription.",
+    "`for message in pubsub.listen():` waits for one after another; `message['type']` is "
+    "`subscribe` for the confirmation and `message` for a message. Its content is "
+    "`message['data']`.",
     "`if message['type'] == 'message':` append, and return once the list is long enough.",
     calls=("redis", "channel", "n"),
 )
@@ -141,13 +145,14 @@ def hear(scene: Scene, collect: Any) -> str:
     _expect_no_gap(heard, all_of_them[:WANTED])
     if isinstance(outcome, Failure) and "NoneType" in outcome.message:
         raise Wrong(
-            "`get_message` gives None when nothing is there yet. Ask again, with a `timeout`, or "
-            "let `listen()` wait.",
+            "`get_message` returns None if nothing has arrived yet. Ask again, with a "
+            "`timeout`, or let `listen()` wait.",
             found=str(outcome),
         )
     slow = (
-        f"There were {len(all_of_them)} messages while it listened; it was asked for {WANTED}. "
-        "Return once you have them: `listen()` itself never ends. And an empty text is a message."
+        f"There were {len(all_of_them)} messages while your function listened, and it was "
+        f"asked for {WANTED}. Return as soon as you have them, because `listen()` never ends. "
+        "Count an empty string as a message."
     )
     got = _listed(result(outcome, slow, ENOUGH_S))
     wanted = all_of_them[:WANTED]
@@ -169,8 +174,8 @@ def _expect_no_gap(heard: Heard, wanted: list[str]) -> None:
     """
     if heard.subscriptions > 1 and heard.outcome != Returned(wanted):
         raise Wrong(
-            "Between two subscriptions is a gap, and what is published in it is gone. Subscribe "
-            "once, and take one message after the other from that one.",
+            "There is a gap between two subscriptions, and what is published in it is lost. "
+            "Subscribe once, and get one message after another from that subscription.",
             expected="one subscription",
             found=f"{heard.subscriptions} of them",
         )
@@ -180,43 +185,54 @@ def _heard_hint(got: Any, sent: list[str]) -> str:
     if not isinstance(got, list):
         return "Return a list of what was published."
     if any(isinstance(one, dict) for one in got):
-        return "Return what was published, and not what redis-py wraps it in: `message['data']`."
+        return (
+            "Return what was published, not the dict that redis-py wraps it in: `message['data']`."
+        )
     if any(isinstance(one, int) for one in got):
         return (
-            "The first thing that comes is the server's confirmation of SUBSCRIBE; its `data` is a "
-            "number. Take what has the type `message`, or `ignore_subscribe_messages=True`."
+            "The first thing that arrives is the server's confirmation of SUBSCRIBE; its "
+            "`data` is a number. Take only the type `message`, or use "
+            "`ignore_subscribe_messages=True`."
         )
     if any(not isinstance(one, str) for one in got):
-        return "Each message is a string, as it was published: `message['data']`, and no more."
+        return (
+            "Return each message as the string that was published, and nothing else: "
+            "`message['data']`."
+        )
     if BESIDE in got:
         return (
-            "That was published to another channel. PSUBSCRIBE takes a pattern, and in it `?` and "
-            "`*` stand for other letters. SUBSCRIBE takes a name, letter by letter."
+            "That was published to another channel. PSUBSCRIBE takes a pattern, in which `?` "
+            "and `*` stand for other characters. SUBSCRIBE takes the exact name."
         )
     if got == sent[:1]:
         return (
-            f"It returned with the first of {WANTED}. Is a `return` inside the loop? Or did "
-            "`get_message` give None, since nothing was there yet? Or did an empty string, which "
-            "is a message too, end the loop? Go on until the list has `n`."
+            f"It returned after the first of {WANTED}. Is a `return` inside the loop? Did "
+            "`get_message` return None because nothing had arrived yet? Or did an empty "
+            "string, which is a message too, end the loop? Continue until the list has `n`."
         )
     if got == [one for place, one in enumerate(sent) if one not in sent[:place]][:WANTED]:
-        return "The same message was published twice, and both count: keep each, also an equal one."
+        return (
+            "The same message was published twice, and both count: keep each one, even if "
+            "they're equal."
+        )
     if got == [one for one in sent if one][:WANTED]:
-        return "One of the messages is an empty string, and it counts as well."
+        return "One of the messages is an empty string, and it counts too."
     if got == sent[-WANTED:]:
         return (
-            "Those are the last ones that were published, and the next ones were wanted: the "
-            "first that come once you listen."
+            "Those are the last messages that were published. You were asked for the next "
+            "ones: the first that arrive once you listen."
         )
     if len(got) < WANTED:
         return (
-            "Nothing there yet is not the end, however long you have slept before you ask: "
-            "`get_message` gives None then, also for a confirmation that it ignores. Ask again "
-            "until you have all."
+            "If nothing has arrived yet, that isn't the end, however long you slept before: "
+            "`get_message` returns None then, and also for a confirmation that it ignores. "
+            "Ask again until you have all of them."
         )
     if len(got) > WANTED:
-        return "Return once you have so many: the rest is not yours."
-    return "The messages in the order in which they came; an empty text is a message too."
+        return "Return as soon as you have `n`: leave the rest."
+    return (
+        "Return the messages in the order in which they arrived; an empty string is a message too."
+    )
 
 
 # ------------------------------------------------------------------ 3, 4: count
@@ -228,34 +244,34 @@ COUNTING = ("redis", "prefix", "message", "interval_s")
 @lab.exercise(
     3,
     "Count a change in its own interval",
-    "A message is a string: `json.loads(message)` makes a dict of it. When the change was made is "
-    "in it, in milliseconds.",
-    "`at // 1000 // interval_s * interval_s` is the second with which the interval begins; `//` "
+    "A message is a string: `json.loads(message)` turns it into a dict, which has the time of "
+    "the change in milliseconds.",
+    "`at // 1000 // interval_s * interval_s` is the second in which the interval begins; `//` "
     "rounds down.",
-    "HINCRBY for the hash of all, HINCRBY for the hash of the domain, SADD for the set.",
+    "HINCRBY for `ev`, HINCRBY for the hash of the domain, SADD for the set.",
     calls=COUNTING,
 )
 def event_time(scene: Scene, count: Any) -> str:
     """At the edges of intervals, late, for two wikis, and with two lengths of an interval."""
     counting.expect_counted(scene, count)
-    return "Each change in its own interval, however late it comes."
+    return "Each change is counted in its own interval, however late it comes."
 
 
 @lab.exercise(
     4,
     "Forget old buckets",
-    "What is left if your process is killed between HINCRBY and EXPIRE? And what becomes of a hash "
-    "that is counted into every second: does it ever expire?",
-    "`redis.pipeline(transaction=True)` sends MULTI and EXEC: each key with its EXPIRE in one step "
-    "with its count. EXPIRE without an option sets the time again.",
-    "`redis.hkeys(key)` are the buckets, as text; `redis.hdel(key, *old)` deletes those for which "
-    "`int(bucket) < now - history_s`, if there are any.",
+    "What is left if your process is killed between HINCRBY and EXPIRE? And what happens to a "
+    "hash that is counted into every second: does it ever expire?",
+    "`redis.pipeline(transaction=True)` sends MULTI and EXEC: send each count and its EXPIRE "
+    "in one step. EXPIRE without an option sets the time again.",
+    "`redis.hkeys(key)` returns the buckets, as strings; `redis.hdel(key, *old)` deletes "
+    "those for which `int(bucket) < now - history_s`, if there are any.",
     calls=(*COUNTING, "history_s", "now"),
 )
 def expiry(scene: Scene, count: Any) -> str:
     """New keys and busy ones, by a clock of 2001; and killed between its commands."""
     counting.expect_forgotten(scene, count)
-    return "No key stays forever, no hash grows forever, and what is young is all there."
+    return "No key stays forever, no hash grows forever, and every recent count is there."
 
 
 # ------------------------------------------------------------------ 5: a domain filter
@@ -284,12 +300,12 @@ def _change(domain: str, title: str, *, bot: bool = False) -> str:
 @lab.exercise(
     5,
     "Follow some wikis",
-    "A subscription knows channels, and nothing of what is in a message: what is finer than that, "
-    "you choose yourself.",
-    "Parse inside the loop, so that one bad message costs one message: `try` there, and "
-    "`continue` where it fails.",
-    "`json.loads` raises a ValueError; what is JSON and no dict raises a TypeError at "
-    "`change['domain']`; a field that is missing, a KeyError.",
+    "A subscription chooses channels and doesn't look into messages. Anything finer than "
+    "that, you filter yourself.",
+    "Parse inside the loop, so that one bad message costs only one message: put the `try` "
+    "there, and `continue` if it fails.",
+    "`json.loads` raises a ValueError. JSON that isn't an object raises a TypeError at "
+    "`change['domain']`, and a missing field raises a KeyError.",
     calls=("redis", "channel", "domains", "n"),
 )
 def follow(scene: Scene, followed: Any) -> str:
@@ -318,14 +334,15 @@ def follow(scene: Scene, followed: Any) -> str:
         _expect_alive(plain if isinstance(plain, Failure) else heard.outcome, plain)
     _expect_no_gap(heard, wanted)
     slow = (
-        "All that you wait for was published: by people, to these wikis. In a message `bot` is a "
-        "number, 0 or 1. Only what is no change is passed over; an `except` that passes over more "
-        "hides your own slips, such as `json.loads(message)` for `json.loads(message['data'])`."
+        "Everything that you're waiting for was published: changes by people, to these wikis. "
+        "In a message, `bot` is a number, 0 or 1. Skip only what isn't a change; an `except` "
+        "that skips more hides your own mistakes, such as `json.loads(message)` instead of "
+        "`json.loads(message['data'])`."
     )
     got = _listed(result(heard.outcome, slow, ENOUGH_S))
     if got != wanted:
         raise Wrong(_follow_hint(got, wanted), expected=wanted, instead=got)
-    return "Only what you follow, and no message can end it."
+    return "Only what you follow, and no bad message can end it."
 
 
 def _expect_alive(outcome: Outcome, without: Outcome) -> None:
@@ -340,24 +357,24 @@ def _expect_alive(outcome: Outcome, without: Outcome) -> None:
     """
     if isinstance(outcome, Failure) and outcome.message.endswith("not int"):
         raise Wrong(
-            "That is the confirmation: the first thing that comes says that you listen, and its "
-            "`data` is a number. Take what has the type `message`, or "
+            "That's the confirmation: the first thing that arrives says that you're "
+            "subscribed, and its `data` is a number. Take only the type `message`, or use "
             "`ignore_subscribe_messages=True`.",
             found=str(outcome),
         )
     if isinstance(without, Failure):
         result(outcome, "", ENOUGH_S)
     if isinstance(outcome, Failure) and outcome.kind in ("JSONDecodeError", "ValueError"):
-        what = "A message that is no JSON has ended your subscriber"
+        what = "A message that isn't JSON ended your subscriber"
     elif isinstance(outcome, Failure) and outcome.kind in ("TypeError", "AttributeError"):
-        what = "A message that is JSON, and not as you expect it, has ended your subscriber"
+        what = "A message that is JSON, but not what you expect, ended your subscriber"
     elif isinstance(outcome, Failure) and outcome.kind == "KeyError":
-        what = "A change in which a field is missing has ended your subscriber"
+        what = "A change with a missing field ended your subscriber"
     else:
         return
     raise Wrong(
-        f"{what}, and with it all that would have come. Any client that can publish can send "
-        "anything: pass over what is no change, and go on.",
+        f"{what}, so it misses everything after that. Any client can publish anything: skip "
+        "what isn't a change, and continue.",
         found=str(outcome),
     )
 
@@ -366,31 +383,31 @@ def _follow_hint(got: Any, wanted: list[str]) -> str:
     if not isinstance(got, list):
         return "Return a list of titles."
     if None in got or "" in got:
-        return "A message without a `title` is no change: pass over it, as over one without `bot`."
+        return "A message without a `title` isn't a change: skip it, as you skip one without `bot`."
     if any(not isinstance(one, str) for one in got):
         return "Return the titles: the field `title` of each change."
     if "by a bot" in got:
         return "That was a bot: its `bot` is 1."
     if ELSEWHERE in got or "Lyon" in got:
-        return "That wiki is none of `domains`: compare the whole name."
+        return "That wiki isn't in `domains`: compare the whole name."
     if got[:2] == wanted[:1] + wanted[2:3] and wanted[1] not in got[2:]:
         return "The same page was changed twice, and both changes count: its title comes twice."
     if SHORT not in got and wanted[-1] in got:
         return (
-            f"{SHORT!r} is a change: it has `domain`, `title` and `bot`. What else a message lacks "
-            "doesn't matter."
+            f"{SHORT!r} is a change: it has `domain`, `title` and `bot`. It doesn't matter "
+            "what else a message lacks."
         )
     if len(got) < len(wanted):
         return (
-            f"It returned {len(got)} of {len(wanted)} titles. Count the titles, not the messages; "
-            "and what is no change is passed over, and does not end the loop. The `try` belongs "
+            f"It returned {len(got)} of {len(wanted)} titles. Count the titles, not the "
+            "messages. Skip what isn't a change without ending the loop: the `try` belongs "
             "inside it."
         )
     if len(got) > len(wanted):
-        return "Return once you have so many: the rest is not yours."
+        return "Return as soon as you have `n`: leave the rest."
     if set(got) - set(wanted):
-        return "A message without `domain`, `title` or `bot` is no change: pass over it."
-    return "The titles in the order in which they came, as they were written."
+        return "A message without `domain`, `title` or `bot` isn't a change: skip it."
+    return "Return the titles in the order in which they arrived, as they were written."
 
 
 # ------------------------------------------------------------------ 6: exact
@@ -399,10 +416,10 @@ def _follow_hint(got: Any, wanted: list[str]) -> str:
 @lab.exercise(
     6,
     "Count exactly, across a restart",
-    "Where does a group begin that is made when the first changes are already there? And what does "
-    "a consumer find when it starts again: in its own history, and behind it?",
-    "`redis.xgroup_create(stream, group, '0', mkstream=True)` raises a ResponseError if there is "
-    "such a group already: then all is well. Read with `0`, then with `>`.",
+    "Where should a group begin that you create when the first changes are already there? And "
+    "what does a consumer find when it starts again: in its own history, and after that?",
+    "`redis.xgroup_create(stream, group, '0', mkstream=True)` raises a ResponseError if the "
+    "group already exists: then all is well. Read with `0`, then with `>`.",
     "In one `redis.pipeline(transaction=True)`: the two HINCRBY, SADD, and XACK.",
     calls=("redis", "stream", "group", "name", "prefix", "interval_s"),
 )
@@ -425,37 +442,42 @@ RIGHT = {
 }
 WHY_NOT = {
     "screen": {
-        "group": "Each screen would get a part of the changes. And after a pause a group brings "
-        "all that was missed, one by one, when it is of no use any more",
-        "readers": "It would work. But it keeps what is never asked for: a screen shows now, "
-        "and the 300 that are lost while a screen is off are not missed",
+        "group": "Each screen would get only some of the changes. And after a break, a group "
+        "delivers everything that was missed, one by one, when it's of no use "
+        "anymore",
+        "readers": "It would work. But it keeps what no screen ever asks for: a screen shows "
+        "the present, and it doesn't need the 300 that were lost while it was off",
     },
     "billing": {
-        "Pub/Sub": "You have measured it: 300 of 1,000 lost in one absence, and each is money",
-        "readers": "Two programs that read with places of their own would both write every bill. "
-        "One group hands each change to one of them, and knows what is not acknowledged",
+        "Pub/Sub": "You've measured it: 300 of 1,000 are lost in one absence, and each is money",
+        "readers": "Two programs that each keep their own place would both write every bill. "
+        "A group hands each change to one of them, and knows what isn't "
+        "acknowledged",
     },
     "thumbnails": {
-        "Pub/Sub": "You have measured it: three subscribers count 3,000 of 1,000. Five workers "
+        "Pub/Sub": "You've measured it: three subscribers count 3,000 of 1,000. Five workers "
         "would scale each picture five times, and none while they are restarted",
-        "readers": "With places of their own, each of the five would scale every picture",
+        "readers": "If each of the five kept its own place, each would scale every picture",
     },
     "caches": {
-        "Pub/Sub": "You have measured it: what changes while a server is cut off is lost to it, "
-        "and it would show the old page forever, or has to empty its cache for an hour",
-        "group": "A group hands each change to one of its consumers: the other servers would go on "
-        "showing the old page. Every server has to hear of every change",
+        "Pub/Sub": "You've measured it: a server that is cut off misses the changes in that "
+        "time. It would show the old page forever, or have to empty its cache for "
+        "an hour",
+        "group": "A group hands each change to one of its consumers, so the other servers "
+        "would keep showing the old page. Every server has to get every change",
     },
     "german": {
-        "group": "A group hands out whatever is on the stream: all thirty a second would come, and "
-        "be thrown away. A pattern chooses at the server: `PSUBSCRIBE wiki.de.*`",
-        "readers": "XREAD knows keys, and no patterns: all thirty a second would come, or you have "
-        "to know every wiki's stream. A pattern chooses at the server: `PSUBSCRIBE wiki.de.*`",
+        "group": "A group hands out everything on the stream: all thirty changes a second "
+        "would arrive, only to be thrown away. With a pattern, the server chooses: "
+        "`PSUBSCRIBE wiki.de.*`",
+        "readers": "XREAD takes keys, not patterns: all thirty changes a second would arrive, "
+        "or you have to know every wiki's stream. With a pattern, the server "
+        "chooses: `PSUBSCRIBE wiki.de.*`",
     },
     "archive": {
-        "Pub/Sub": "A channel has no yesterday: nothing is kept that a new program could read",
-        "group": "The changes that one program acknowledges, the others in its group never see; "
-        "each study wants all of them, from a beginning of its own",
+        "Pub/Sub": "A channel has no past: nothing is kept that a new program could read",
+        "group": "When one program acknowledges a change, the others in its group never see "
+        "it. Each study wants all of them, from its own starting point",
     },
 }
 
@@ -463,10 +485,11 @@ WHY_NOT = {
 @lab.exercise(
     7,
     "Measure, and choose",
-    "What is lost does not depend on luck: count how many came while it did not listen, and who "
-    "remembers a place. Try it with ten messages in a cell of your own.",
-    "Four questions. Is what is past needed? Do several share the work? Is the choice "
-    "finer than a topic? And what may be lost?",
+    "What is lost doesn't depend on luck: count how many came while the reader wasn't "
+    "listening, and ask what remembers its place. Try it with ten messages in a cell of your "
+    "own.",
+    "Four questions: Do you need past changes? Do several share the work? Does each reader "
+    "want only some of it? And what may be lost?",
 )
 def choose(scene: Scene, lost: Any, choice: Any) -> str:
     """The numbers are measured on the server; each wrong choice has a sentence of its own."""
@@ -486,5 +509,5 @@ def choose(scene: Scene, lost: Any, choice: Any) -> str:
             raise Wrong(f"{WHY_NOT[name][said]}.", found=f"`{name}`: {said}")
     return (
         f"Measured on your server: Pub/Sub lost {measured['lost by Pub/Sub']} of {TOTAL:,}, a "
-        f"group {measured['lost by a group']}. And for each situation what fits it."
+        f"group {measured['lost by a group']}. All six choices fit."
     )

@@ -72,9 +72,9 @@ def while_it_listens(
         listens = _until_it_listens(process, lambda: _listeners(scene, channel, patterns))
         if not listens and process.alive:
             raise Wrong(
-                "No client listens to the channel, so what was published is lost. With "
-                "`pubsub = redis.pubsub()`, `pubsub.subscribe(channel)` sends SUBSCRIBE. A channel "
-                "is no key: XREAD and GET find nothing there.",
+                "No client is subscribed to the channel, so what was published is lost. With "
+                "`pubsub = redis.pubsub()`, `pubsub.subscribe(channel)` sends SUBSCRIBE. A "
+                "channel isn't a key: XREAD and GET find nothing there.",
                 expected="a subscriber of the channel",
                 found="none",
             )

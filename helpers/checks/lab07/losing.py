@@ -16,13 +16,14 @@ GROUP = "counters"
 WAIT_S = 5.0  # for a message that has been published; it is there long before
 
 LOST = {  # for each question what to think of, and not the answer
-    "lost by Pub/Sub": "Who keeps what comes while no one listens? Count what came meanwhile.",
-    "lost by XREAD with $": "`$` is the last entry at the moment you ask. Where does the reader "
-    "begin when it is back, and what came before that?",
-    "lost by a group": "Who remembers how far the group has read? And what does the stream do "
-    "with entries that were not read yet?",
-    "lost by a group, MAXLEN 200": "How many came while the reader was away, and how many of them "
-    "may the stream keep? Trimming does not ask who has read what.",
+    "lost by Pub/Sub": "What keeps the changes that come while no client is listening? Count "
+    "how many came meanwhile.",
+    "lost by XREAD with $": "`$` is the last entry at the moment you ask. Where does the "
+    "reader begin when it's back, and what came before that?",
+    "lost by a group": "What remembers how far the group has read? And what does the stream "
+    "do with entries that haven't been read yet?",
+    "lost by a group, MAXLEN 200": "How many came while the reader was away, and how many of "
+    "them does the stream keep? Trimming doesn't check what was read.",
     "counted by three subscribers": "Do subscribers share the messages of a channel, or does each "
     "of them get every one?",
     "counted by three consumers": "To how many of its consumers does a group give an entry?",

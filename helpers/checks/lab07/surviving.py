@@ -21,12 +21,12 @@ SECONDS = (1.0, 2.0, 12.5)  # at which each wiki changes while the consumer live
 AWAY = (3.0, 14.0)  # and while it is dead
 FIRST, MANY = 50, 20  # how often it does so before there is a group, and before each kill
 SLOW = (
-    "It still runs. Return when nothing is left: a BLOCK waits for more, and what is not "
-    "acknowledged comes again with `0`, forever."
+    "It was still running. Return when nothing is left: a BLOCK waits for more, and what you "
+    "don't acknowledge comes again with `0`, forever."
 )
 PART = (
-    "Count all that is there, also what comes while you work: one XREADGROUP brings a part, so "
-    "read and count until nothing comes any more."
+    "Count everything that's there, even what comes while you work: one XREADGROUP returns "
+    "only a part, so read and count until nothing is left."
 )
 EARLY, PLAIN = "early.wikipedia.org", "plain.wikipedia.org"
 
@@ -152,14 +152,15 @@ def _expect_proper(commands: list[list[str]]) -> None:
     for name, *words in commands:
         if name == "XREADGROUP" and "BLOCK" in (word.upper() for word in words):
             raise Wrong(
-                "A BLOCK waits for more, and here your function returns as soon as nothing is "
-                "left: XREADGROUP without `block`.",
+                "A BLOCK waits for more, but here your function should return as soon as "
+                "nothing is left: use XREADGROUP without `block`.",
                 found="XREADGROUP with BLOCK",
             )
         if name == "XGROUP" and words[0].upper() in ("DESTROY", "SETID"):
             raise Wrong(
-                "The group remembers what was delivered and what is acknowledged, and this makes "
-                "it forget. Make the group once; if it is there already, leave it as it is.",
+                "The group remembers what was delivered and what was acknowledged, and this "
+                "makes it forget. Create the group once; if it already exists, leave it as it "
+                "is.",
                 found=f"XGROUP {words[0].upper()}",
             )
 
@@ -172,8 +173,8 @@ def _expect_group(course: Course) -> None:
     """
     if group_of(course.scene, course.stream, GROUP) is None:
         raise Wrong(
-            "The group was not made. XREAD knows none, so you would have to keep your place "
-            "yourself: XGROUP CREATE, and then XREADGROUP.",
+            "The group wasn't created. XREAD doesn't use one, so you'd have to keep your "
+            "place yourself: use XGROUP CREATE, and then XREADGROUP.",
             expected="the group that your function was given, on the stream",
             found="no such group",
         )
@@ -181,8 +182,8 @@ def _expect_group(course: Course) -> None:
     names = {str(one["name"]) for one in cast("Any", consumers)}
     if not names <= {ALICE}:
         raise Wrong(
-            "Read under the `name` that your function was given. Your history hangs on it: two "
-            "processes under one name would both count what one of them holds.",
+            "Read under the `name` that your function gets. Your history belongs to that "
+            "name: two processes under one name would both count what one of them holds.",
             expected=f"one consumer, {ALICE}",
             found=", ".join(sorted(names)),
         )
@@ -197,14 +198,13 @@ def _settle(course: Course, outcome: Outcome) -> None:
     groups = course.scene.redis.xinfo_groups(course.stream)
     if isinstance(outcome, Failure) and "NOGROUP" in outcome.message and not groups:
         raise Wrong(
-            "There is no group yet: your function makes the group, with "
-            "XGROUP CREATE, before it reads.",
+            "There is no group yet: your function creates it, with XGROUP CREATE, before it reads.",
             found=str(outcome),
         )
     if isinstance(outcome, Failure) and "BUSYGROUP" in outcome.message:
         raise Wrong(
-            "The group was there already, for this is not its first life. Then XGROUP CREATE "
-            "raises, and all is well: `except ResponseError`.",
+            "The group already existed, because this isn't the process's first life. Then "
+            "XGROUP CREATE raises an error, and all is well: `except ResponseError`.",
             found=str(outcome),
         )
     settle(outcome, SLOW)
@@ -244,13 +244,14 @@ def _expect_plain(course: Course) -> None:
             )
     if found.get("ev") != truth(course.made, INTERVAL_S)["ev"]:
         raise Wrong(
-            "Each change counts twice: in the hash of all, `ev`, and in that of its domain.",
+            "Each change counts twice: in `ev`, the hash for all wikis, and in the hash of "
+            "its domain.",
             expected=f"`ev`: {truth(course.made, INTERVAL_S)['ev']}",
             found=f"`ev`: {found.get('ev', {})}",
         )
     if left := pending(course.scene, course.stream):
         raise Wrong(
-            "What is counted has to be acknowledged: XACK, or it comes again.",
+            "What you count has to be acknowledged with XACK, or it comes again.",
             expected="nothing pending",
             found=f"{len(left)} entries pending",
         )
@@ -259,25 +260,24 @@ def _expect_plain(course: Course) -> None:
 def _plain_hint(domain: str, got: dict[str, int], plain: dict[str, int], wanted: int) -> str:
     if domain == EARLY and not got and plain:
         return (
-            "These changes were on the stream before the group was made, and a group that begins "
-            "at `$` never gets them. On a channel they would be lost; a stream has kept them: "
-            "begin at `0`."
+            "These changes were on the stream before the group was created, and a group that "
+            "begins at `$` never gets them. On a channel they would be lost, but a stream "
+            "keeps them: begin at `0`."
         )
     if not got:
-        return (
-            "Nothing of it was counted where it belongs: keys and buckets are those of exercise 3."
-        )
+        return "Nothing was counted where it belongs: use the keys and buckets of exercise 3."
     if abs(max(map(int, filter(str.isdigit, got)), default=0) - time.time()) < 86_400:
         return (
-            "That is now, when the entry was added, as its ID says. A change counts in the "
-            "interval in which it was made: its field `at`."
+            "That's when the entry was added, as its ID shows. A change counts in the "
+            "interval in which it was made: use its field `at`."
         )
     if sum(got.values()) < wanted:
         return PART
     if sum(got.values()) > wanted:
         return (
-            "Changes were counted more than once. What is counted has to be acknowledged in its "
-            "group, by `xack(stream, group, entry_id)`, or it comes again to the next life."
+            "Changes were counted more than once. What you count has to be acknowledged in "
+            "its group, with `xack(stream, group, entry_id)`, or it comes again in the next "
+            "life."
         )
     return "Count each change once, in the interval in which it was made, as in exercise 3."
 
@@ -296,8 +296,8 @@ def _expect_survived(course: Course, kill: Kill) -> None:
     known = cast("Any", course.scene.redis).smembers(f"{course.prefix}known_domains")
     if known and f"once-{kill.domain}" not in known:
         raise Wrong(
-            "It died after a change was counted and acknowledged, and before its wiki was added to "
-            "`known_domains`: now it never will be. SADD belongs in the same step.",
+            "It died after it had counted and acknowledged a change, but before it added the "
+            "wiki to `known_domains`, so now it never will be. SADD belongs in the same step.",
             expected=f"`once-{kill.domain}` in `known_domains`",
             found=f"it isn't there, {kill}",
         )
@@ -306,15 +306,18 @@ def _expect_survived(course: Course, kill: Kill) -> None:
 def _killed_hint(course: Course, too_many: int) -> str:
     if too_many > 0:
         return (
-            "It died after it had counted and before it had acknowledged, so the change came again "
-            "and was counted twice. Count and acknowledge in one step: a MULTI, or a script."
+            "It died after it had counted a change but before it acknowledged it, so the "
+            "change came again and was counted twice. Count and acknowledge in one step: a "
+            "MULTI, or a script."
         )
     if pending(course.scene, course.stream):
         return (
-            "What it held when it was killed is still pending, and is never counted: `>` brings "
-            "only what is new. Read your own history first, with `0`, until it is empty."
+            "What it held when it was killed is still pending, and is never counted: `>` "
+            "returns only new entries. Read your own history first, with `0`, until it's "
+            "empty."
         )
     return (
-        "It died after a change was acknowledged, or taken with NOACK, and before it was counted: "
-        "now it never will be. Count and acknowledge in one step: a MULTI, or a script."
+        "It died after a change was acknowledged, or read with NOACK, but before it was "
+        "counted, so now it never will be. Count and acknowledge in one step: a MULTI, or a "
+        "script."
     )

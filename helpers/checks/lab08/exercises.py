@@ -55,30 +55,32 @@ WHY_TRIPS = {
     "one_by_one": "each `xadd` waits for its reply before the next one is sent",
     "in_a_pipeline": "a pipeline keeps the commands until `execute()`; then it sends all of them, "
     "and waits once",
-    "in_a_transaction": "MULTI and EXEC go with the others: sent together, waited for once",
+    "in_a_transaction": "MULTI and EXEC travel with the others: everything is sent together, "
+    "with one wait",
     "executed_each_time": "`execute()` is inside the loop, and waits each time",
     "many_values": "it is one command, however many values it takes",
-    "gathered": "each of the ten waits for a reply of its own, on a connection of its own. They "
-    "wait at the same time: that saves time, and no round trip",
+    "gathered": "each of the ten waits for its own reply, on its own connection. They wait at "
+    "the same time, which saves time but no round trips",
 }
 WHY_COMMANDS = {
-    "one_by_one": "one XADD a reading",
-    "in_a_pipeline": "a pipeline saves waiting. The server gets, and runs, one XADD a reading",
-    "in_a_transaction": "MULTI and EXEC are commands too, and so the server gets two more",
+    "one_by_one": "one XADD for each reading",
+    "in_a_pipeline": "a pipeline saves waiting, but the server still gets and runs one XADD "
+    "for each reading",
+    "in_a_transaction": "MULTI and EXEC are commands too, so the server gets two more",
     "executed_each_time": "each `execute()` sends MULTI, one XADD and EXEC",
     "many_values": "SADD takes many values, as XACK takes many IDs: one command for all",
-    "gathered": "one XADD a reading, as in the loop",
+    "gathered": "one XADD for each reading, as in the loop",
 }
 
 
 @lab.exercise(
     1,
     "How many round trips?",
-    "A round trip is a moment at which Python has sent something and waits for the answer. Where "
-    "in the function does it wait, and how often?",
+    "In a round trip, Python sends something and waits for the reply. Where in each function "
+    "does it wait, and how often?",
     "A pipeline waits at `execute()`. A command waits where it is called, or awaited.",
-    "What the server gets is another question: each command counts, however it was sent, and with "
-    "`transaction=True` there are MULTI and EXEC around them.",
+    "What the server gets is a different question. Every command counts, however it was sent, "
+    "and `transaction=True` adds MULTI and EXEC.",
 )
 def predict(scene: Scene, functions: Any, trips: Any, commands: Any) -> str:
     """The lab's functions run, and each prediction is compared with what was counted."""
@@ -93,8 +95,9 @@ def predict(scene: Scene, functions: Any, trips: Any, commands: Any) -> str:
     counted = {name: one.commands for name, one in seen.items()}
     _expect_counted("commands", commands, counted, WHY_COMMANDS)
     return (
-        "Counted, and you agree with all twelve numbers. A pipeline saves waiting, a command of "
-        "many values saves commands too, and `gather` only waits for all at once."
+        "All twelve numbers are right. A pipeline saves waiting, a command that takes many "
+        "values also saves commands, and `gather` only waits for all the replies at the same "
+        "time."
     )
 
 
@@ -126,7 +129,7 @@ def _readings(count: int) -> list[dict[str, str]]:
     2,
     "All in one round trip",
     "Where does your function wait for the server, and how often?",
-    "`pipeline = redis.pipeline(transaction=False)` collects commands, and sends nothing.",
+    "`pipeline = redis.pipeline(transaction=False)` collects commands and sends nothing.",
     "`pipeline.execute()` sends all of them, waits once, and returns a list of the replies. The "
     "reply to XADD is the ID.",
     calls=("redis", "stream", "readings"),
@@ -146,7 +149,7 @@ def one_trip(scene: Scene, append_all: Any) -> str:
     return f"{_some(seen.commands, 'command')}, one round trip, and every ID."
 
 
-_ONE_BY_ONE = "Each reading went by itself, and your function waited for its reply."
+_ONE_BY_ONE = "Your function sent each reading on its own and waited for its reply."
 _IDS = {
     "equal or smaller than the target stream top item": "The stream already has an entry with a "
     "larger ID. Leave out `id`: then the server generates one, and returns it.",
@@ -168,8 +171,9 @@ def _expect_one_trip(
     """
     if not seen.commands:
         raise Wrong(
-            "A pipeline only collects. It sends nothing before `execute()`. And use the client "
-            "that your function is given: on that one the check counts.",
+            "A pipeline only collects commands: it sends nothing before `execute()`. Also, "
+            "use the client that your function is given, because the check counts on that "
+            "one.",
             expected=_some(len(readings), "command"),
             found="none",
         )
@@ -192,8 +196,8 @@ def _ids_hint(got: Any, ids: Sequence[str]) -> str:
     if isinstance(got, list | tuple):
         if PIPELINE in got:
             return (
-                "A pipeline's `xadd` returns the pipeline, for there is no ID yet. The IDs are "
-                "what `execute()` returns."
+                "A pipeline's `xadd` returns the pipeline, because there is no ID yet. "
+                "`execute()` returns the IDs."
             )
         if len(got) > len(ids) and all(one in got for one in ids):
             return (
@@ -201,7 +205,10 @@ def _ids_hint(got: Any, ids: Sequence[str]) -> str:
                 "to other commands, or IDs of entries that the stream had before."
             )
         if sorted(map(str, got)) == sorted(ids):
-            return "These are the right IDs in another order. Return them in that of the readings."
+            return (
+                "These are the right IDs, but in a different order. Return them in the "
+                "order of the readings."
+            )
     return (
         "Return the IDs, in the order of the readings: `execute()` returns the replies to "
         "all commands, and the reply to XADD is the ID."
@@ -211,17 +218,18 @@ def _ids_hint(got: Any, ids: Sequence[str]) -> str:
 def _trips_hint(seen: Seen, count: int) -> str:
     if seen.met > 1:
         return (
-            "`gather` waits for all at the same time, but for each by itself: as many round trips "
-            "as before, and a connection for each. A pipeline needs one of both."
+            "`gather` waits for all the replies at the same time, but each command still "
+            "makes its own round trip, on its own connection. A pipeline needs one round trip "
+            "and one connection."
         )
     if seen.trips >= count:
         return (
-            f"{_ONE_BY_ONE} Collect them in a pipeline, and call `execute()` once, behind the loop."
+            f"{_ONE_BY_ONE} Collect them in a pipeline, and call `execute()` once, after the loop."
         )
     return (
-        "Many went at once, and yet your function waits more than once. One `execute()` is enough "
-        "for all readings, however many, and what it returns are their IDs: nothing else has to "
-        "be asked."
+        "Your function sent many readings at once, but it waits more than once. One "
+        "`execute()` is enough, however many readings there are. It returns their IDs, so you "
+        "don't need to ask for anything else."
     )
 
 
@@ -245,8 +253,8 @@ def _expect_appended(scene: Scene, stream: str, readings: Sequence[dict[str, str
 
 
 _TRIMMED = (
-    "The oldest entries are gone. XADD with MAXLEN or MINID removes entries, and so do XTRIM, XDEL "
-    "and DEL. Here, only add."
+    "The oldest entries are gone. XADD with MAXLEN or MINID removes entries, and so do XTRIM, "
+    "XDEL and DEL. Here, only add entries."
 )
 
 
@@ -255,17 +263,24 @@ def _appended_hint(
 ) -> str:
     if not got:
         return (
-            "No reading was added to `stream`. A pipeline sends nothing before `execute()`. If "
-            "your function did send something: is that the right key, and is an error swallowed?"
+            "No reading was added to `stream`. A pipeline sends nothing before `execute()`. "
+            "If your function did send something, check the key, and check whether it "
+            "swallows an error."
         )
     if any(fields not in readings for fields in got):
-        return "Add each reading as it is: its fields are the entry's, `xadd(stream, reading)`."
+        return (
+            "Add each reading as it is: `xadd(stream, reading)`. Its fields become the "
+            "entry's fields."
+        )
     if len(set(numbers)) < len(numbers) <= len(readings):
-        return "One reading came more than once, and another is missing. Give each XADD its own."
+        return (
+            "One reading was added more than once, and another is missing. Give each XADD "
+            "its own reading."
+        )
     if len(set(numbers)) < len(numbers):
         return (
-            "Some readings came twice. Send each once, and begin with an empty batch after each "
-            "that was sent."
+            "Some readings were added twice. Send each one once, and start with an empty "
+            "batch after you've sent one."
         )
     wanted = [reading["n"] for reading in readings]
     if missing := [place for place, n in enumerate(wanted, 1) if n not in set(numbers)]:
@@ -280,7 +295,7 @@ def _appended_hint(
             f"{' and others' if len(missing) > 3 else ''}. Is there a reading that your function "
             "takes and doesn't send?"
         )
-    return "Keep the readings in their order."
+    return "Keep the readings in order."
 
 
 # ------------------------------------------------------------------ 3: a bounded pipeline
@@ -291,10 +306,11 @@ def _appended_hint(
     "A pipeline with a bound",
     "A pipeline keeps all commands until `execute()`, and the server keeps all replies until they "
     "are read. What if there is no last reading?",
-    "Take 1,000 readings, send them, and take the next 1,000: after `execute()` a pipeline is "
-    "empty, and can be used again.",
-    "`while batch := list(islice(readings, 1000)):` takes 1,000, or at the end what is left; "
-    "`islice` is in `itertools`, and `readings` has to be one generator, not begun again.",
+    "Take 1,000 readings, send them, and take the next 1,000: after `execute()`, a pipeline "
+    "is empty and can be used again.",
+    "`while batch := list(islice(readings, 1000)):` takes 1,000 readings, or whatever is left "
+    "at the end. `islice` is in `itertools`. Use one generator throughout; don't start it "
+    "again.",
     calls=("redis", "stream", "readings"),
 )
 def bounded(scene: Scene, append_stream: Any) -> str:
@@ -312,7 +328,7 @@ def bounded(scene: Scene, append_stream: Any) -> str:
             raise Wrong(
                 f"{_ONE_BY_ONE} Send many at once, up to {BATCH:,}."
                 if seen.trips >= count
-                else f"The batches are small: up to {BATCH:,} readings may go at once.",
+                else f"The batches are small: you may send up to {BATCH:,} readings at once.",
                 expected=f"at most {allowed} round trips for {count:,} readings",
                 found=_some(seen.trips, "round trip"),
             )
@@ -325,9 +341,7 @@ def bounded(scene: Scene, append_stream: Any) -> str:
                 expected=f"{count:,}",
                 instead=seen.value,
             )
-    return (
-        "However long it goes on, 1,000 readings at most are unsent, and none is lost at the end."
-    )
+    return "However long it runs, at most 1,000 readings are unsent, and none is lost at the end."
 
 
 _NO_READING = {
@@ -335,10 +349,12 @@ _NO_READING = {
     "loop never runs, and this name has no value: set it before the loop.",
 }
 _THE_END = {
-    r"'generator'.*(has no len|not subscriptable)": "`readings` is a generator: it has no length "
-    "and no places. Take one reading after the other, in a `for` loop or with `islice`.",
-    r"^StopIteration|raised StopIteration": "`next` raises StopIteration where the generator ends. "
-    "A `for` and `islice` notice the end by themselves, and `next(readings, None)` gives None.",
+    r"'generator'.*(has no len|not subscriptable)": "`readings` is a generator, so you can't ask "
+    "for its length or index it. Take one reading after another, in a `for` loop or with "
+    "`islice`.",
+    r"^StopIteration|raised StopIteration": "`next` raises StopIteration when the generator "
+    "ends. A `for` loop and `islice` handle the end for you, and `next(readings, None)` "
+    "returns None.",
 }
 
 
@@ -352,21 +368,22 @@ def _expect_bounded(seen: Seen, taken: int, count: int) -> None:
     beside = max(0, -(-(seen.commands - count) // batches))  # MULTI and EXEC, for each
     if taken > BATCH + 1:
         raise Wrong(
-            f"At one time {taken:,} readings were taken and not yet sent. A generator may never "
-            f"end, and memory does: whenever you have {BATCH:,}, send them.",
+            f"At one point, {taken:,} readings had been taken but not sent. A generator may "
+            f"never end, but memory does: whenever you have {BATCH:,}, send them.",
             expected=f"at most {BATCH:,} readings taken and not yet sent",
             found=f"{taken:,}",
         )
     if seen.most > BATCH + beside:
         raise Wrong(
-            f"One too many, each time: send when there are {BATCH:,}, and not when there are more.",
+            f"Each time, it's one too many: send when you have {BATCH:,}, not when you have more.",
             expected=f"at most {BATCH:,} entries under way",
             found=f"{seen.most - beside:,}",
         )
     if taken > BATCH:
         raise Wrong(
-            f"It takes one more reading while it holds {BATCH:,} that are not sent. And if that "
-            f"one is long in coming, they wait for it. Send as soon as there are {BATCH:,}.",
+            f"Your function takes one more reading while it holds {BATCH:,} that it hasn't "
+            "sent. If that reading is slow to arrive, the others wait for it. Send as soon as "
+            f"you have {BATCH:,}.",
             expected=f"at most {BATCH:,} readings taken and not yet sent",
             found=f"{taken:,}",
         )
@@ -380,11 +397,11 @@ ENTRIES, PAGES = 9500, 12
 @lab.exercise(
     4,
     "Read without holding everything",
-    "XRANGE takes COUNT, and a next page begins where the last one ended. Where exactly?",
-    "`redis.xrange(stream, start, count=1000)`: the first start is `-`, and then the last ID of "
-    "the page, with a `(` before it, which means behind it.",
-    "`while page := redis.xrange(stream, start, count=1000):`, and at its end "
-    "`start = f'({page[-1][0]}'`. Sum and number are all that you keep.",
+    "XRANGE takes COUNT, and each page begins where the last one ended. Where exactly?",
+    "`redis.xrange(stream, start, count=1000)`: start with `-`. After that, use the last ID "
+    "of the page with a `(` in front of it, which means after that ID.",
+    "`while page := redis.xrange(stream, start, count=1000):`, with `start = "
+    "f'({page[-1][0]}'` at the end of the loop. Keep only the sum and the number.",
     calls=("redis", "stream"),
 )
 def paged(scene: Scene, mean_temp: Any) -> str:
@@ -407,7 +424,7 @@ def paged(scene: Scene, mean_temp: Any) -> str:
     _expect_pages(commands)
     if seen.trips > PAGES:
         raise Wrong(
-            "Small pages are many round trips: take more at once, up to 1,000 entries.",
+            "Small pages cost many round trips: read more at once, up to 1,000 entries.",
             expected=f"at most {PAGES} round trips for {ENTRIES:,} entries",
             found=_some(seen.trips, "round trip"),
         )
@@ -421,7 +438,7 @@ def paged(scene: Scene, mean_temp: Any) -> str:
     if abs(seen.value - right) > 1e-6:
         rounded = any(seen.value in (round(right, digits), right // 1) for digits in range(6))
         raise Wrong(
-            "Return the mean as it is: what is rounded cannot be made exact again."
+            "Return the mean without rounding it."
             if rounded
             else _mean_hint(commands, seen.value, temps),
             expected=f"{right:.4f}",
@@ -444,21 +461,22 @@ def _starts(commands: Sequence[Sequence[str]]) -> list[str | None]:
 
 
 _SAME_PAGE = (
-    "It reads one page again and again: each begins where the one before did. The next one begins "
-    "behind the last ID, `f'({last_id}'`; for XREAD it's the last ID itself."
+    "It reads the same page again and again. Start the next page after the last ID: "
+    "`f'({last_id}'` for XRANGE, the last ID itself for XREAD."
 )
 _AT_THE_END = (
     "`$` is the last ID at the moment of the call, so XREAD returns only what is added later. To "
     "read what is already there, start from `0`."
 )
 _TEXTS = {
-    r"^TypeError: (unsupported operand|can only concatenate|can't convert).*str": "Fields are "
-    "strings, also those that look like numbers: `int(fields['temp_f'])` makes a number of one.",
+    r"^TypeError: (unsupported operand|can only concatenate|can't convert).*str": "Field values "
+    "are strings, even if they look like numbers: `int(fields['temp_f'])` converts one.",
 }
 
 _NO_END = (
-    "It goes on and on. If a page begins with the last entry of the one before, there is always "
-    "one: begin behind it, `f'({last_id}'`. And pages of a few entries take very many round trips."
+    "It was still running. If a page begins with the last entry of the previous page, it's "
+    "never empty: start after that entry, with `f'({last_id}'`. Also, very small pages take "
+    "many round trips."
 )
 
 
@@ -474,8 +492,9 @@ def _expect_pages(commands: list[list[str]]) -> None:
             continue
         if words[0] in ("XRANGE", "XREVRANGE", "XREAD"):
             raise Wrong(
-                "One reply would hold too much, on the server and in Python: that does for a day "
-                "of one station, and not for a year of all. Take pages, with COUNT.",
+                "One reply would hold too much, on the server and in Python. That works for "
+                "one station's day, but not for a year of all stations. Read pages, with "
+                "COUNT.",
                 expected=f"at most {BATCH:,} entries a reply",
                 found=f"`{' '.join(words)}`",
             )
@@ -499,8 +518,8 @@ def _mistaken(temps: Sequence[int]) -> list[tuple[float, str]]:
         ),
         (
             sum(temps[-BATCH:]) / BATCH,
-            f"This is the mean of the last {BATCH:,} entries. Read the next page, and so on, until "
-            "a page has no entry.",
+            f"This is the mean of the last {BATCH:,} entries. Read the next page, and so on, "
+            "until a page is empty.",
         ),
         (
             sum(rest) / len(temps),
@@ -517,21 +536,21 @@ def _mean_hint(commands: list[list[str]], got: float, temps: Sequence[int]) -> s
             return hint
     if got and abs(total / got - (number := round(total / got))) < 1e-6:
         return (
-            f"The sum is right, but it was divided by {number:,}, and there are {len(temps):,} "
+            f"The sum is right, but you divided it by {number:,}, and there are {len(temps):,} "
             "entries. Count the entries of each page."
         )
     pages = [temps[n : n + BATCH] for n in range(0, len(temps), BATCH)]
     if abs(got - sum(sum(page) / len(page) for page in pages) / len(pages)) < 1e-6:
         return (
-            "This is the mean of the pages' means. The last page is shorter, and would weigh as "
-            "much as the others: add up all entries, and divide once at the end."
+            "This is the mean of the pages' means. The last page is shorter, but it counts as "
+            "much as the others. Add up all entries, and divide once at the end."
         )
     ranges = [words for words in commands if words[0] in ("XRANGE", "XREVRANGE")]
     if any(words[3] not in "-+" for words in ranges):
         return (
-            "A range that begins and ends at IDs can have more entries than COUNT, and then its "
-            "reply is cut off. Leave the far end open, and begin each page behind the last ID of "
-            "the one before."
+            "A range between two IDs can hold more entries than COUNT, and then the reply "
+            "leaves some out. Leave the end open, and start each page after the last ID of "
+            "the previous one."
         )
     all_starts = _starts(commands)
     if len(set(all_starts)) < len(all_starts):
@@ -540,22 +559,22 @@ def _mean_hint(commands: list[list[str]], got: float, temps: Sequence[int]) -> s
     if abs(got - sum(temps[:BATCH]) / BATCH) < 1e-6:
         return (
             f"This is the mean of the first {BATCH:,} entries. Read the next page, and so on, "
-            "until a page has no entry."
+            "until a page is empty."
         )
     inclusive = [start for start in starts[1:] if not start.startswith("(")]
     if any(start.endswith("-0") or "-" not in start for start in inclusive):
         return (
-            "Several entries share a millisecond, and the end of a page can fall between them: "
-            "then the next millisecond is too far. Begin behind the last ID, `f'({last_id}'`."
+            "Several entries share a millisecond, and a page can end between them. Then the "
+            "next millisecond is too far. Start after the last ID: `f'({last_id}'`."
         )
     if inclusive:
         return (
-            "The pages overlap: the last entry of one is the first of the next, and counts twice. "
-            "`f'({last_id}'` begins behind it."
+            "The pages overlap: the last entry of one is the first of the next, and counts "
+            "twice. `f'({last_id}'` starts after it."
         )
     return (
-        "Not every entry counts exactly once, and as much as the others. The last page may be "
-        "short, and it counts too. Only a page without an entry is behind the end."
+        "Each entry must count exactly once, and all of them equally. The last page may be "
+        "short, and it counts too. Only an empty page means the end."
     )
 
 
@@ -569,10 +588,10 @@ STATIONS = {"chennai": 12, "coimbatore": 12, "madurai": 9, "ooty": 6, "salem": 1
     5,
     "Several stations at once",
     "What has to keep its order, and what may happen at the same time?",
-    "Write a coroutine for one station, which awaits one `xadd` after the other. How do you run "
+    "Write a coroutine for one station that awaits one `xadd` after another. How do you run "
     "five of them at once?",
     "`await asyncio.gather(*(one_station(redis, stream, its) for stream, its in "
-    "readings.items()))`. In the coroutine a loop, or a pipeline.",
+    "readings.items()))`. Inside the coroutine, use a loop or a pipeline.",
     calls=("redis", "readings"),
 )
 def at_once(scene: Scene, append_stations: Any) -> str:
@@ -591,9 +610,9 @@ def at_once(scene: Scene, append_stations: Any) -> str:
         raise Wrong(
             _ONE_AFTER_ANOTHER
             if seen.tasks < len(STATIONS)
-            else "There is a task for each station, but they don't send at the same time: they "
-            "wait for one another, at a lock, a semaphore, or a connection that they share. Let "
-            "each task send by itself.",
+            else "There is a task for each station, but they don't send at the same time. "
+            "They wait for one another at a lock, a semaphore, or a shared connection. "
+            "Let each task send independently.",
             expected=f"all {len(STATIONS)} stations at work at once",
             found=f"{max(seen.most, seen.met)}",
         )
@@ -602,16 +621,18 @@ def at_once(scene: Scene, append_stations: Any) -> str:
 
 
 _ONE_AFTER_ANOTHER = (
-    "One station waits for another. Each `await` waits until its reply is there: start one task a "
-    "station, and wait for all of them, by `asyncio.gather`."
+    "One station waits for another, because each `await` waits for its reply. Start one task "
+    "for each station, and wait for all of them with `asyncio.gather`."
 )
 _TASKS = {
-    r"gather\(.*\bawait\b": "Leave out the `await` inside the arguments of `gather`: there it "
-    "waits for one station after the other, and `gather` gets results in place of coroutines.",
+    r"gather\(.*\bawait\b": "Remove the `await` inside the arguments of `gather`: with it, "
+    "one station waits for another, and `gather` gets results instead "
+    "of coroutines.",
     r"unhashable type: '(list|dict|set)'.*gather\(": "`gather` takes coroutines as separate "
     "arguments: put a `*` in front of a list of them.",
-    r"never awaited": "An `await` is missing, so a command was never sent. In a thread, as of "
-    "`to_thread`, it cannot be awaited: this client belongs to the event loop, and takes tasks.",
+    r"never awaited": "An `await` is missing, so a command was never sent. You can't await it "
+    "in a thread, such as one from `to_thread`: this client belongs to the "
+    "event loop, so use tasks.",
     r"can't be (used in 'await'|awaited)": "Write `async def`: then your function gets a client "
     "whose commands can be awaited.",
 }
@@ -654,7 +675,7 @@ def _expect_arrived(
         if sorted(numbers) == sorted(fields["n"] for fields in its):
             raise Wrong(
                 _order_hint(max(seen.met, seen.most), found[stream] == [*reversed(its)]),
-                expected=f"on `{_city(stream)}` the readings in their order",
+                expected=f"on `{_city(stream)}` the readings in order",
                 found=f"numbers {', '.join(numbers[:6])} …",
             )
         raise Wrong(
@@ -668,14 +689,14 @@ def _order_hint(at_once: int, reverse: bool) -> str:
     if at_once > len(STATIONS):
         return _OVERTAKEN
     if reverse:
-        return "The readings came in reverse order. Send them from the list's first to its last."
+        return "The readings came in reverse order. Send them from first to last."
     return f"Send the readings in the order of the list, without sorting them. {_OVERTAKEN}"
 
 
 _OVERTAKEN = (
-    "Tasks that run at once have connections of their own, and on a network one overtakes another. "
-    "What has to keep its order, send one after the other, or over one connection: one task a "
-    "station."
+    "Tasks that run at the same time have their own connections, and on a network one can "
+    "overtake another. To keep the order, send one reading after another, or use one "
+    "connection: one task for each station."
 )
 
 
@@ -687,38 +708,40 @@ def _missing_hint(
     """What is known of readings that were not there when the function returned."""
     if seen.unfinished:
         return (
-            f"When your function returned, {_some(seen.unfinished, 'task')} of it had not "
-            "finished. A task that is not awaited ends with your function, or comes late, however "
-            "long you sleep: wait for all of them."
+            f"When your function returned, {_some(seen.unfinished, 'task')} had not finished. "
+            "A task that isn't awaited ends with your function, or finishes too late, however "
+            "long you sleep. Wait for all of them."
         )
     if seen.cancelled:
         return (
             f"{_some(seen.cancelled, 'task')} of your function ended early, because something "
-            "cancelled them, as `wait_for` does when its time is over. Wait for all of them, "
-            "however long it takes."
+            "canceled them, as `wait_for` does when its timeout expires. Wait for all of "
+            "them, however long it takes."
         )
     shortest = min(map(len, readings.values()))
     if all(list(found[one]) == list(its[:shortest]) for one, its in readings.items()):
         return (
-            "Each stream got as many readings as the shortest list has. One station may have more "
-            "of them than another, and `zip` ends with the shortest."
+            "Each stream got as many readings as the shortest list has. One station may have "
+            "more readings than another, and `zip` stops at the shortest list."
         )
     *others, last = found
     if found[last] and not any(found[one] for one in others):
         return (
-            f"All that was sent went to `{_city(last)}`, the last stream of the dict. A function "
-            "that is made in a loop sees the loop's variables as they are when it runs: give it "
-            "stream and readings as arguments."
+            f"Everything was sent to `{_city(last)}`, the last stream of the dict. A function "
+            "that is defined in a loop sees the loop's variables as they are when it runs. "
+            "Pass it the stream and the readings as arguments."
         )
     if all(list(found[one]) == list(its[-1:]) for one, its in readings.items()):
         return "Each stream got only the last reading of its list: send all of them."
     if not any(found.values()):
         return (
-            f"Your function sent {_some(seen.commands, 'command')}, and no stream of a station got "
-            "a reading. Add each to its station's stream, the key in the dict."
+            f"Your function sent {_some(seen.commands, 'command')}, but no station's stream "
+            "got a reading. Add each reading to its station's stream, which is the key in the "
+            "dict."
             if seen.commands
             else "When your function returned, it had sent nothing, and none of its tasks was "
-            "still at work. Was each of them started? Is a pipeline without `execute()`?"
+            "still at work. Was each of them started? Does a pipeline lack its "
+            "`execute()`?"
         )
     stream, its = next((one, its) for one, its in readings.items() if len(found[one]) < len(its))
     missing = [n for n, one in enumerate(its, 1) if one not in found[stream]]
@@ -736,9 +759,9 @@ def _expect_one_wait(seen: Seen) -> str:
     """
     if seen.trips > 1:
         raise Wrong(
-            "This exercise is about asyncio. A plain `def` stands still at each command, and, "
-            "without threads, all other stations with it. Write `async def`, one task a station, "
-            "and wait for all of them, by `asyncio.gather`.",
+            "This exercise is about asyncio. A plain `def` stops at each command, and unless "
+            "it uses threads, all other stations stop with it. Write `async def` with one "
+            "task for each station, and wait for all of them with `asyncio.gather`.",
             expected=f"all {len(STATIONS)} stations at work at once",
             found="a function that is not `async def`",
         )
@@ -761,12 +784,13 @@ def _expect_none_waits(scene: Scene, append_stations: Any) -> None:
         got, wanted = sum(came.values()), sum(len(held[city][stream]) for stream in came)
         if got < wanted:
             raise Wrong(
-                "The stations go in step: each waits for the slowest of them before it goes on. "
-                "Start one task a station, which sends all of its readings and looks at no other."
+                "The stations move in step: each waits for the slowest before it continues. "
+                "Start one task for each station, which sends all of that station's readings "
+                "and doesn't wait for the others."
                 if all(came.values())
                 else _ONE_AFTER_ANOTHER,
-                expected=f"while a reply to `{city}` is long in coming, all {wanted} readings of "
-                "the other stations",
+                expected=f"while a reply to `{city}` is slow, all {wanted} readings of the "
+                "other stations",
                 found=f"{got}",
             )
 
@@ -779,12 +803,12 @@ WORK, IN_HAND, KILLED_AT = 480, 50, 125  # the last batch is short
 @lab.exercise(
     6,
     "One XACK a batch",
-    "XREADGROUP takes COUNT, and XACK takes many IDs. When may a batch be acknowledged, and what "
-    "has a consumer to read first when it starts again?",
+    "XREADGROUP takes COUNT, and XACK takes many IDs. When may a batch be acknowledged, and "
+    "what must a consumer read first when it starts again?",
     "Read a batch, handle each of its entries, then `redis.xack(stream, group, *ids)`, and read "
     "the next. Stop when a reply is empty.",
-    "`for start in ('0', '>'):` and in it `while entries := redis.xreadgroup(group, name, "
-    "{stream: start}, count=count).get(stream):`. `0` is its own history.",
+    "`for start in ('0', '>'):`, and inside it `while entries := redis.xreadgroup(group, "
+    "name, {stream: start}, count=count).get(stream):`. `0` reads its own history.",
     calls=("redis", "stream", "group", "name", "handle", "count"),
 )
 def by_batch(scene: Scene, work: Any) -> str:
@@ -809,8 +833,8 @@ _ACKS = {
     "list, `redis.xack(stream, group, *ids)`.",
 }
 _NEVER_EMPTY = (
-    "It never returns. Return when a read with `>` is empty. What is not acknowledged stays in its "
-    "own history, which is never empty then; and where nothing new comes, BLOCK waits."
+    "It never returns. Return when a read with `>` is empty. If you don't acknowledge "
+    "entries, your own history never becomes empty. If nothing new comes, BLOCK waits."
 )
 
 
@@ -823,8 +847,8 @@ def _expect_member(scene: Scene, stream: str, name: str) -> None:
     group = group_of(scene, stream)
     if group and group["last-delivered-id"] == "0-0":
         raise Wrong(
-            "The group has delivered nothing: read with XREADGROUP, from `>`. XREAD and XRANGE "
-            "know no group, and leave nothing pending for you to acknowledge.",
+            "The group has delivered nothing: read with XREADGROUP, from `>`. XREAD and "
+            "XRANGE don't use the group, so they leave nothing pending to acknowledge.",
             expected="XREADGROUP … `>`",
             found="no entry that the group delivered",
         )
@@ -847,8 +871,9 @@ def _expect_reads(scene: Scene, stream: str, name: str, commands: Sequence[Seque
     options = [[word.upper() for word in words] for words in reads]
     if any("NOACK" in words for words in options):
         raise Wrong(
-            "With NOACK nothing is pending, ever: who is killed in the middle of a batch has lost "
-            "the rest of it. It saves the XACK, and one a batch costs next to nothing.",
+            "With NOACK, nothing is pending, ever: a consumer that is killed in the middle of "
+            "a batch loses the rest of it. NOACK saves the XACK, but one XACK per batch costs "
+            "almost nothing.",
             found="`XREADGROUP … NOACK`",
         )
     if any("BLOCK" in words for words in options):
@@ -859,9 +884,9 @@ def _expect_reads(scene: Scene, stream: str, name: str, commands: Sequence[Seque
         )
     if reads and all(words[-1] != ">" for words in reads):
         raise Wrong(
-            "It never gets to `>`. `0` gives a consumer's own history, what it was given and has "
-            "not acknowledged, and that is empty the first time. What is new comes with "
-            "`>`, after it.",
+            "It never gets to `>`. `0` returns a consumer's own history: the entries that it "
+            "was given and hasn't acknowledged. The first time, that's empty. New entries "
+            "come with `>`, after that.",
             expected="XREADGROUP … `0`, and then XREADGROUP … `>`",
             found=f"only `XREADGROUP … {reads[0][-1]}`",
         )
@@ -870,8 +895,8 @@ def _expect_reads(scene: Scene, stream: str, name: str, commands: Sequence[Seque
     ]
     if any(count > IN_HAND for count in counts):
         raise Wrong(
-            "Say how many you want at once: without COUNT, or with a large one, all that is there "
-            "comes to one consumer, and none is left for the others.",
+            "Set COUNT: without it, or with a large one, one consumer gets everything that's "
+            "there, and nothing is left for the others.",
             expected=f"XREADGROUP … COUNT {IN_HAND}",
             found=f"{max(counts)} entries in one reply",
         )
@@ -899,34 +924,35 @@ def _expect_batches(
     if len(reads) > batches + 3:
         again = sum(words[-1] != ">" for words in reads) > 3
         raise Wrong(
-            "Read its own history only at the start, until that is empty. From then on, each batch "
-            "takes one read, with `>`."
+            "Read your own history only at the start, until it's empty. From then on, each "
+            "batch takes one read, with `>`."
             if again
-            else f"You may have {IN_HAND} entries in hand: read as many at once, by `count`.",
+            else f"You may have {IN_HAND} entries in hand: read that many at once, with `count`.",
             expected=f"about {batches} XREADGROUPs for {WORK} entries",
             found=f"{len(reads)}",
         )
     if 2 < len(acks) < batches:  # fewer are left to the kill
         raise Wrong(
-            "Acknowledge each batch before you read the next: yours keeps handled entries pending "
-            "for longer, and after a crash all of them are handled again.",
+            "Acknowledge each batch before you read the next: your function keeps handled "
+            "entries pending for longer, and after a crash all of them are handled again.",
             expected=f"about {batches} XACKs for {WORK} entries",
             found=f"{len(acks)}",
         )
     if len(acks) > batches + 2:
         what = (
-            "An XACK an entry is a round trip an entry."
+            "One XACK per entry means one round trip per entry."
             if seen.trips > 2 * batches + 5
-            else "A pipeline saves the waiting, and the server still runs an XACK an entry."
+            else "A pipeline saves the waiting, but the server still runs one XACK per entry."
         )
         raise Wrong(
-            f"{what} One XACK takes many IDs: `redis.xack(stream, group, *ids)`, once a batch.",
+            f"{what} One XACK takes many IDs: `redis.xack(stream, group, *ids)`, once per batch.",
             expected=f"about {batches} XACKs for {WORK} entries",
             found=f"{len(acks)}",
         )
     if seen.trips > 2 * batches + 5:
         raise Wrong(
-            "Reading and acknowledging a batch takes two round trips. What else does yours ask?",
+            "Reading and acknowledging a batch takes two round trips. What else does your "
+            "function send?",
             expected=f"about {2 * batches} round trips",
             found=_some(seen.trips, "round trip"),
         )
@@ -937,22 +963,22 @@ def _unacknowledged_hint(
 ) -> str:
     if any(words[1:3] != [stream, GROUP] for words in acks):
         return (
-            "XACK takes the stream, the group and then the IDs. This one names another stream or "
-            "group, or the two the other way around: then it acknowledges nothing and returns 0."
+            "XACK takes the stream, the group and then the IDs. This one names another stream "
+            "or group, or swaps the two. Then it acknowledges nothing and returns 0."
         )
     if not acks and any(words[0] == "XDEL" for words in commands):
         return (
-            "XDEL removes an entry from the stream, and leaves it pending in the group. XACK says "
-            "that it was handled."
+            "XDEL removes an entry from the stream, but leaves it pending in the group. XACK "
+            "marks it as handled."
         )
     if acks and all(len(words) == 4 for words in acks) and left > IN_HAND:
         return (
-            "An XACK is for the IDs that it is given, and for none before them: give it all IDs of "
-            "the batch."
+            "XACK acknowledges only the IDs that you pass, not the ones before them. Pass all "
+            "IDs of the batch."
         )
     if acks and left < IN_HAND:
         return "The last batch is short, and it was not acknowledged. Acknowledge that one too."
-    return "Acknowledge what is handled, the last batch too."
+    return "Acknowledge everything that you handle, including the last batch."
 
 
 def _expect_handled(handled: Handled, wanted: Iterable[int]) -> None:
@@ -973,11 +999,11 @@ def _expect_handled(handled: Handled, wanted: Iterable[int]) -> None:
             found="no call of `handle`",
         )
     raise Wrong(
-        "One reply has `count` entries at most: read again, until a reply is empty."
+        "One reply has at most `count` entries: read again until a reply is empty."
         if missing and numbers == right[: len(numbers)]
-        else "Each entry was handled once, but not in the order in which they came."
+        else "Each entry was handled once, but not in order."
         if sorted(numbers) == sorted(right)
-        else "Hand the fields of each entry to `handle`, in the order of the entries, each once.",
+        else "Pass the fields of each entry to `handle`, once, in the order of the entries.",
         expected=f"the entries {right[0]} to {right[-1]}",
         found=f"{len(missing)} were not handled" if missing else f"{len(numbers)} calls",
     )
@@ -1002,19 +1028,21 @@ def _expect_nothing_lost(scene: Scene, work: Any, name: str) -> None:
     given = int(str(group["last-delivered-id"]).split("-")[0])
     if group["pending"] > IN_HAND:
         raise Wrong(
-            "What is handled stays pending until the very end, and all of it is done again after "
-            "a crash. Acknowledge each batch before you read the next."
+            "Handled entries stay pending until the very end, so after a crash all of them "
+            "are handled again. Acknowledge each batch before you read the next."
             if group["pending"] == given
-            else "It reads the next batch before it has acknowledged the last one, so it has more "
-            "in hand than `count`. First handle a batch, then acknowledge it, then read.",
+            else "It reads the next batch before it acknowledges the last one, so it has more "
+            "than `count` entries in hand. First handle a batch, then acknowledge it, "
+            "then read.",
             expected=f"at most {IN_HAND} entries pending",
             found=f"{group['pending']}",
         )
     if lost := set(range(KILLED_AT, given + 1)) - set(held):
         raise Wrong(
-            "Killed in the middle of a batch, it had acknowledged entries that were not handled, "
-            "and never will be. First handle the whole batch, then acknowledge it.",
-            expected=f"entry {KILLED_AT} and those behind it pending",
+            "When it was killed in the middle of a batch, it had acknowledged entries that it "
+            "hadn't handled, and now they never will be. First handle the whole batch, then "
+            "acknowledge it.",
+            expected=f"entry {KILLED_AT} and those after it pending",
             found=f"{len(lost)} entries lost",
         )
     with scene.watching(stream) as commands:
@@ -1023,47 +1051,51 @@ def _expect_nothing_lost(scene: Scene, work: Any, name: str) -> None:
     if pending_of(scene, stream) and not set(map(str, held)) & set(handled.numbers):
         claims = any(words[0] in ("XAUTOCLAIM", "XCLAIM") for words in commands)
         raise Wrong(
-            "XAUTOCLAIM and XCLAIM take only entries that have been idle for a while, and these "
-            "have not. They are its own: XREADGROUP with `0` returns them immediately."
+            "XAUTOCLAIM and XCLAIM take only entries that have been idle for a while, and "
+            "these haven't. They already belong to this consumer: XREADGROUP with `0` returns "
+            "them immediately."
             if claims
-            else "Started again, it read only what is new. What it held when it was killed is in "
-            "its own history: read with `0` first, until that is empty, then with `>`.",
+            else "After the restart, it read only new entries. What it held when it was "
+            "killed is in its own history: read with `0` first, until that is empty, "
+            "then with `>`.",
             expected="nothing pending",
             found=f"entries {held[0]} to {held[-1]}",
         )
     acks = [words for words in commands if words[0] == "XACK"]
     if len(acks) > -(-WORK // IN_HAND) + 2:
         raise Wrong(
-            "Started again, it acknowledged entry by entry what it had held. One XACK takes many "
-            "IDs: `redis.xack(stream, group, *ids)`, once a batch.",
+            "After the restart, it acknowledged the entries that it had held one by one. One "
+            "XACK takes many IDs: `redis.xack(stream, group, *ids)`, once per batch.",
             expected="one XACK a batch",
             found=_some(len(acks), "XACK"),
         )
     new = range(given + 1, WORK + 1)
     if handled.numbers == [str(n) for n in new] and any(words[0] == "XGROUP" for words in commands):
         raise Wrong(
-            "Started again, it didn't handle what it had held. XGROUP DELCONSUMER removes a "
-            "consumer and all that is pending for it; XGROUP SETID and DESTROY lose entries too.",
+            "After the restart, it didn't handle what it had held. XGROUP DELCONSUMER removes "
+            "a consumer and everything that is pending for it; XGROUP SETID and DESTROY lose "
+            "entries too.",
             expected=f"first the entries {held[0]} to {held[-1]}",
             found=f"first entry {new[0]}, after an XGROUP",
         )
     if handled.numbers == [str(n) for n in (*new, *held)]:
         raise Wrong(
-            "Started again, it read what is new before what it held, which is older. First its own "
-            "history, with `0`, until that is empty, then `>`.",
+            "After the restart, it read new entries before the older ones that it held. Read "
+            "its own history first, with `0`, until that is empty, then read with `>`.",
             expected=f"first the entries {held[0]} to {held[-1]}",
             found=f"first entry {handled.numbers[0]}",
         )
     if handled.numbers == [str(n) for n in range(1, WORK + 1)]:
         raise Wrong(
-            "Started again, it began at the first entry, and handled again what it had "
-            "acknowledged. A group remembers its place: don't create it again, or set its ID.",
+            "After the restart, it began at the first entry, and handled entries again that "
+            "it had acknowledged. A group remembers its place: don't create it again, or set "
+            "its ID.",
             expected=f"first the entries {held[0]} to {held[-1]}",
             found="all entries from the first one on",
         )
     _expect_handled(handled, [*held, *new])
     if pending_of(scene, stream):
-        raise Wrong("Acknowledge what comes from its own history too.", found="entries pending")
+        raise Wrong("Acknowledge the entries from its own history too.", found="entries pending")
 
 
 def _expect_kept_pending(scene: Scene, work: Any, name: str) -> None:
@@ -1084,8 +1116,9 @@ def _expect_kept_pending(scene: Scene, work: Any, name: str) -> None:
         ended = True
     if str(KILLED_AT) not in pending_of(scene, stream):
         raise Wrong(
-            "`handle` raised an exception, and its entry was acknowledged nevertheless: it is "
-            "lost. Acknowledge a batch only when all of it was handled, and not in `finally`.",
+            "`handle` raised an exception, but its entry was acknowledged anyway, so it's "
+            "lost. Acknowledge a batch only after all of it was handled, and not in "
+            "`finally`.",
             expected=f"entry {KILLED_AT} pending",
             found="it was acknowledged",
         )
@@ -1153,11 +1186,11 @@ DEMANDS = [
     "A COUNT that fits a budget",
     "While one batch is handled, the next entries come. How many, if a batch of `count` takes "
     "`trip_ms + count * handle_ms`?",
-    "Write both conditions down for one `count`, then try 1, 2, 3 and so on. From when on is it "
-    "too late, so that you can stop?",
-    "`busy_ms = trip_ms + count * handle_ms`. It keeps up if `rate * busy_ms <= 1000 * count`, and "
-    "is in time if `2 * busy_ms <= budget_ms`. Larger ones take longer, so the first that is not "
-    "in time ends the search.",
+    "Write down both conditions for one `count`, then try 1, 2, 3 and so on. At what point is "
+    "it too late, so that you can stop?",
+    "`busy_ms = trip_ms + count * handle_ms`. It keeps up if `rate * busy_ms <= 1000 * "
+    "count`, and is in time if `2 * busy_ms <= budget_ms`. Larger ones take longer, so stop "
+    "at the first that isn't in time.",
     calls=("rate", "handle_ms", "trip_ms", "budget_ms"),
 )
 def budget(scene: Scene, count_for: Any) -> str:
@@ -1167,8 +1200,8 @@ def budget(scene: Scene, count_for: Any) -> str:
     except Wrong as wrong:
         if "ZeroDivisionError" in wrong.found:
             raise Wrong(
-                "If the handler takes as long as the entries need to come, nothing is left for "
-                "the round trips. Look at that before you divide.",
+                "If handling an entry takes as long as the time between two entries, nothing "
+                "is left for the round trips. Check that before you divide.",
                 found=wrong.found,
             ) from None
         raise
@@ -1182,12 +1215,12 @@ def budget(scene: Scene, count_for: Any) -> str:
                 f"trip_ms={demand.trip_ms}, budget_ms={demand.budget_ms}",
                 found=f"{got!r}",  # None is an answer here
             )
-    return f"Right for all {len(DEMANDS)} demands, also those that no COUNT can meet."
+    return f"Right for all {len(DEMANDS)} demands, even those that no COUNT can meet."
 
 
 _SEARCH = (
-    "Your search never ends: where no COUNT does it, there is none to be found. Stop at the first "
-    "that is not in time: larger ones take longer still."
+    "Your search never ends when no COUNT works. Stop at the first that isn't in time: larger "
+    "ones take even longer."
 )
 
 
@@ -1195,29 +1228,29 @@ def _budget_hint(demand: Demand, got: Any) -> str:
     if got is None:
         return _none_hint(demand, demand.answer() or 1)
     if isinstance(got, bool) or not isinstance(got, int) or got < 1:
-        return "A COUNT is a whole number from 1 on; and `None` says that there is none."
+        return "A COUNT is a whole number, 1 or more; `None` means that there is none."
     comes = demand.rate * demand.busy_ms(got) / 1000
     if not demand.keeps_up(got):
         return (
-            f"With COUNT {got} a batch takes {demand.busy_ms(got):g} ms, its round trips too, and "
-            f"meanwhile {comes:g} entries come: more than are in it, and so it falls behind "
-            "forever. Round up; and if no COUNT keeps up, there is none."
+            f"With COUNT {got}, a batch takes {demand.busy_ms(got):g} ms, including its round "
+            f"trips, and {comes:g} entries arrive meanwhile: more than the batch holds, so it "
+            "falls behind forever. Round up; if no COUNT keeps up, return `None`."
         )
     if not demand.in_time(got):
         return (
-            f"COUNT {got} keeps up. But an entry that comes just behind a read waits for a whole "
-            f"batch, and may be the last one of the next: 2 * {demand.busy_ms(got):g} ms is more "
-            "than the budget."
+            f"COUNT {got} keeps up. But an entry that arrives just after a read waits for a "
+            f"whole batch, and may be the last one of the next: 2 * {demand.busy_ms(got):g} ms "
+            "is more than the budget."
         )
     if demand.keeps_up(got - 1) and demand.tight(got - 1):
-        return f"COUNT {got - 1} does it too. {_EQUAL}"
+        return f"COUNT {got - 1} works too. {_EQUAL}"
     return (
-        f"COUNT {got} does it, and a smaller one does it too: with that an entry waits less, and "
-        "less is in hand if the consumer is killed. Take the smallest."
+        f"COUNT {got} works, but so does a smaller one: then entries wait less, and fewer are "
+        "in hand if the consumer is killed. Take the smallest."
     )
 
 
-_EQUAL = "To be equal is enough, for both conditions: `<=`, and not `<`."
+_EQUAL = "Equal is enough, for both conditions: `<=`, not `<`."
 
 
 def _none_hint(demand: Demand, right: int) -> str:
@@ -1225,9 +1258,10 @@ def _none_hint(demand: Demand, right: int) -> str:
     if demand.tight(right):
         return f"COUNT {right} keeps up, and two batches of it fit into the budget. {_EQUAL}"
     hint = (
-        f"There is one. With COUNT {right:,} a batch takes {busy:g} ms, and meanwhile "
-        f"{demand.rate * busy / 1000:g} entries come; two batches take {2 * busy:g} ms. "
+        f"There is one. With COUNT {right:,}, a batch takes {busy:g} ms, and "
+        f"{demand.rate * busy / 1000:g} entries arrive meanwhile; two batches take "
+        f"{2 * busy:g} ms. "
     )
     if right > 100:
-        return f"{hint}It is large: does your search end before it? The budget alone ends it."
-    return f"{hint}`rate` is for a second, and all times are in milliseconds."
+        return f"{hint}It's large: does your search end before it? Only the budget should end it."
+    return f"{hint}`rate` is per second, and all times are in milliseconds."

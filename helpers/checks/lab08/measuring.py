@@ -187,9 +187,9 @@ class Arrived(NamedTuple):
 
 
 _SLIPS = {
-    "MaxConnectionsError": "Each command that is under way by itself needs a connection, and a "
-    "client opens 100 at most. Let fewer tasks run at once, or put many commands into one "
-    "pipeline.",
+    "MaxConnectionsError": "Each command that is in flight on its own needs a connection, and "
+    "a client opens 100 at most. Let fewer tasks run at once, or put "
+    "many commands into one pipeline.",
 }
 
 

@@ -126,7 +126,7 @@ class Stage:
             process = self._crew.revive(name)
         else:
             process = self._crew.start(name, list(self._program(name)))
-        self.said = f"{name} is started: process {process.pid}."
+        self.said = f"{name} started: process {process.pid}."
 
     revive = start
 
@@ -140,13 +140,13 @@ class Stage:
         """Stop a consumer in its tracks: kill -STOP."""
         process = self._crew[name]
         process.pause()
-        self.said = f"kill -STOP {process.pid}  →  {name} stands still, and does not know it."
+        self.said = f"kill -STOP {process.pid}  →  {name} is paused, and doesn't know it."
 
     def resume(self, name: str) -> None:
         """Let a paused consumer go on: kill -CONT."""
         process = self._crew[name]
         process.resume()
-        self.said = f"kill -CONT {process.pid}  →  {name} goes on where it stood."
+        self.said = f"kill -CONT {process.pid}  →  {name} continues where it stopped."
 
     def claim(self, name: str, *, idle_ms: int = IDLE_MS) -> int:
         """Give a consumer all that others have left idle, by XCLAIM; gives how many there were.
@@ -199,7 +199,9 @@ class Stage:
     def _expect(self, name: str) -> None:
         if name not in self.consumers:
             known = ", ".join(self.consumers)
-            raise CourseError(f"{name!r} does not play here: take one of {known}.")
+            raise CourseError(
+                f"{name!r} isn't one of this theatre's consumers: choose from {known}."
+            )
 
     def _ask(self, command: Callable[..., Any], *args: Any, **more: Any) -> Any:
         try:

@@ -43,7 +43,7 @@ def headline(snapshot: Snapshot) -> str:
             return f"The stream {snapshot.stream} has no entries yet: add one."
         case Snapshot(kind="stream"):
             return f"stream {snapshot.stream}: {counted(snapshot)}"
-    return f"The key {snapshot.stream} is no stream, but of type {snapshot.kind}."
+    return f"The key {snapshot.stream} isn't a stream: its type is {snapshot.kind}."
 
 
 def counted(snapshot: Snapshot) -> str:

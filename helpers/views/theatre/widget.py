@@ -26,7 +26,7 @@ from helpers.views.theatre.text import text
 TICK_S = 0.25
 PATIENCE_S = patient(2.0)  # so long a look may take
 HIGHLIGHT_S = 3.0
-AWAY = "The server does not answer. The picture goes on when it is back."
+AWAY = "The server does not answer. The picture continues when it is back."
 
 _playing: dict[tuple[str, str], Theatre] = {}
 
