@@ -32,10 +32,12 @@ def strange_server(port: int, *settings: str) -> Iterator[redis_py.Redis]:
     program = os.environ["COURSE_SERVER"]
     arguments = ["--port", str(port), "--bind", "127.0.0.1", "--save", "", *settings]
     with subprocess.Popen([program, *arguments], stdout=subprocess.DEVNULL) as process:
-        with redis_py.Redis(port=port, decode_responses=True) as client:
-            client.ping()  # redis-py's default of 10 retries lasts until the server is up
-            yield client
-        process.kill()
+        try:
+            with redis_py.Redis(port=port, decode_responses=True) as client:
+                client.ping()  # redis-py's default of 10 retries lasts until the server is up
+                yield client
+        finally:
+            process.kill()
 
 
 @contextlib.contextmanager

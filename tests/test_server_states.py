@@ -353,6 +353,19 @@ def test_what_cannot_be_put_aside_stays_pending_and_holds_up_no_other(server, fu
     assert not pending(full)
 
 
+def test_a_drain_that_only_waits_for_room_ends_when_patience_does(server, full, soon):
+    def handle(entry):
+        if number(entry) == 7:
+            raise RuntimeError
+
+    with as_worker(server) as client:
+        consumer = Consumer(client, STREAM, GROUP, handle, max_deliveries=2, patience_s=0.2)
+        with pytest.raises(ServerStateError, match="with OOM: its mem"):
+            consumer.run(drain=True)
+    assert consumer.counts.acked == COUNT - 1
+    assert list(pending(full)) == [7]
+
+
 def test_a_group_can_be_looked_at_while_the_memory_is_full(server, full):
     assert Group(full, STREAM, GROUP).info().pending == 5
 

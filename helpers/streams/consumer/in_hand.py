@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import redis
 
 from ..entry import Entry
-from ..errors import HandlerError
+from ..errors import HandlerError, given_up
 from ..size import CUTS, refuses
 from ..states import state_of
 from .asking import Asking
@@ -70,6 +70,7 @@ class InHand(Asking):
         self._done: list[str] = []  # handled, without an effect, and not yet acknowledged
         self._effects: list[Done] = []  # the same, with one
         self._finished = 0  # entries that need no more work
+        self._no_room: tuple[float, redis.RedisError] | None = None  # to put aside, since when
         self._settled_at = 0.0
         self._said_at = 0.0  # since when the server knows that what we hold is in hand
 
@@ -268,14 +269,25 @@ class InHand(Asking):
         reply = yield from self._ask(self._growing(bury), but=no_room)
         if isinstance(reply, redis.RedisError):
             log.warning("%s: no room to put %s aside (%s)", self.name, entry_id, reply)
+            self._no_room = self._no_room or (self.clock(), reply)
             self._try_again(entry_id, number, why)
             return
+        self._no_room = None
         what, letters = reply
         if what == "dead":
             log.error("%s moves %s to the dead letters: %s", self.name, entry_id, why)
             if letters % MANY_LETTERS == 0:
                 log.warning("%s holds %d dead letters", self._keys[2], letters)
         self._count(what)
+
+    def _expect_room(self) -> None:
+        """End a run that only waits for room to put entries aside, once patience is over.
+
+        Raises:
+            ServerStateError: there was none for so long. They stay pending.
+        """
+        if self._no_room and self.clock() - self._no_room[0] > self._settings.patience_s:
+            raise given_up(self._no_room[1], self.stream, self.group) from self._no_room[1]
 
     def _count(self, what: str) -> None:
         """Count an entry that needs no more work here: lost, dead or gone."""

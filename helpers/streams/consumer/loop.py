@@ -111,12 +111,15 @@ class DeliveryLoop(InHand):
             if self.clock() >= self._sweep_at:
                 yield from self._idle_entries_of_others()
             yield from self._due_retries()
-            found = yield from self._new_entries(wait=not (drain or self._underway))
+            wait = bool(self._retries) if drain else True  # until the next retry is due
+            found = yield from self._new_entries(wait=wait and not self._underway)
             if self._underway and not found:
                 yield from self._collect()
                 yield from self._settle()
             if drain and not (found or self._retries or self._recheck or self._underway):
                 break
+            if drain and not found:
+                self._expect_room()
         while self._underway:
             yield from self._collect()
         yield from self._settle()
