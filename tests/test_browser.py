@@ -226,7 +226,7 @@ def test_the_dashboard_follows_the_feed_and_says_when_it_is_stale(redis, page):
         notebook.run_cell(0)
         notebook.run_cell(1)
         status(page, "Live")
-        picture(page, "Asia/Kolkata", "whole interval", "www.wikidata.org")
+        picture(page, "Asia/Kolkata", "complete interval", "www.wikidata.org")
         page.get_by_label("Wikis").select_option(["de.wikipedia.org", "all wikis"])
         picture(page, "de.wikipedia.org")
         assert "42" in notebook.run_cell(2)  # nothing holds up the kernel

@@ -373,7 +373,7 @@ def test_what_is_no_id_is_refused(redis, id):
 )  # fmt: skip
 def test_what_is_no_entry_is_refused_and_nothing_written(redis, fields, id):
     with Producer(redis, "s") as producer:
-        with pytest.raises(StreamsError, match=r"takes a dict of 1 to 1000 fields|text or numbers"):
+        with pytest.raises(StreamsError, match=r"pass a dict of 1 to 1000 fields|text or numbers"):
             producer.add(fields, id=id)
         producer.add({"n": 0}, id=id)  # and the producer is as good as before
     assert numbers(redis) == [0]

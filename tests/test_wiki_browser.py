@@ -46,7 +46,7 @@ def test_the_page_follows_the_feed_and_says_when_it_is_stale(page, replay):
         assert "Dashboard(" not in page.locator("body").inner_text()  # no code
         listed = page.get_by_label("Wikis")
         expect(listed.locator("option")).to_have_count(1 + len(SHARES), timeout=LIMIT_MS)
-        picture(page, "changes per 1 s", "Europe/Lisbon", "whole interval", "www.wikidata.org")
+        picture(page, "changes per 1 s", "Europe/Lisbon", "complete interval", "www.wikidata.org")
 
         listed.focus()
         page.keyboard.press("Home")

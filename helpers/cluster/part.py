@@ -19,7 +19,7 @@ from helpers.streams.consumer.effects import Command, effect_of
 from helpers.streams.consumer.steps import Failed
 from helpers.streams.entry import Entry, entries, pairs
 from helpers.streams.errors import HandlerError, NotTextError, StreamsError, explain, given_up
-from helpers.streams.keys import DEAD, group_key
+from helpers.streams.keys import DEAD, LEASE, STATE, group_key
 from helpers.streams.patience import Patience
 from helpers.streams.states import passes, reconnect_async
 from helpers.streams.text import decoded, text_of, undecoded
@@ -85,7 +85,7 @@ class Part:
     ) -> None:
         self.stream, self._group, self._token = stream, group, token
         self._client, self._settings, self.counts = client, settings, counts
-        self._keys = [stream, group_key(stream, group, "state"), group_key(stream, group, "lease")]
+        self._keys = [stream, group_key(stream, group, STATE), group_key(stream, group, LEASE)]
         self._dead = group_key(stream, group, DEAD)
         self._position = ""
         self._strikes = 0

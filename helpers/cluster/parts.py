@@ -13,7 +13,7 @@ from typing import Any
 import redis
 
 from helpers.streams.errors import ArgumentError, explain
-from helpers.streams.keys import expect_name, sibling_key
+from helpers.streams.keys import PARTS, expect_name, sibling_key
 from helpers.streams.slots import SyncClient, client_for
 from helpers.streams.values import word
 
@@ -93,7 +93,7 @@ class Parts:
             ArgumentError: it has another number of parts, or none yet.
         """
         wanted = cls(name, 1 if count is None else count)
-        key = sibling_key(wanted.name, "parts")
+        key = sibling_key(wanted.name, PARTS)
         node = client_for(client, [key])
         try:
             found = node.register_script(AGREE)([key], ["" if count is None else count])

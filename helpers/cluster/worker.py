@@ -19,7 +19,7 @@ from helpers.cluster.parts import Parts
 from helpers.streams.consumer.consumer import expect_client, expect_handler
 from helpers.streams.consumer.settings import expect_positive
 from helpers.streams.errors import ArgumentError
-from helpers.streams.keys import expect_name, sibling_key
+from helpers.streams.keys import WORKERS, expect_name, group_key
 from helpers.streams.patience import LIMIT_S
 from helpers.streams.signals import stopping
 from helpers.streams.slots import AsyncClient, client_for
@@ -96,7 +96,7 @@ class PartsWorker:
         self._client, self._handler = client, handler
         self._settings = PartSettings(lease_ms, batch, block_ms, start, max_deliveries, patience_s)
         self._rest_s = lease_ms / 1000 / LOOKS
-        self._workers = sibling_key(parts.name, f"{group}:workers")
+        self._workers = group_key(parts.name, group, WORKERS)
         self._node = client_for(client, [self._workers])
         expect_client(client_for(client, [parts.stream(0)]), block_ms)
         self._stopped = False

@@ -12,15 +12,19 @@ CHECKPOINT = "reader:"  # a reader's checkpoint is this and the reader's name
 # Beside a stream, or beside a checkpoint:
 PRODUCERS = "producers"  # the last batch of each producer
 KNOWN = "known"  # that there is a checkpoint
+PARTS = "parts"  # in how many parts a stream is
 
 # Beside a stream for each of its groups, behind the group's name:
 NAMES = "names"  # which life of a consumer is the current one
 FAILURES = "failures"  # what handlers raised
 SWEEP = "sweep"  # there while no look at others' entries is due
 DEAD = "dead"  # the dead letters
+STATE = "state"  # of a part: whose it is, and how far that group has come in it
+LEASE = "lease"  # of a part, while its worker is alive
+WORKERS = "workers"  # of a stream in parts: those that are alive
 
-BESIDE = (PRODUCERS, KNOWN)
-BESIDE_FOR_A_GROUP = (NAMES, FAILURES, SWEEP, DEAD)
+BESIDE = (PRODUCERS, KNOWN, PARTS)
+BESIDE_FOR_A_GROUP = (NAMES, FAILURES, SWEEP, DEAD, STATE, LEASE, WORKERS)
 
 
 def expect_name(what: str, name: Any) -> str:
