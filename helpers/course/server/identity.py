@@ -96,7 +96,9 @@ def _expect_single_primary(url: str, source: Source, hello: dict[str, Any]) -> N
         "sentinel": "a Sentinel, which holds no data",
     }.get(hello.get("mode", ""))
     if what:
-        remedy = "set REDIS_URL to a standalone server, or unset it"
+        remedy = (
+            "set REDIS_URL to a standalone server, or unset it (lesson 09 starts its own cluster)"
+        )
     elif hello.get("role") in ("replica", "slave"):
         what = f"a replica, to which only its primary{_primary(url)} may write"
         remedy = (
