@@ -66,6 +66,7 @@ def test_an_exercise_takes_time_by_the_lines_of_its_answer():
     lines = (0, 3, 4, 8, 9, 16, 17)
     assert [exercise_minutes(n) for n in lines] == [4, 4, 7, 7, 10, 10, 15]
     assert exercise_minutes(17, "must") == 10
+    assert [exercise_minutes(n, "stretch") for n in (8, 9, 17)] == [7, 15, 15]
 
 
 # ------------------------------------------------------------------ a lesson, marked

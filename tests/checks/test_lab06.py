@@ -91,8 +91,8 @@ SCRIPT = """
 SCRIPT = '''
 if (redis.call('HGET', KEYS[1], 'last_message_id') or '0-0') ~= ARGV[1] then return 0 end
 local split = 2 + ARGV[2]
-redis.call('HSET', KEYS[1], unpack(ARGV, 3, split))
 if split < #ARGV then redis.call('XADD', KEYS[2], '*', unpack(ARGV, split + 1)) end
+redis.call('HSET', KEYS[1], unpack(ARGV, 3, split))
 return 1
 '''
 def words(fields):
@@ -285,7 +285,8 @@ RIGHT = [
     """)),
     Case(2, "", "from helpers.averages.hours import Hours\n" + function(MEANS, """
         hours = Hours(60_000)
-        found = hours.take(entries, 0, 2**60)[0] + hours.close(now + 60_000)
+        come = [one for one in entries if int(one[0].split("-")[0]) <= now]
+        found = hours.take(come, 0, 2**60)[0] + hours.close(now + 60_000)
         said = [one.fields() for one in found]
         return [(one["date"], int(one["hour"]), one["average_temp_f"], one["num_observations"]) for one in said]
     """)),

@@ -112,7 +112,12 @@ LOCAL = (
     "`datetime.fromtimestamp(…, UTC)`."
 )
 MOMENTS = (
-    Moment("temps", "2100-01-09T12:00:00.000", LOCAL),
+    Moment(
+        "temps",
+        "2100-01-09T13:00:00.000",
+        "It's one in the afternoon, in UTC and half past six on this machine: that's the middle "
+        "of the day. Add no day and take none away, and round down to whole days, with `//`.",
+    ),
     Moment("lab05:temps", "2025-03-04T20:00:00.000", LOCAL),
     Moment("temps", "2024-02-29T00:00:00.000", LOCAL),
     Moment(
@@ -211,7 +216,7 @@ def keep_120(scene: Scene, publish: Any) -> str:
     with Supervisor(scene) as supervisor, scene.proxied() as proxy:
         calls = [(stream, hour) for hour in hours[EARLIER:-1]]
         life = supervisor.begin(in_turn(publish, calls), CLIENT, through=proxy)
-        got = settle(life.outcome())
+        got = settle(_as_appended(life.outcome()))
         if Blank in map(type, got):
             raise StillBlank
         _expect_newest(scene, stream, hours[-1 - HELD : -1], proxy.commands)
@@ -224,6 +229,16 @@ def keep_120(scene: Scene, publish: Any) -> str:
         result(life.outcome(), "", LIMIT_S)
     _expect_newest(scene, stream, hours[-HELD:], [])
     return "The newest 120, never one more and never one less."
+
+
+def _as_appended(outcome: Any) -> Any:
+    if isinstance(outcome, Failure) and "equal or smaller" in outcome.message:
+        raise Wrong(
+            "IDs only grow, and this one is smaller than the newest. Let the server choose it: "
+            "after the fields, `xadd` takes an ID, so give the limit by its name, `maxlen=120`.",
+            found=str(outcome),
+        )
+    return outcome
 
 
 def _expect_group(scene: Scene, stream: str) -> None:
@@ -265,8 +280,13 @@ def _expect_newest(
 
 def _capped_hint(length: int, commands: list[list[str]], *, added: bool) -> str:
     names = [words[0] for words in commands]
-    if not added:
+    if not added and {"XADD", "EVAL", "EVALSHA"} & {*names}:
         return "Nothing was added: XADD appends the average."
+    if not added:
+        return (
+            "Nothing was added: no XADD came to the server. A pipeline sends what it has collected "
+            "when you call `execute()`, and an `except` hides every error."
+        )
     if length > HELD and any("~" in " ".join(words) for words in commands):
         return (
             "`~` trims only when it's worth the server's effort, so the stream floats up to "
@@ -298,6 +318,15 @@ def _expect_cut(scene: Scene, supervisor: Supervisor, publish: Any) -> None:
             "MAXLEN removes as many as necessary.",
             expected=f"{HELD} entries, after one average on a stream of 300",
             found=f"{length} entries",
+        )
+    young = scene.key("young")
+    result(supervisor.call(publish, CLIENT, young, _hour(0)), "", LIMIT_S)
+    if scene.redis.xlen(young) != 1:
+        raise Wrong(
+            "There was no stream yet. XADD creates it with its first entry, unless you tell it "
+            "not to, by NOMKSTREAM.",
+            expected="one entry, after the first average of all",
+            found=f"{scene.redis.xlen(young)} entries",
         )
 
 
@@ -386,6 +415,12 @@ def refuse(scene: Scene, add: Any) -> str:
             "(`now_ms` is in milliseconds, and an expiry is in seconds. For a key that "
             "doesn't exist, EXPIRETIME returns -2.)",
         )
+        trial.accepts(
+            at("2100-03-02", "12:05:00.000"),
+            at("2100-03-02", "12:04:00.000").ms,
+            "By the clock that it was given this reading comes from a minute ahead. That's no "
+            "reason to refuse it: only an expiry that has passed is one.",
+        )
         _expect_old_refused(trial)
         _expect_clock(trial)
         _expect_late(trial)
@@ -440,10 +475,9 @@ class Trial:
         expected = f"the reading of {_when(reading.ms)} rejected at {_when(now_ms)}"
         if before[0] and not after[0]:
             raise Wrong(
-                "The partition is gone, with everything in it. EXPIREAT with a past time "
-                "deletes a key at once. So before you write anything, find out when the "
-                "partition would expire; if that time has passed, leave the partition as it "
-                "is.",
+                "The partition is gone, with everything in it. DEL deletes it, and so does "
+                "EXPIREAT with a past time. So before you write anything, find out when the "
+                "partition would expire; if that time has passed, leave the partition as it is.",
                 expected=expected,
                 found="the whole partition deleted",
             )
@@ -459,7 +493,7 @@ class Trial:
         if not refused and before == after:
             raise Wrong(
                 "Nothing was written, and your caller doesn't find out. The point is that no "
-                "reading is lost silently: raise a ValueError.",
+                "reading is lost silently: raise a ValueError, and don't catch it yourself.",
                 expected="a ValueError",
                 found="a function that returns as if all was well",
             )
@@ -566,6 +600,14 @@ def _expect_late(trial: Trial) -> None:
         at("2100-06-04", "12:00:00.000").ms,
         "The partition is there, with an older reading and an expiry that has passed. With "
         "this reading, it would live until eight in the evening: the later of the two counts.",
+    )
+    stale = at("2100-07-02", "02:00:00.000")
+    write_rightly(trial.scene, key_of(trial.prefix, stale.ms), stale)
+    trial.refuses(
+        at("2100-07-02", "01:00:00.000"),
+        at("2100-07-04", "12:00:00.000").ms,
+        "The partition is there, and by `now_ms` its expiry has passed, and so has the reading's. "
+        "TTL and EXISTS go by the server's own clock: compare EXPIRETIME with `now_ms`.",
     )
 
 

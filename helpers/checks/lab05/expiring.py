@@ -131,14 +131,20 @@ def settle(outcome: Outcome) -> Any:
         )
     if isinstance(outcome, Failure) and outcome.kind == "DataError":
         raise Wrong(
-            "You sent Redis something that is neither a string nor a number, such as None or "
-            "a blank. Does your function call one from another exercise that you haven't done "
-            "yet?",
+            "You sent Redis something that is neither a string nor a number, such as None, a "
+            "datetime, or a blank. Does your function call one from another exercise that you "
+            "haven't done yet?",
             found=str(outcome),
         )
     if isinstance(outcome, Failure) and "options at the same time" in outcome.message:
         raise Wrong(
             "One EXPIREAT takes either `NX` or `GT`. To use both, send two, in one transaction.",
+            found=str(outcome),
+        )
+    if isinstance(outcome, Failure) and "not an integer" in outcome.message:
+        raise Wrong(
+            "EXPIREAT takes whole seconds: divide by 1000 with `//`, or in Lua by "
+            "`math.floor(ms / 1000)`.",
             found=str(outcome),
         )
     if isinstance(outcome, Failure) and "out of range" in outcome.message:
@@ -166,7 +172,9 @@ def expect_written(scene: Scene, prefix: str, key: str, readings: list[Reading])
         raise _nowhere(prefix, key, astray)
     if len(found) != len(wanted):
         raise Wrong(
-            "Add each reading to the partition of its day, once, and keep those before it.",
+            "Add each reading to the partition of its day, once, and keep those before it."
+            + " If an `except` hides what the server says, it hides that it refused an ID, too."
+            * (len(found) < len(wanted)),
             expected=_count(len(wanted), key),
             found=_count(len(found), key),
         )
@@ -192,8 +200,9 @@ def _nowhere(prefix: str, key: str, others: list[str]) -> Wrong:
     """The verdict where a reading is not in its partition, but perhaps in other streams."""
     if not others:
         return Wrong(
-            "The reading isn't in any partition that still exists. If you added it: EXPIREAT "
-            "takes seconds since 1970, and a past time deletes the key at once.",
+            "The reading isn't in any partition that still exists: either no XADD was sent, or "
+            "EXPIREAT deleted the key at once. It takes seconds since 1970, and a past time "
+            "deletes.",
             expected=f"a stream {_short(key, prefix)}",
             found="no stream",
         )
@@ -315,7 +324,7 @@ def _kill(scene: Scene, prefix: str, begin: Callable[..., Life], proxy: Proxy, p
     reading = at(_day(2101, place), "18:00:00.000")
     key = key_of(prefix, reading.ms)
     if kill_at(begin, proxy, place, *reading, slow=SLOW):
-        _expect_safe(scene, key, reading, f"killed before {proxy.names[-1]}")
+        _expect_safe(scene, key, reading, f"killed before {proxy.names[-1]}", proxy.names)
 
 
 def _overtake(
@@ -337,7 +346,7 @@ def _overtake(
     proxy.arm(Fault.FREEZE_BEFORE, place)
     life = begin(*reading)
     if life.stands(proxy):
-        _expect_safe(scene, key, reading, f"as it stands before {proxy.names[-1]}")
+        _expect_safe(scene, key, reading, f"as it stands before {proxy.names[-1]}", proxy.names)
         write_rightly(scene, key, newer)
         proxy.thaw()
         settle(life.outcome())
@@ -375,18 +384,31 @@ def _day(year: int, number: int) -> str:
     return str(date(year, 1, 1) + timedelta(days=number))
 
 
-def _expect_safe(scene: Scene, key: str, reading: Reading, what: str) -> None:
-    """The reading has its expiry, or is not there."""
+def _expect_safe(scene: Scene, key: str, reading: Reading, what: str, names: list[str]) -> None:
+    """The reading has its expiry, or is not there; with what it has sent until then."""
     expires_ms = int(cast("Any", scene.redis.pexpiretime(key)))
     if reading.fields not in _fields(scene, key) or expires_ms >= reading.expiry_ms:
         return
     raise Wrong(
         "A kill here leaves the reading in a partition that "
-        f"{'goes too early' if expires_ms > 0 else 'stays forever'}. A pipeline alone isn't a "
-        "transaction: send both in one MULTI, or in a script.",
+        f"{'goes too early' if expires_ms > 0 else 'stays forever'}. {_together(names)}",
         expected="the reading with its expiry, or neither",
         found=f"the reading alone, {what}",
     )
+
+
+def _together(names: list[str]) -> str:
+    """What to do about two commands that were not one step."""
+    if "XADD" in names and "MULTI" in names and names.index("XADD") < names.index("MULTI"):
+        return (
+            "The XADD went to the server by itself, and not in the transaction. In the `with` "
+            "block, call it on the pipeline, and not on `redis`."
+        )
+    if "EXEC" in names:
+        return "What isn't in the transaction of XADD is a step of its own: send all of it in one."
+    if {"EVAL", "EVALSHA"} & {*names}:
+        return "Do both in the same script: what you send beside it is a step of its own."
+    return "A pipeline alone is no transaction: send both in one MULTI, or in a script."
 
 
 def _expect_both(scene: Scene, key: str, newer: Reading, count: int, names: list[str]) -> None:

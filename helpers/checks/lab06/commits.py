@@ -45,7 +45,7 @@ MEAN = {
 }  # fmt: skip
 FIRST = _state("4102470000000-0", 141, 2)
 SECOND = _state("4102473600000-0", 68, 1)  # an hour is over by then
-ELSEWHERE = _state("4102470060000-0", 212, 3)  # where another one comes to, with a shorter page
+ELSEWHERE = _state("4102470000000-1", 212, 3)  # where another one comes to, with a shorter page
 
 OTHER_FIELD = {"station": "chennai"}
 KEPT_FIELDS = (
@@ -184,6 +184,8 @@ def expect_one_step(scene: Scene, publish: Any) -> None:
             raise Wrong(KEPT_FIELDS, found="it deletes `state`")
         commands = proxy.names
         _expect_the_rest_kept(stage, place)
+        if "HSETNX" in commands:
+            _expect_overwritten(stage)
         for at in changes(commands):
             place = stage.place()
             life = partial(stage.struck, Fault.FREEZE_BEFORE, at, *place, SECOND, MEAN)
@@ -205,6 +207,22 @@ def _expect_the_rest_kept(stage: Stage, place: Place) -> None:
             found=f"{earlier} is gone",
         )
     _expect_kept(stage.found(place))
+
+
+def _expect_overwritten(stage: Stage) -> None:
+    """Call it where the state has older values, in other fields."""
+    place = stage.place()
+    earlier = {name: value for name, value in FIRST.items() if name != "last_message_id"}
+    cast("Any", stage.scene.redis).hset(place.state, mapping=earlier)
+    _settle(stage, stage.begin(*place, SECOND, MEAN).outcome())
+    found = stage.found(place)
+    if stored(found, SECOND) != "all":
+        raise Wrong(
+            "The fields were in the state before, with older values, and these stayed. HSET "
+            "overwrites them; HSETNX doesn't.",
+            expected=SECOND,
+            instead=found.state,
+        )
 
 
 def _add_field(stage: Stage, place: Place) -> None:
@@ -294,6 +312,14 @@ def _expect_done(found: Found, fields: Fields = SECOND) -> None:
             expected="one entry",
             found=f"{len(found.published)} entries",
         )
+    if found.published[0].items() < MEAN.items():
+        raise Wrong(
+            "Part of `mean` is missing in the entry: publish all of its fields. A field and its "
+            "value are two arguments, so a script has to pass on twice as many as there are "
+            "fields.",
+            expected=f"[{MEAN}]",
+            instead=found.published,
+        )
     if found.published != [MEAN]:
         raise Wrong(
             "Add `mean` as it is: `xadd(averages, mean)`.",
@@ -333,6 +359,14 @@ def _halves_hint(state: str, is_published: bool, commands: list[str]) -> str:
             "Half of the state is new, and half is old: no consumer was ever in that state. "
             "One HSET takes all fields, and it belongs in the step that publishes the mean."
         )
+    alone = [name for at in changes(commands) if (name := commands[at - 1]) != "EXEC"]
+    if "EXEC" in commands and alone:
+        where = (
+            "Call it after `multi()`."
+            if "WATCH" in commands
+            else "In the `with` block, call it on the pipeline, and not on `redis`."
+        )
+        return f"The {alone[0]} went to the server by itself, and not in the transaction. {where}"
     if commands.count("EXEC") > 1:
         return (
             "Two transactions are two steps, and it was killed between them. Both commands "
@@ -381,6 +415,8 @@ def expect_compared(scene: Scene, commit: Any) -> None:
             _pause(stage, next(begun), at, commands)
         _expect_nothing_without_a_state(stage)
         _expect_compared_without_a_mean(stage)
+        if SCRIPTS & {*commands}:
+            _expect_published_first(stage)
 
 
 def _plain(stage: Stage) -> list[str]:
@@ -443,6 +479,13 @@ def _nothing_stored(stage: Stage) -> Wrong:
     cast("Any", stage.scene.redis).hset(place.state, "last_message_id", BEGINNING)
     stage.begin(*place, *FIRST_CALL).outcome()
     if stored(stage.found(place), FIRST) == "none":
+        stage.begin(*place, BEGINNING, SECOND, MEAN).outcome()
+        if stored(stage.found(place), SECOND) == "all":
+            return Wrong(
+                f"{_NO_MEAN} In this call it's None, and your function stored nothing.",
+                expected=FIRST,
+                found="no field stored, in a call with `mean=None`",
+            )
         return Wrong(
             "The state's `last_message_id` was `0-0`, and so was `before`: they are equal, "
             "but nothing was stored. Compare the stored `last_message_id` with `before`.",
@@ -479,9 +522,27 @@ def _expect_nothing_without_a_state(stage: Stage) -> None:
     if found.published or stored(found, SECOND) != "none":  # to make a first state is no harm
         raise Wrong(
             "There was no state, which counts as `0-0`, but `before` was different, so change "
-            "nothing. Compare in that case too.",
+            "nothing. Change something only if the two are equal, not if one is smaller, and "
+            "compare even if there's no state.",
             expected="nothing published, and no state",
             found="both were written",
+        )
+
+
+def _expect_published_first(stage: Stage) -> None:
+    """A script whose XADD fails ends there, and what it did before that stays."""
+    [place] = _begun(stage, 1)
+    client = cast("Any", stage.scene.redis)
+    client.set(place.averages, "no stream")
+    stage.all_aside([(*place, *SECOND_CALL)])
+    state = client.hgetall(place.state)
+    if stored(Found([], state), SECOND) != "none":
+        raise Wrong(
+            "The script's XADD failed, since here `averages` isn't a stream, and the state was "
+            "stored all the same. What a script has done stays done, so no successor would publish "
+            "this hour. Publish first, by `redis.call`, and store then: an error ends the script.",
+            expected=f"nothing published, and the state at {FIRST['last_message_id']}",
+            found=f"nothing published, and the state at {state.get('last_message_id')}",
         )
 
 
@@ -607,6 +668,16 @@ def _zombie_hint(names: list[str], has_lock: bool) -> str:
             "While it was paused, its lock expired, another instance took the lock and "
             "continued, and then this one wrote as if it still held it. A lock can't prevent "
             "that: compare in the step in which you write."
+        )
+    if SCRIPTS & {*names} and not any(name.startswith(("HGET", "HMGET")) for name in names):
+        return (
+            "The script wrote, although `last_message_id` was no longer `before`: they differ in "
+            "their last digit here. Compare in the script, the whole IDs, as strings: `~=`."
+        )
+    if not any(name.startswith(("HGET", "HMGET", "WATCH")) for name in names):
+        return (
+            "Nothing that was sent looks at `last_message_id`, so it wrote though another instance "
+            "had been faster. Write only if it's still `before`, by a script or with WATCH."
         )
     if "UNWATCH" in names:
         return (

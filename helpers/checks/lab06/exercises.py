@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, NamedTuple
 
-from helpers.chaos import CLIENT, Failure, Outcome
+from helpers.chaos import CLIENT, Failure, Outcome, Returned
 from helpers.checks.lab import Lab
 from helpers.checks.lab06 import commits, resuming
 from helpers.checks.lab06.hourly import (
@@ -27,6 +27,7 @@ from helpers.checks.lives import Supervisor
 from helpers.checks.scene import LIMIT_S, Scene, result
 from helpers.checks.stepping import far_from_utc
 from helpers.checks.verdict import Wrong
+from helpers.checks.work import in_turn
 
 lab = Lab("06", "`solutions/06_crash_recovery.ipynb`")
 
@@ -70,6 +71,7 @@ def which_hour(scene: Scene, hour_of: Any) -> str:
         (ms_at(1, "23:59:59") + 999, None),
         (ms_at(2, "00:00:00"), None),
         (ms_at(2, "08:00:03"), ms_at(2, "07:59:58")),
+        (ms_at(3, "00:00:04"), ms_at(2, "23:59:57")),
     )
     with far_from_utc(), Supervisor(scene) as supervisor:
         for came, own in readings:
@@ -127,6 +129,8 @@ def _hour_hint(got: Any, came: int, own: int | None) -> str:
             "That's the next hour, which hadn't begun. A reading counts for the hour in which "
             "it was taken, up to the last millisecond: round down, with `//`."
         )
+    if isinstance(hour, int) and hour > 23:
+        return "Those are all the hours since 1970. The hour of the day is `moment.hour`."
     if hour == right[1] % 12:
         return "Hours go from 0 to 23: use `moment.hour` or `%H`; `%I` stops at 12."
     return (
@@ -149,26 +153,45 @@ def _hour_hint(got: Any, came: int, own: int | None) -> str:
     calls=("entries", "now"),
 )
 def hourly_means(scene: Scene, means: Any) -> str:
-    """Two days with the same hour side by side, a late reading, and an hour that may be open."""
+    """Two days with the same hour side by side, a late reading, and hours that aren't over."""
     days = Days()
     days.add(1, "07:10:00 70", "07:20:00 71", "07:59:59 71")
     days.add(1, "12:00:01 66", "12:00:02 65 at 11:59:58")
     days.add(2, "07:59:59 80", "08:00:01 60", "08:00:02 83 at 07:59:57", "08:30:00 61")
     days.add(2, "09:15:00 50", "09:30:00 51", "09:59:00 51")
-    over, still_open = ms_at(2, "10:00:00"), ms_at(2, "09:59:30")
+    days.again(2, "09:59:00", 1)
+    over, still_open, early = ms_at(2, "10:00:00"), ms_at(2, "09:59:30"), ms_at(2, "08:45:00")
     with far_from_utc(), Supervisor(scene) as supervisor:
-        for now in (over, still_open):
+        for now in (over, still_open, early):
             got = _averages(_ask_means(supervisor, means, days.entries, now))
             right = truth(days, now)
             if not same(got, right):
                 raise Wrong(
-                    _means_hint(got, right, is_open=now == still_open),
+                    _early_hint(got, right)
+                    if now == early
+                    else _means_hint(got, right, is_open=now == still_open),
                     expected=_listed(right),
                     found=_listed(got),
                 )
         if result(supervisor.call(means, [], over), "", LIMIT_S) not in ([], ()):
             raise Wrong("Without a reading there is no hour.", expected=[], found="something else")
+        _expect_afresh(supervisor, means, days, over)
     return "Each hour with its own readings, even the last one, and none that is still open."
+
+
+def _expect_afresh(supervisor: Supervisor, means: Any, days: Days, now: int) -> None:
+    """The same twice in one process: what it has counted before is not there any more."""
+    outcome = supervisor.call(in_turn(means, [(days.entries, now)] * 2))
+    if not isinstance(outcome, Returned) or not isinstance(outcome.value, list):
+        return  # one whose style knows no turns
+    got = _averages(outcome.value[-1])
+    if not same(got, truth(days, now)):
+        raise Wrong(
+            "Called a second time, it also counted the readings of the first call. Collect them "
+            "in a variable of the function's own, which is empty when it begins.",
+            expected=_listed(truth(days, now)),
+            found=_listed(got),
+        )
 
 
 def _ask_means(supervisor: Supervisor, means: Any, entries: Any, now: int) -> Any:
@@ -210,6 +233,19 @@ def _listed(averages: Iterable[Average]) -> str:
     return ", ".join(shown) or "nothing"
 
 
+def _early_hint(got: list[Average], right: list[Average]) -> str:
+    """What to say where readings are ahead of `now`, and everything else was right before."""
+    if {one.hour for one in got} >= {one.hour for one in right} | {("2100/01/02", 9)}:
+        return (
+            "At `now` it is 8:45, and 9 o'clock hasn't begun, though it has readings: a clock was "
+            "fast. Only an hour earlier than that of `now` is over, so compare with `<`, not `!=`."
+        )
+    return (
+        "At `now` it is 8:45. Every hour that ended by then is over, also when readings of later "
+        "hours are there."
+    )
+
+
 _CAME_LATE = (
     "A reading is in the wrong hour. The one at 08:00:02 came late: it was taken at the time "
     "in its field `at`. Your `hour_of` handles that."
@@ -231,6 +267,8 @@ def _means_hint(got: list[Average], right: list[Average], *, is_open: bool) -> s
         one.mean == other.readings for one, other in zip(got, right, strict=True)
     ):
         return "The number of readings is where the mean belongs: first the mean, then how many."
+    if hours == wanted and all(counts[hour] - wanted_counts[hour] == -1 for hour in hours):
+        return "The number of readings is one too small in every hour: count all of them."
     if is_open and nine in hours:
         return (
             "At `now`, it's half a minute before ten, so 9 o'clock isn't over: its mean may "
@@ -279,10 +317,20 @@ def _means_hint(got: list[Average], right: list[Average], *, is_open: bool) -> s
         )
     if set(hours) != set(wanted):
         return "Return all hours that have readings and are over by `now`, and no others."
+    if counts == wanted_counts | {nine: wanted_counts.get(nine, 0) - 1}:
+        return (
+            "Two readings of 9 o'clock have IDs in the same millisecond, which differ after the "
+            "hyphen. Both count."
+        )
     if counts != wanted_counts:
         return _CAME_LATE
     if same(sorted(got), right):
         return "Return the hours in chronological order: sort them by date, then by hour."
+    if all(
+        abs(one.mean - other.mean * other.readings) < 0.01
+        for one, other in zip(got, right, strict=True)
+    ):
+        return "Those are the sums. A mean is the sum, divided by the number of readings."
     if all(one.mean == int(one.mean) for one in got):
         return (
             "Every mean is a whole number here, and it shouldn't be. A mean is the sum of the "
@@ -294,7 +342,7 @@ def _means_hint(got: list[Average], right: list[Average], *, is_open: bool) -> s
 
 # ------------------------------------------------------------------ 3: the damage
 
-LONG = 220  # readings of one hour, more than one page brings
+LONG = 1200  # readings of one hour, more than one page brings
 
 
 @lab.exercise(
@@ -313,7 +361,7 @@ def find_damage(scene: Scene, damage: Any) -> str:
     """Every kind of damage, on two days that share their hours, and hours that are in order."""
     first = FIRST_DAY + timedelta(days=secrets.randbelow(300))
     days = Days(first)
-    days.add(1, *(f"03:{n // 4:02}:{15 * (n % 4):02} {50 + n % 2}" for n in range(LONG)))
+    days.add(1, *(f"03:{n // 20:02}:{3 * (n % 20):02} {50 + n % 2}" for n in range(LONG)))
     days.add(
         1,
         "05:10:00 55",
@@ -328,6 +376,7 @@ def find_damage(scene: Scene, damage: Any) -> str:
     days.add(1, "11:10:00 60", "11:20:00 61", "12:00:03 65 at 11:59:58")
     days.add(2, "07:10:00 80", "07:20:00 81", "08:10:00 40", "08:20:00 41")
     days.add(2, "09:10:00 30", "09:20:00 30", "10:10:00 20", "10:20:00 21", "10:30:00 21")
+    days.add(2, "11:10:00 24", "11:20:00 25")
     one, two = (f"{first + timedelta(days=n):%Y/%m/%d}" for n in (0, 1))
     averages = _published(
         scene,
@@ -337,7 +386,7 @@ def find_damage(scene: Scene, damage: Any) -> str:
         (one, 7, "60.00", 1),
     )  # fmt: skip
     right = (
-        {(one, 5), (two, 7)},
+        {(one, 5), (two, 7), (two, 11)},
         {(one, 7), (two, 9)},
         {(one, 7), (one, 8), (two, 8), (two, 9)},
     )
@@ -350,7 +399,16 @@ def find_damage(scene: Scene, damage: Any) -> str:
             expected=f"the readings of {len(partitions)} partitions read",
             found="the second one never read",
         )
-    if (one, 3) in found[2] and (one, 5) not in found[0]:
+    if not found[0] and (not found[2] or found[2] >= {(one, 3), (one, 6), (two, 10)}):
+        raise Wrong(
+            "No reading counted for any hour. If you use exercise 2, its `now` has to be later "
+            "than every reading, in milliseconds: `10**14` is. These are from the year 2100, so "
+            "the time of this machine's clock isn't.",
+            expected=f"missing: {sorted(right[0])}",
+            found=f"missing: nothing; wrong: {sorted(found[2]) or 'nothing'}",
+        )
+    counted = any("COUNT" in map(str.upper, words) for words in commands)
+    if (one, 3) in found[2] and (one, 5) not in found[0] and counted:
         raise Wrong(
             f"3 o'clock on {one} is correct: it has {LONG} readings, and more follow. One "
             "XRANGE or XREAD with COUNT returns one page. Read on from its last ID until "
@@ -418,6 +476,17 @@ def _missing_hint(got: set[Hour], wanted: set[Hour], one: str, two: str) -> str:
             "No reading was taken at 12 o'clock. The one that came at 12:00:03 is late: it "
             "was taken at 11:59:58, as its field `at` shows."
         )
+    if not got:
+        return (
+            "Nothing is missing here, by your answer. Take the hours that have readings, and from "
+            "these the hours that have averages away, not the other way round."
+        )
+    if got == wanted - {(two, 11)}:
+        return (
+            f"On {two}, 11 o'clock is missing too: it has readings, the last ones, and no average. "
+            "All hours are over here, the last one as well. If you use exercise 2, its `now` has "
+            "to be an hour later than the last reading: `10**14` is."
+        )
     if (two, 7) not in got and got <= wanted:
         return (
             f"On {two}, 7 o'clock has readings but no average. There is an average for 7 "
@@ -453,7 +522,7 @@ def _wrong_hint(got: set[Hour], wanted: set[Hour], one: str, two: str) -> str:
             "11 o'clock is correct: the reading that came at 12:00:03 was taken at 11:59:58, "
             "as its field `at` shows."
         )
-    if got - wanted <= {(one, 5), (two, 7)} and got - wanted:
+    if got - wanted <= {(one, 5), (two, 7), (two, 11)} and got - wanted:
         return (
             "An hour without an average is missing. It has no average that could be wrong, so "
             "don't put it here."
@@ -549,8 +618,9 @@ def _midnights(days: Days) -> list[Midnight]:
         Midnight(
             "20991231", last, days.at(2, "01:00:00"), second,
             "The day is over, its grace period is over, and there is nothing after `last_id`: "
-            "go on to the next day. Check the ends of months and years too. A range that "
-            "begins with `last_id` includes that entry; one from `(last_id` leaves it out.",
+            "go on to the next day. Only `now` shows the time, not this machine's clock. Check "
+            "the ends of months and years too. A range that begins with `last_id` includes "
+            "that entry; one from `(last_id` leaves it out.",
         ),
         Midnight(
             "21000103", days.ids(4)[-1], days.at(4, "12:00:00"), fourth,
@@ -570,9 +640,9 @@ def _midnights(days: Days) -> list[Midnight]:
         ),
         Midnight(
             "20991231", last, days.at(1, "23:59:59"), first,
-            stay + "the day isn't over. If the next partition already exists, that proves "
-                   "nothing: a producer's clock may be fast, and readings for this day will "
-                   "still come.",
+            stay + "the day isn't over, and only `now` shows when it is. The last reading may be "
+            "close to midnight, and the next partition may already exist, because a producer's "
+            "clock may be fast. Readings for this day will still come.",
         ),
         Midnight(
             "20991231", before, days.at(2, "01:00:00"), first,

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from functools import partial
+from itertools import pairwise
 from typing import Any, cast
 
-from helpers.chaos import CLIENT, Fault, Proxy, Unfinished
+from helpers.chaos import CLIENT, Fault, Proxy, Returned, Unfinished
 from helpers.checks.lab06.commits import changes
 from helpers.checks.lab06.hourly import (
     CHENNAI,
@@ -34,17 +35,18 @@ READS = ("XREAD", "XRANGE", "XREVRANGE")
 OPEN, OVER = ms_at(2, "08:20:00"), ms_at(3, "00:00:30")  # the moments of the two calls
 THREE, EIGHT, LAST = ("2100/01/01", 3), ("2100/01/02", 8), ("2100/01/02", 23)
 LONG = 120  # readings of 3 o'clock: more than the 100 that one often asks for
+LONGEST = 2000  # COUNT that is tried
 
 
-def two_days(*, with_a_long_hour: bool) -> Days:
+def two_days(long: int) -> Days:
     """Three hours that are over by the first call, one that goes on after it, and one more.
 
     Args:
-        with_a_long_hour: whether another hour has more readings than one page brings.
+        long: how many readings another hour has: more than one page brings.
     """
     days = Days()
-    if with_a_long_hour:
-        days.add(1, *(f"03:{n // 4:02}:{15 * (n % 4):02} {50 + n % 2}" for n in range(LONG)))
+    seconds = [3600 * n // long for n in range(long)]
+    days.add(1, *(f"03:{s // 60:02}:{s % 60:02} {50 + n % 2}" for n, s in enumerate(seconds)))
     days.add(1, "05:10:00 70", "05:50:00 71", "05:55:00 71")
     days.add(1, "07:05:00 60", "07:15:00 61", "07:30:00 61")
     days.add(2, "07:40:00 80", "07:50:00 83", "08:05:00 50", "08:10:00 52")
@@ -56,10 +58,17 @@ class Station:
     """Partitions and averages of its own, and an aggregator that is started again and again."""
 
     def __init__(
-        self, scene: Scene, supervisor: Supervisor, proxy: Proxy, name: str, aggregate: Any
+        self,
+        scene: Scene,
+        supervisor: Supervisor,
+        proxy: Proxy,
+        name: str,
+        aggregate: Any,
+        *,
+        long: int = 0,
     ) -> None:
         self.scene, self.proxy, self.name = scene, proxy, name
-        self.days = two_days(with_a_long_hour=name == "plain")
+        self.days = two_days(long)
         self.averages, self.state = scene.key(f"{name}:averages"), scene.key(f"{name}:state")
         self.partitions: list[str] = []
         self.kills: list[str] = []  # before which command
@@ -88,6 +97,20 @@ class Station:
                 "Your function sent nothing on the client that it was given: `redis`.",
                 found="no command",
             )
+
+    @property
+    def page(self) -> int:
+        """The largest COUNT with which it read a partition; 0 if it read without."""
+        reads = [one for one in self.proxy.commands if {*one} & {*self.partitions}]
+        words = [pair for one in reads for pair in pairwise(map(str.upper, one))]
+        return max((int(n) for word, n in words if word == "COUNT" and n.isdigit()), default=0)
+
+    def lacks(self, hour: Hour, now: int) -> int:
+        """One life to its end, and how many readings of an hour it has not counted."""
+        if not isinstance(self._life(now).outcome(), Returned):
+            return 0  # so many may take it too long
+        [right] = [one.readings for one in truth(self.days, now) if one.hour == hour]
+        return right - max((one.readings for one in self.found() if one.hour == hour), default=0)
 
     def killed_to_the_end(self, now: int) -> None:
         """Let each life make one change after it has begun to read, and kill it before the next.
@@ -187,15 +210,16 @@ def expect_resumed(scene: Scene, aggregate: Any) -> None:
         Wrong: an hour is missing, doubled or wrong.
     """
     with far_from_utc(), Supervisor(scene) as supervisor, scene.proxied() as proxy:
-        plain, killed = (
-            Station(scene, supervisor, proxy, name, aggregate) for name in ("plain", "killed")
-        )
+        station = partial(Station, scene, supervisor, proxy)
+        plain, killed = station("plain", aggregate, long=LONG), station("killed", aggregate)
         plain.fill()
         for begins, now in ((0, OPEN), (OPEN, OVER)):
             plain.arrive(begins, now)
             proxy.reset()
             plain.call(now)
             _expect_plain(plain, now)
+        if LONG <= plain.page <= LONGEST:
+            _expect_all_pages(station("paged", aggregate, long=plain.page + LONG), plain.page)
         _expect_rounded(plain)
         _expect_kept(plain)
         killed.arrive(0, OVER)
@@ -228,6 +252,25 @@ def _expect_plain(station: Station, now: int) -> None:
     )
 
 
+def _page_hint(readings: int) -> str:
+    return (
+        f"3 o'clock has {readings} readings, and not all of them were read: one XRANGE or XREAD "
+        "with COUNT returns one page. Read on from its last ID until nothing comes; only then is "
+        "an hour complete."
+    )
+
+
+def _expect_all_pages(paged: Station, page: int) -> None:
+    """An hour with more readings than even a large page brings."""
+    paged.arrive(0, OVER)
+    if lacking := paged.lacks(THREE, OVER):
+        raise Wrong(
+            f"{_page_hint(page + LONG)} COUNT was {page}.",
+            expected=f"an average of {page + LONG} readings",
+            found=f"one of {page + LONG - lacking}",
+        )
+
+
 def _expect_rounded(station: Station) -> None:
     """A mean as 70.67, and none as 70.66666666666667."""
     for _, fields in cast("Any", station.scene.redis.xrange(station.averages)):
@@ -252,17 +295,20 @@ def _plain_hint(
         )
     if not found:
         return "Read all partitions, from the first entry on, and publish to `averages`."
+    if is_first and found == right[:1]:
+        return "Only the first hour came. Is there a `return` inside the loop?"
+    if not is_first and not any(one[0] in READS for one in station.proxy.commands):
+        return (
+            "The second call read no partition, and published nothing. If a command failed, an "
+            "`except` has hidden it."
+        )
     if _is_local(hours, station.days):
         return (
             "Those hours are in the local time of this machine. Use UTC: "
             "`datetime.fromtimestamp(ms / 1000, UTC)`."
         )
     if any(one.hour == THREE and one.readings < LONG for one in found) and is_first and not twice:
-        return (
-            f"3 o'clock has {LONG} readings, and not all of them were read: one XRANGE or "
-            "XREAD with COUNT returns one page. Read on from its last ID until nothing comes; "
-            "only then is an hour complete."
-        )
+        return _page_hint(LONG)
     if twice and is_first:
         return (
             "An hour was published twice, without any crash. It continues in the next page or "

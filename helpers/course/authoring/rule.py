@@ -1,7 +1,8 @@
 """The rule of time: how long a lesson and the exercises of its lab take.
 
 A lesson takes a minute for 150 words, 50 seconds for a cell of code and a minute for a prediction.
-An exercise takes 4, 7 or 10 minutes, by the lines of its answer; one that isn't a must may take 15.
+An exercise takes 4, 7 or 10 minutes, by the lines of its answer; one that isn't a must may take 15,
+and so does a stretch of more than 8 lines.
 """
 
 from __future__ import annotations
@@ -53,9 +54,11 @@ def minutes(cells: Sequence[Any]) -> float:
 
 
 def exercise_minutes(lines: int, level: Level | None = None) -> int:
-    """How long an exercise takes whose answer has so many lines."""
+    """How long an exercise takes whose answer has so many lines; a long one to stretch most."""
     size = next((time for most, time in SIZES.items() if lines <= most), LARGEST)
-    return min(size, 10) if level == "must" else size
+    if level == "must":
+        return min(size, 10)
+    return LARGEST if level == "stretch" and size >= 10 else size
 
 
 @dataclass
