@@ -22,6 +22,7 @@ from helpers.checks.standing import GROUP, consumers_of, group_of, numbered, pen
 from helpers.checks.verdict import StillBlank, Wrong
 from helpers.checks.work import (
     Began,
+    Meanwhile,
     Unbearable,
     handled,
     handler,
@@ -410,10 +411,8 @@ def work_and_ack(scene: Scene, work: Any) -> str:
         _expect_nothing_lost(scene, stream)
         before = len(handled(scene))
         numbered(scene, "work", 3, first=4)
-        begun = len(handled(scene, "begun"))
-        with scene.running(work, *arguments, handler(scene)) as process:
-            if until_begun(scene, process, begun + 1):
-                numbered(scene, "work", 1, first=7)  # while it is at work
+        busy = handler(scene, meanwhile=Meanwhile("4", stream, "7"))
+        with scene.running(work, *arguments, busy) as process:
             outcome = until_still(scene, process, most=50)
     commands += later
     _expect_new_asked(commands)
