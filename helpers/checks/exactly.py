@@ -22,7 +22,7 @@ from helpers.checks.crashes import (
 )
 from helpers.checks.lives import Life, Supervisor
 from helpers.checks.scene import LIMIT_S, Scene, result
-from helpers.checks.verdict import Wrong
+from helpers.checks.verdict import Trouble, Wrong
 
 CITIES = (
     "coimbatore",
@@ -71,6 +71,7 @@ class Course:
         self.stages: list[Stage] = []
         self.looks: list[str] = []  # with which it looks at an entry that it has read
         self.sent: set[str] = set()  # the names of its commands
+        self.words: set[str] = set()  # these and their arguments
         # Carol is at work on an entry all the time: some entry of the group is always pending.
         self.scene.redis.xadd(self.stream, {"city": "carol's", "mm": 1})
         give(scene, self.stream, CAROL, 1)
@@ -92,6 +93,7 @@ class Course:
         result(self.alice().outcome(), SLOW, LIMIT_S)
         names = self.proxy.names
         self.sent = set(names)
+        self.words = {word for command in self.proxy.commands for word in command}
         read = names.index("XREADGROUP") if "XREADGROUP" in names else len(names)
         looks = [name for name in names[read:] if name in HARMLESS - {"XREADGROUP", "UNWATCH"}]
         self.looks = list(dict.fromkeys(looks))
@@ -138,7 +140,7 @@ class Course:
     def pause(self, command: str) -> None:
         """Alice stands still before a command; bob claims and does her work; she goes on."""
         alice = self.struck("paused", Fault.FREEZE_BEFORE, command)
-        alice.stands(self.proxy)
+        late = not alice.stands(self.proxy) and alice.alive  # or it never sends this command
         hers = self.scene.redis.xpending_range(self.stream, GROUP, "-", "+", 1000, ALICE)
         ids = [str(one["message_id"]) for one in cast("Any", hers)]
         if ids:
@@ -147,6 +149,8 @@ class Course:
         self.proxy.thaw()
         if isinstance(alice.outcome(), Unfinished):
             raise Wrong(SLOW, found="alice, who was paused and resumed, didn't end")
+        if late:
+            raise Trouble("The machine is so busy that alice was not paused in time.")
 
     def finish(self) -> None:
         """A last life, for what is left."""
@@ -201,6 +205,19 @@ def changing(names: list[str]) -> list[str]:
 
 def _expect_plain(course: Course) -> None:
     total, right = course.total("chennai"), float(sum(RAIN))
+    if "NOACK" in map(str.upper, course.words):
+        raise Wrong(
+            "With NOACK nothing is ever pending: a crash loses what is under way, and a script "
+            "that asks whether an entry is still pending never counts it. Leave it out.",
+            found="XREADGROUP with NOACK",
+        )
+    if total != right and course.sent and course.totals not in course.words:
+        raise Wrong(
+            "No command named the hash that your function is given. `totals` is a variable that "
+            "holds the hash's name: write it without quotes, and pass it to a script as a key.",
+            expected="commands that name the hash",
+            found="none that does",
+        )
     if course.scene.redis.exists(course.totals) and total == len(RAIN):
         raise Wrong(
             "It counts entries. Add up the millimetres: the field `mm` of each.",

@@ -109,17 +109,18 @@ class Scene:
         return sum(bool(self.redis.client_unblock(int(one))) for one in blocked) > 0
 
     @contextlib.contextmanager
-    def watching(self, key: str, *, in_scripts: bool = False) -> Iterator[list[list[str]]]:
-        """Record the commands that name a key, by MONITOR: a list that is full at the end.
+    def watching(self, *keys: str, in_scripts: bool = False) -> Iterator[list[list[str]]]:
+        """Record the commands that name one of the keys, by MONITOR: a list, full at the end.
 
         Each command is a list of words, its name in capitals. It is full too where the block
         ends with an exception.
 
         Args:
-            key: the key, or another word.
+            keys: the keys, or other words.
             in_scripts: whether those that a script sends count as well.
         """
         commands: list[list[str]] = []
+        named = {*keys}
         with self.redis.monitor() as monitor:
             try:
                 yield commands
@@ -128,7 +129,7 @@ class Scene:
                 self.redis.echo(end)
                 while end not in (said := monitor.next_command())["command"]:
                     words = said["command"].split(" ")
-                    if key in words and (in_scripts or said["client_type"] != "lua"):
+                    if named & {*words} and (in_scripts or said["client_type"] != "lua"):
                         commands.append([words[0].upper(), *words[1:]])
 
 

@@ -17,6 +17,10 @@ from helpers.chaos import Failure
 from helpers.course import errors
 from helpers.streams import errors as streams_errors
 
+GATHER = (
+    "You can't await this object. `gather` takes coroutines as separate arguments: put a "
+    "`*` in front of a list or a generator of them."
+)
 PLAIN = "Your function raised this exception, so the check stopped there."
 
 
@@ -29,6 +33,12 @@ class Slip(NamedTuple):
 
 
 _SLIPS = (
+    Slip(
+        "KeyError",
+        r"^0$",
+        "This is a dict, which has no key 0. `xread` and `xreadgroup` return one here, by the "
+        "names of the streams: `reply.get(stream, [])`.",
+    ),
     Slip(
         "KeyError",
         r"lab\d\d:",
@@ -58,6 +68,18 @@ _SLIPS = (
     ),
     Slip(
         "ResponseError",
+        r"NOGROUP No such key '(.+?)' or consumer group '\1'",
+        "The stream and the group that you named are the same. In `{stream: '>'}` the key is the "
+        "stream; the group comes first of all, before the consumer's name.",
+    ),
+    Slip(
+        "ResponseError",
+        "NOGROUP.* script: ",
+        "In this script, a stream has no group with this name. Check the order of KEYS and ARGV: "
+        "which is the stream, and which the group?",
+    ),
+    Slip(
+        "ResponseError",
         "NOGROUP",
         "This stream has no group with this name. `xreadgroup` takes the group, the consumer's "
         "name, and then the streams, in this order.",
@@ -84,8 +106,7 @@ _SLIPS = (
         Slip(
             kind,
             part,
-            "You can't await this object. `gather` takes coroutines as separate arguments: put a "
-            "`*` in front of a list or a generator of them.",
+            GATHER,
         )
         for kind, part in (
             ("RuntimeError", "Task got bad yield"),  # of a generator, up to Python 3.11
@@ -155,6 +176,8 @@ def advice(failure: Failure) -> str:
     for slip in _SLIPS:
         if failure.kind == slip.kind and re.search(slip.pattern, failure.message):
             return slip.sentence
+    if "gather(" in failure.source and "unhashable type: 'list'" in failure.message:
+        return GATHER
     return _name_advice(failure) or PLAIN
 
 
@@ -171,7 +194,7 @@ def _name_advice(failure: Failure) -> str:
         return ""
     if missing[1] in ("UTC", "date", "datetime", "timedelta", "timezone"):  # not the module
         return f"This name was not imported: `from datetime import {missing[1]}`."
-    if missing[1] in sys.stdlib_module_names:
+    if missing[1] in sys.stdlib_module_names or missing[1] == "redis":
         return f"This module was not imported: `import {missing[1]}`."
     for module in (redis, helpers, streams_errors, errors):
         if missing[1] in dir(module) or missing[1] in getattr(module, "__all__", ()):

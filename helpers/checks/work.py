@@ -16,18 +16,29 @@ import redis.asyncio
 from helpers.chaos import Outcome, Running, Unfinished
 from helpers.checks.scene import LIMIT_S, Scene
 from helpers.course.connect import connect, connect_async
+from helpers.course.pace import patient
 
 WORK_S = 0.08  # how long the handler takes for an entry
 STUCK_S = 60.0  # until it is killed
-MEETING_S = 0.8  # how long one worker waits for another one to be at work too
-STILL_S = 1.2  # without an entry begun or done for so long, a function makes no progress
+MEETING_S = patient(0.8)  # how long one worker waits for another one to be at work too
+STILL_S = patient(1.2)  # without an entry begun or done for so long, a function makes no progress
 
 
 class Unbearable(Exception):
     """What the check's handler raises for an entry that it cannot bear."""
 
 
-def handler(scene: Scene, stuck: int = 0, raises: str = "") -> Callable[[Any], None]:
+class Meanwhile(NamedTuple):
+    """An entry that is added while another one is handled, however busy the machine is."""
+
+    handled: str  # the number of the other entry
+    stream: str
+    added: str  # its own number
+
+
+def handler(
+    scene: Scene, stuck: int = 0, raises: str = "", meanwhile: Meanwhile | None = None
+) -> Callable[[Any], None]:
     """The handler of a check: it takes an entry's fields, and notes the number in its field `n`.
 
     Args:
@@ -35,16 +46,20 @@ def handler(scene: Scene, stuck: int = 0, raises: str = "") -> Callable[[Any], N
         stuck: at this call, counted over all processes, it does not return, so that it can
             be killed in the middle of its work however slow the machine is.
         raises: the number of an entry that it cannot bear the first time.
+        meanwhile: an entry that it adds while it handles another one.
     """
-    return partial(work, scene.key("work"), stuck, raises)
+    return partial(work, scene.key("work"), stuck, raises, meanwhile)
 
 
-def work(key: str, stuck: int, raises: str, fields: Any) -> None:
+def work(key: str, stuck: int, raises: str, meanwhile: Meanwhile | None, fields: Any) -> None:
     """Note in lists on the server when the work on an entry began, and when it ended."""
     number = number_of(fields)
     with connect() as client:
         begun = client.rpush(f"{key}:begun", number)
-        if number == raises and cast("Any", client.lrange(f"{key}:begun", 0, -1)).count(number) < 2:
+        first = cast("Any", client.lrange(f"{key}:begun", 0, -1)).count(number) < 2
+        if meanwhile and number == meanwhile.handled and first:
+            client.xadd(meanwhile.stream, {"n": meanwhile.added}, id=f"{meanwhile.added}-0")
+        if number == raises and first:
             raise Unbearable(f"the check's handler fails on entry {number} this time")
         time.sleep(STUCK_S if begun == stuck else WORK_S)
         client.rpush(f"{key}:done", number)

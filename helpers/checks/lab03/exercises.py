@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 from helpers.chaos import CLIENT, Failure, Fault, Returned, Unfinished
 from helpers.checks.lab import Lab
@@ -22,6 +22,7 @@ from helpers.checks.standing import GROUP, consumers_of, group_of, numbered, pen
 from helpers.checks.verdict import StillBlank, Wrong
 from helpers.checks.work import (
     Began,
+    Meanwhile,
     Unbearable,
     handled,
     handler,
@@ -39,6 +40,9 @@ from helpers.course.pace import patient
 
 lab = Lab("03", "`solutions/03_consumer_groups.ipynb`")
 
+ME = "erin"  # the consumer that a learner's function is; no name that a lesson uses
+WORKERS = ["deepa", "erin", "farid"]
+
 
 @lab.exercise(
     1,
@@ -51,13 +55,16 @@ def who_gets_what(scene: Scene, delivered: Any) -> str:
     """Each prediction is compared with what the server delivers."""
     why = {
         "a": "the group begins before all entries, and COUNT 2 limits the reply to two",
-        "b": "the group continues where it was: it delivers the three that it hadn't delivered yet",
+        "b": "the group continues where it was: it delivers the three that it hadn't delivered "
+        "yet, and `>` never brings those that it has, acknowledged or not",
         "c": "bob is in the same group, and alice has already got everything",
-        "d": "the group begins after `3-0`, so it doesn't deliver the entry with this ID",
+        "d": "each group has its own place, whatever `display` has delivered; this one begins "
+        "after `3-0`, so it delivers `4-0` and `5-0`",
         "e": "another group has its own place; but `$` is “from now on”, and nothing has been "
         "added yet",
         "f": "this entry was added after the group was created, and that is when `$` was looked up",
-        "g": "the new entry is for every group, and this group hadn't delivered it yet",
+        "g": "the new entry is for every group, and it's the only one that this group hadn't "
+        "delivered yet",
         "h": "bob, in the same group, got the new entry, so alice doesn't get it as well",
     }
     stream = numbered(scene, "five", 5)
@@ -140,6 +147,13 @@ def _expect_none_destroyed(commands: list[list[str]]) -> None:
 def _expect_made(scene: Scene, stream: str) -> None:
     """The stream existed, the group did not."""
     about = group_of(scene, stream)
+    others: Any = [one["name"] for one in cast("Any", scene.redis.xinfo_groups(stream))]
+    if not about and others:
+        raise Wrong(
+            "You created a group, under another name: use `group`, which your function is given.",
+            expected=f"a group `{GROUP}`",
+            found=f"a group `{others[0]}`",
+        )
     if not about:
         raise Wrong(
             "A stream can exist without this group: create the group in any case.",
@@ -252,26 +266,34 @@ def _expect_no_race(scene: Scene, ensure: Any) -> None:
     calls=("redis", "stream", "group", "name", "count"),
 )
 def not_given_yet(scene: Scene, next_entries: Any) -> str:
-    """Two consumers of a group, one after the other; then nothing is left for a third."""
-    stream = numbered(scene, "five", 5)
+    """Two consumers of a group, one of them twice; then nothing is left, for a third or for her."""
+    stream = numbered(scene, "seven", 7)
     scene.redis.xgroup_create(stream, GROUP, "0")
-    wanted = {"alice": ["1-0", "2-0"], "bob": ["3-0", "4-0", "5-0"], "carol": []}
-    asked = [(stream, GROUP, name, 2 if name == "alice" else 10) for name in wanted]
+    wanted: list[tuple[str, int, list[str]]] = [
+        ("alice", 2, ["1-0", "2-0"]),
+        ("bob", 3, ["3-0", "4-0", "5-0"]),
+        ("alice", 10, ["6-0", "7-0"]),
+        ("carol", 10, []),
+        ("alice", 10, []),
+    ]
+    asked = [(stream, GROUP, name, count) for name, count, _ in wanted]
     with scene.watching(stream, in_scripts=True) as commands:
         slow = "Nothing is left, and it waits: leave out BLOCK."
         answers = scene.call(in_turn(next_entries, asked), CLIENT, slow=slow)
     holders = pending_of(scene, stream)
-    _expect_names_given(commands, list(wanted))
-    for (name, ids), got in zip(wanted.items(), answers, strict=True):
+    _expect_names_given(commands, list(dict.fromkeys(name for name, _, _ in wanted)))
+    for (_, _, ids), got in zip(wanted, answers, strict=True):
         _expect_list(got, commands)
         found = ids_of(got)
         if found != ids:
             raise Wrong(_next_hint(commands, found, ids), expected=ids, instead=found)
+    for name in ("alice", "bob"):
+        returned = [one for who, _, ids in wanted if who == name for one in ids]
         held = [f"{number}-0" for number, holder in holders.items() if holder == name]
-        if held != ids:
+        if held != returned:
             raise Wrong(
-                _held_hint(commands, len(held) > len(ids)),
-                expected=f"{len(ids)} entries pending for {name}",
+                _held_hint(commands, len(held) > len(returned)),
+                expected=f"{len(returned)} entries pending for {name}",
                 found=f"{len(held)}",
             )
     return "Each entry went to one of them, and you return an empty list when none are left."
@@ -296,6 +318,12 @@ def _expect_list(got: Any, commands: list[list[str]]) -> None:
         raise StillBlank
     if any("BLOCK" in map(str.upper, command) for command in commands):
         raise Wrong("Don't wait: leave out BLOCK.", found=f"{commands[0][0]} with BLOCK")
+    if isinstance(got, dict) and not any(key in command for command in commands for key in got):
+        raise Wrong(
+            "Return entries as a list of pairs (ID, fields), not as a dict.",
+            expected="[('1000-0', {…}), …]",
+            instead=got,
+        )
     if isinstance(got, dict):
         raise Wrong(
             "That is the whole reply of `xreadgroup`: take this stream's entries out of it.",
@@ -319,10 +347,10 @@ def _expect_list(got: Any, commands: list[list[str]]) -> None:
 
 def _next_hint(commands: list[list[str]], found: list[str], ids: list[str]) -> str:
     asked = [command for command in commands if command[0] == "XREADGROUP"]
-    if asked and asked[0][-1] != ">":
+    if places := [command[-1] for command in asked if command[-1] != ">"]:
         return (
-            f"With an ID, such as `{asked[0][-1]}`, a consumer asks for entries that *it* "
-            "already got. For what is new to the group, use `>`."
+            f"With an ID, such as `{places[0]}`, a consumer asks for entries that *it* "
+            "already got. For what is new to the group, use `>`, and only that."
         )
     counts = [one.partition(" COUNT ")[2].partition(" ")[0] for one in map(_upper, asked)]
     if (
@@ -365,7 +393,7 @@ def work_and_ack(scene: Scene, work: Any) -> str:
     """Killed in the middle of its work; then started again, to do what is left."""
     stream = numbered(scene, "work", 3)
     scene.redis.xgroup_create(stream, GROUP, "0")
-    arguments = (CLIENT, stream, GROUP, "alice")
+    arguments = (CLIENT, stream, GROUP, ME)
     with (
         scene.watching(stream) as commands,
         scene.running(work, *arguments, handler(scene, stuck=2)) as process,
@@ -378,15 +406,13 @@ def work_and_ack(scene: Scene, work: Any) -> str:
     if not begun_two:
         slow = "There are entries, and it hasn't handled any: is it waiting for others?"
         result(outcome, slow, LIMIT_S)
-    with scene.watching(stream) as later:
+    with scene.watching(stream, f"{scene.key('work')}:done", in_scripts=True) as later:
         _expect_fields(handled(scene, "begun"), "handle(fields)")
         _expect_nothing_lost(scene, stream)
         before = len(handled(scene))
         numbered(scene, "work", 3, first=4)
-        begun = len(handled(scene, "begun"))
-        with scene.running(work, *arguments, handler(scene)) as process:
-            if until_begun(scene, process, begun + 1):
-                numbered(scene, "work", 1, first=7)  # while it is at work
+        busy = handler(scene, meanwhile=Meanwhile("4", stream, "7"))
+        with scene.running(work, *arguments, busy) as process:
             outcome = until_still(scene, process, most=50)
     commands += later
     _expect_new_asked(commands)
@@ -396,6 +422,7 @@ def work_and_ack(scene: Scene, work: Any) -> str:
     slow = "Nothing is left, and it hasn't ended: return when `xreadgroup` returns nothing more."
     result(outcome, slow, LIMIT_S)
     _expect_all_acked(scene, stream, handled(scene)[before:], commands)
+    _expect_acked_early(scene, later)
     _expect_failed_pending(scene, stream, work)
     return (
         "Everything that was done is acknowledged, and what a crash interrupted is still pending."
@@ -418,7 +445,7 @@ def _expect_new_asked(commands: list[list[str]]) -> None:
     after = {command[-1] for command in asked}
     if asked and ">" not in after and "$" not in after:
         raise Wrong(
-            f"`{asked[0][-1]}` asks for what alice already got. For new entries, use `>`.",
+            f"`{asked[0][-1]}` asks for what this consumer already got. For new entries, use `>`.",
             expected="XREADGROUP with `>`",
             found=f"XREADGROUP with `{asked[0][-1]}`",
         )
@@ -427,7 +454,7 @@ def _expect_new_asked(commands: list[list[str]]) -> None:
 def _expect_failed_pending(scene: Scene, stream: str, work: Any) -> None:
     """`handle` raises for an entry: it is pending after that, or was done at a second try."""
     numbered(scene, "work", 2, first=8)
-    with scene.running(work, CLIENT, stream, GROUP, "alice", handler(scene, raises="8")) as process:
+    with scene.running(work, CLIENT, stream, GROUP, ME, handler(scene, raises="8")) as process:
         outcome = process.outcome(LIMIT_S)
     if isinstance(outcome, Failure) and outcome.kind != Unbearable.__name__:
         result(outcome, "", LIMIT_S)
@@ -471,16 +498,24 @@ def _expect_all_handled(scene: Scene, stream: str, commands: list[list[str]]) ->
     """All has been given out, in the right name, and handled as it should be."""
     begun, names = handled(scene, "begun"), consumers_of(scene, stream)
     asked = [command for command in commands if command[0] == "XREADGROUP"]
+    sent = [command[0] for command in commands]
+    if not asked and not {"XREAD", "XRANGE", "XREVRANGE"} & {*sent}:
+        raise Wrong(
+            "Nothing was read. Read with XREADGROUP in a loop, and let an empty reply end it: "
+            "you can't know beforehand how many reads it takes.",
+            expected="XREADGROUP",
+            found=", ".join(dict.fromkeys(sent)) or "no command for this stream",
+        )
     if not asked:
         raise Wrong(
             "Read with XREADGROUP: XREAD and XRANGE know nothing about groups.",
             expected="XREADGROUP",
-            found="none",
+            found=", ".join(dict.fromkeys(sent)),
         )
-    if names != ["alice"]:
+    if names != [ME]:
         raise Wrong(
             "Read under the name that you are given: `name`, without quotes.",
-            expected="a consumer `alice`",
+            expected=f"a consumer `{ME}`, as `name` says",
             found=", ".join(f"`{name}`" for name in names) or "no consumer",
         )
     if not begun:
@@ -532,6 +567,24 @@ def _expect_all_acked(
     )
 
 
+def _expect_acked_early(scene: Scene, commands: list[list[str]]) -> None:
+    """What was done was acknowledged before it read on, or at least with the rest of its reply."""
+    done: list[str] = []
+    for command in commands:
+        if command[0] == "RPUSH":
+            done.append(command[-1])
+        elif command[0] == "XACK":
+            done = [number for number in done if f"{number}-0" not in command]
+        elif command[0] == "XREADGROUP" and done:
+            raise Wrong(
+                "It read on before it acknowledged what it had done. The longer the XACK waits, "
+                "the more is done again after a crash: send it for each entry, or for each "
+                "reply, before the next XREADGROUP.",
+                expected="XACK, then the next XREADGROUP",
+                found=f"XREADGROUP while {', '.join(done)} was done and still pending",
+            )
+
+
 @lab.exercise(
     5,
     "Many hands",
@@ -543,7 +596,7 @@ def _expect_all_acked(
 )
 def many_hands(scene: Scene, share: Any) -> str:
     """Three workers, whose handler waits until all three are at work at the same moment."""
-    names, count = ["alice", "bob", "carol"], 7
+    names, count = WORKERS, 7
     stream = numbered(scene, "share", count)
     scene.redis.xgroup_create(stream, GROUP, "0")
     handle = meeting_handler(scene, stream, GROUP, len(names))
@@ -673,7 +726,9 @@ def to_come(scene: Scene, unread: Any) -> str:
     streams = {name: _prepared(scene, name) for name in cases}
     before = {name: _standing(scene, stream) for name, stream in streams.items()}
     calls = [(stream, GROUP) for stream in streams.values()]
-    answers: list[Any] = scene.call(in_turn(unread, calls), CLIENT)
+    with scene.watching(*streams.values()) as commands:
+        answers: list[Any] = scene.call(in_turn(unread, calls), CLIENT)
+    _expect_only_looked(commands)
     if any(isinstance(one, Blank) for one in answers):
         raise StillBlank
     for (name, stream), got in zip(streams.items(), answers, strict=True):
@@ -686,29 +741,93 @@ def to_come(scene: Scene, unread: Any) -> str:
         wanted = len(unread_of(scene, stream))
         if got != wanted or isinstance(got, bool):
             raise Wrong(
-                _unread_hint(scene, name, got, wanted),
+                _unread_hint(scene, name, got, wanted, commands),
                 expected=f"{wanted} ({cases[name]})",
                 instead=got,
             )
+    _expect_all_pages(scene, unread, commands)
     return "Exact, even where the server returns no lag or a wrong one."
 
 
+CHANGE = {"XREADGROUP", "XGROUP", "XACK", "XCLAIM", "XAUTOCLAIM", "XADD", "XDEL", "XTRIM", "XSETID"}
+
+
+def _expect_only_looked(commands: list[list[str]]) -> None:
+    changed = [command for command in commands if command[0] in CHANGE]
+    if changed:
+        name = changed[0][0]
+        does = (
+            "delivers what it returns, so others don't get it" if name == "XREADGROUP" else "does"
+        )
+        raise Wrong(
+            f"Counting must not change anything, not even for a moment, and {name} {does}. XINFO "
+            "GROUPS and XRANGE only look.",
+            expected="commands that only read",
+            found=" ".join(_short(word) for word in changed[0]),
+        )
+
+
+def _short(word: str) -> str:
+    return word.rpartition(":")[2]
+
+
+MOST_ENTRIES = 20_000  # more would take too long to add
+
+
+def _expect_all_pages(scene: Scene, unread: Any, commands: list[list[str]]) -> None:
+    """A single read with a COUNT, however large, leaves out the rest of a longer stream."""
+    words = [(command[0], _count_of(command)) for command in commands]
+    counts = [count for name, count in words if name in ("XRANGE", "XREAD", "XREVRANGE")]
+    largest = max(counts, default=0)
+    if largest <= LONG:
+        return
+    wanted, got = largest + 7, None
+    if largest <= MOST_ENTRIES:
+        stream = numbered(scene, "longer", wanted)
+        scene.redis.xgroup_create(stream, GROUP, "0")
+        got = scene.call(unread, CLIENT, stream, GROUP)
+    elif len(counts) > len({command[1] for command in commands}):
+        return  # it reads on after a page
+    if got != wanted:
+        raise Wrong(
+            f"With COUNT {largest:,}, one read leaves out the rest of a longer stream: go on after "
+            "the last ID of each page, or leave out COUNT.",
+            expected=f"{wanted:,} (nothing read)" if got is not None else "all entries",
+            found=f"{got:,}" if isinstance(got, int) else f"a single read with COUNT {largest:,}",
+        )
+
+
+def _count_of(command: list[str]) -> int:
+    """The COUNT of a command; 0 if it has none."""
+    upper = [word.upper() for word in command]
+    number = command[upper.index("COUNT") + 1] if "COUNT" in upper[:-1] else "0"
+    return int(number) if number.isdecimal() else 0
+
+
+LONG = 2500
+
+
 def _prepared(scene: Scene, name: str) -> str:
-    stream = numbered(scene, name, 2500 if name == "long" else 8)
+    if name == "half":  # all in the same millisecond
+        stream = scene.stream(name, [(f"1-{n}", {"n": str(n)}) for n in range(1, 9)])
+    else:
+        stream = numbered(scene, name, LONG if name == "long" else 8)
     scene.redis.xgroup_create(stream, GROUP, "0")
-    scene.redis.xgroup_create(stream, "archive", "5-0")  # of the two groups it is named first
+    archived = "1-5" if name == "half" else "5-0"
+    scene.redis.xgroup_create(stream, "archive", archived)  # of the two groups it is named first
     read = {"fresh": 0, "half": 4, "done": 8, "long": 2}.get(name, 3)
     if read:
         scene.redis.xreadgroup(GROUP, "alice", {stream: ">"}, count=read)
         scene.redis.xack(stream, GROUP, "1-0")
-    if name == "half":
-        scene.redis.xack(stream, GROUP, "2-0")
     match name:
+        case "half":
+            scene.redis.xack(stream, GROUP, "1-1", "1-4")
         case "holes":
             scene.redis.xdel(stream, "2-0", "6-0")
         case "trimmed":
             scene.redis.xtrim(stream, maxlen=3, approximate=False)
         case "done":
+            scene.redis.xack(stream, GROUP, *(f"{n}-0" for n in range(2, 9)))
             scene.redis.xdel(stream, "8-0")
         case "long":
             scene.redis.xdel(stream, "2000-0")
@@ -720,14 +839,37 @@ def _standing(scene: Scene, stream: str) -> tuple[Any, ...]:
     return about.get("last-delivered-id"), about.get("pending"), scene.redis.xlen(stream)
 
 
-def _unread_hint(scene: Scene, name: str, got: Any, wanted: int) -> str:
+def _unread_hint(scene: Scene, name: str, got: Any, wanted: int, commands: list[list[str]]) -> str:
     """The sentence for a wrong number; the cases come in the order of `cases`."""
     if not isinstance(got, int | None) or isinstance(got, bool):
         return "Return a number: `len(…)` of a list of entries."
     stream = scene.key(name)
     about = group_of(scene, stream) or {}
+    mine = [command for command in commands if command[1:2] == [stream] or stream in command]
+    names = {command[0] for command in mine}
+    if "XPENDING" in names and "XINFO" not in names and got != about.get("pending"):
+        return (
+            "The last pending entry isn't the last one delivered: that may be acknowledged by now, "
+            "or gone. XINFO GROUPS has it: `last-delivered-id`."
+        )
+    if any("FULL" in map(str.upper, command) for command in mine):
+        return (
+            "XINFO STREAM with FULL lists only the first ten entries. XRANGE lists all that come "
+            "after the group's `last-delivered-id`."
+        )
     if got is None and name == "long":
         return "`Group.info()` counts only up to 1,000: count the entries yourself."
+    if any(command[0] == "XRANGE" and command[2] == "-" for command in mine):
+        return (
+            "You read the whole stream and compare IDs yourself. An ID is two numbers, and as "
+            "strings, `10-0` comes before `2-0`. Let the server compare: XRANGE from `(` and the "
+            "group's `last-delivered-id`."
+        )
+    if name == "long" and isinstance(got, int) and got > wanted and any(map(_count_of, mine)):
+        return (
+            "Some were counted twice: each page begins after the last ID of the one before, and "
+            "`(` before the ID leaves it out."
+        )
     if name == "long" and isinstance(got, int) and 0 < got < wanted and got % 100 == 0:
         return "That is one page of them: go on after its last ID, or leave out COUNT."
     if name in ("holes", "trimmed") and got in (about.get("lag"), 0, None):
@@ -757,6 +899,8 @@ def _unread_hint(scene: Scene, name: str, got: Any, wanted: int) -> str:
         )
     if got == wanted + 1 and name == "half":
         return "One too many: the last delivered entry doesn't count. `(` leaves it out."
+    if {"XRANGE", "XREAD", "XREVRANGE"} & names:
+        return "Count every entry after this group's `last-delivered-id`, and no other."
     return (
         "The server's counters don't take deleted entries into account. Count what comes after "
         "the group's `last-delivered-id`."

@@ -42,6 +42,7 @@ AFTERWARDS_S = patient(0.3)  # in which a function that swallows an exception ha
 ENOUGH_TRIES = 20  # of an entry for which `handle` raises
 CAROLS = 1100  # of carol's, before bob's last ones: a scan that doesn't go on never gets there
 MANY = 1100  # more than one page, also for those who read a thousand at once
+GONE = 500  # the place of one that was deleted and is still pending
 YOUNG = 250  # a page of a hundred may hold nothing else
 HANDLES = ("redis", "stream", "group", "name", "handle")
 ME = "erin"  # the consumer that a learner's function is; no name that a lesson uses
@@ -126,7 +127,7 @@ def _what_happens(scene: Scene) -> Iterator[int]:
     calls=("redis", "stream", "group", "idle_ms"),
 )
 def what_is_stuck(scene: Scene, stuck: Any) -> str:
-    """All entries that are idle for long enough, of all consumers, and nothing is changed."""
+    """All entries that are idle for long enough, even one that was deleted; nothing is changed."""
     stream = grouped(scene, "stuck", range(1, MANY + YOUNG + 51))
     give(scene, stream, ALICE, MANY)
     give(scene, stream, BOB, YOUNG + 50)
@@ -136,6 +137,7 @@ def what_is_stuck(scene: Scene, stuck: Any) -> str:
     _make_idle(scene, stream, ALICE, old[:MANY], 90_000)
     _make_idle(scene, stream, BOB, old[MANY:], 70_000)
     _make_idle(scene, stream, BOB, young, 40_000)
+    scene.redis.xdel(stream, ids[GONE])
     before = pending(scene, stream)
     with scene.watching(stream) as commands:
         got = scene.call(stuck, CLIENT, stream, GROUP, IDLE_MS)
@@ -193,12 +195,29 @@ def _stuck_hint(
             f"You sent IDLE {sent[0]}. It's in milliseconds, and so is `idle_ms`, which is "
             f"{IDLE_MS} here: pass it as it is."
         )
+    asked = [words for words in commands if words[0] == "XPENDING"]
+    if asked and all(len(words) == 3 for words in asked):
+        return (
+            "XPENDING without a range is a summary: how many are pending, the first ID and the "
+            "last, and how many each consumer has. With a range and a count, it lists entries: "
+            "`xpending_range`."
+        )
+    if wanted - seen == {(f"{GONE + 1}-0", ALICE)}:
+        return (
+            "One of them was deleted from the stream. It is still pending and its work isn't done, "
+            "so it belongs to the list: return what XPENDING lists, whether XRANGE finds it or not."
+        )
     if seen - wanted - young:
         return "A pair is the entry's ID, then the name of the consumer that holds it."
     if len(seen) < len(found):
         return (
             "Some came twice. Start each page after the last ID of the previous page: `(` in front "
             "of that ID leaves it out."
+        )
+    if seen and seen <= young:
+        return (
+            "Those are the entries that have been idle for less than `idle_ms`, and the others are "
+            "missing: compare the other way round, or let the server select: `idle=idle_ms`."
         )
     if seen & young:
         return (
@@ -207,8 +226,9 @@ def _stuck_hint(
         )
     if not found:
         return "Nothing was returned. XPENDING lists entries by their idle time, in milliseconds."
-    asked = [words for words in commands if words[0] == "XPENDING" and len(words) > 3]
-    if any(len(words) > (8 if words[3].upper() == "IDLE" else 6) for words in asked):
+    asked = [words for words in asked if len(words) > 3]
+    alone = [words[-1] for words in asked if len(words) > (8 if words[3].upper() == "IDLE" else 6)]
+    if alone and not {ALICE, BOB} <= {*alone}:
         return "Return the entries of all consumers: leave out `consumername`, or ask for each."
     if asked and not sent and len(asked) > 1:
         return (
@@ -301,8 +321,11 @@ def _expect_raised_pending(scene: Scene, life: Life, stream: str, number: str) -
     while number not in handled(scene, "begun") and life.alive and time.monotonic() < deadline:
         time.sleep(LOOK_S)
     outcome = life.outcome(AFTERWARDS_S)
-    if number not in handled(scene, "begun"):
+    tries = handled(scene, "begun").count(number)
+    if not tries:
         result(outcome, "", LIMIT_S)
+    if tries > 1 and len(DeadLetters(scene.redis, stream, GROUP)):
+        return  # `Consumer` has tried it again, and in the end put it aside
     _expect_still_pending(scene, stream, number)
 
 
@@ -342,7 +365,22 @@ def _expect_worked(scene: Scene, stream: str, wanted: list[str], commands: list[
             expected="XACK after the work",
             found="XACK before the first entry was handled",
         )
-    _expect_acked(scene, stream)
+    _expect_acked(scene, stream, commands)
+    _expect_on_stream(commands)
+
+
+def _expect_on_stream(commands: list[list[str]]) -> None:
+    """It has deleted nothing."""
+    removals = [
+        command for command in commands if command[0] in ("XDEL", "XTRIM", "XDELEX", "XACKDEL")
+    ]
+    if removals:
+        raise Wrong(
+            "Leave the entries on the stream: other groups read them too. XACK says that the work "
+            "is done for this group, and that is enough.",
+            expected="nothing deleted",
+            found=f"{removals[0][0]} {removals[0][-1]}",
+        )
 
 
 def _done(scene: Scene) -> str:
@@ -360,15 +398,29 @@ def _expect_fields(scene: Scene) -> None:
             )
 
 
-def _expect_acked(scene: Scene, stream: str, consumer: str = ME) -> None:
-    left = pending(scene, stream, consumer)
-    if left:
-        raise Wrong(
-            "The work is done, but the group doesn't know that: send `redis.xack(stream, group, "
-            "entry_id)` for each entry.",
-            expected="nothing pending",
-            found=f"pending for {consumer}: {listed(list(left)[:10])}",
+def _expect_acked(scene: Scene, stream: str, commands: list[list[str]]) -> None:
+    left = pending(scene, stream, ME)
+    if not left:
+        return
+    acks = [command for command in commands if command[0] == "XACK"]
+    hint = (
+        "The work is done, but the group doesn't know that: send `redis.xack(stream, group, "
+        "entry_id)` for each entry."
+    )
+    if any(command[1:3] != [stream, GROUP] for command in acks):
+        hint = (
+            "XACK takes the stream, the group and the ID, in this order. In a group that doesn't "
+            "exist, it acknowledges nothing, and only its reply, 0, shows that."
         )
+    elif not {"XACK", "EVAL", "EVALSHA", "FCALL"} & {command[0] for command in commands}:
+        hint = (
+            "The work is done, but no XACK was sent: `redis.xack(stream, group, entry_id)` for "
+            "each entry. (`handle` returns None, so no `if` may depend on it. A pipeline sends "
+            "nothing before its `execute()`.)"
+        )
+    raise Wrong(
+        hint, expected="nothing pending", found=f"pending for {ME}: {listed(list(left)[:10])}"
+    )
 
 
 def _done_and_pending(scene: Scene, stream: str) -> set[str]:
@@ -448,9 +500,15 @@ def own_history(scene: Scene, restart: Any) -> str:
     slow = "Nothing new is left, and it still waits: return when `xreadgroup` returns nothing."
     if "4" in pending(scene, stream):
         slow = "It never ends: an entry that was deleted comes back until it is acknowledged."
+    elif any(command[0] == "XPENDING" for command in proxy.commands[-4:]):
+        slow = (
+            "It asks XPENDING again and again, and that always has bob's entry. Your own history "
+            "is empty when XREADGROUP with `0` brings no entry."
+        )
     result(outcome, slow, LIMIT_S)
     _expect_noted(proxy.commands)
-    _expect_restarted(scene, stream)
+    _expect_on_stream(proxy.commands)
+    _expect_restarted(scene, stream, proxy.commands)
     with Supervisor(scene) as supervisor:
         add(scene, stream, (10, 11))
         life = supervisor.begin(restart, CLIENT, stream, GROUP, ME, handler(scene, n10="raises"))
@@ -494,6 +552,13 @@ def _expect_death(scene: Scene, stream: str, outcome: Outcome) -> None:
             again = "The same entry again and again: `0` returns what is still pending. XACK it."
             result(outcome, again, LIMIT_S)
         result(outcome, "It never stops reading: what does an empty reply look like?", LIMIT_S)
+        if not {"1", "2", "3"} <= {*pending(scene, stream), *begun}:
+            raise Wrong(
+                "Entries 1 to 3 are no longer pending, and `handle` never got them: they are lost. "
+                "XGROUP DELCONSUMER drops what is pending, and XACK says that the work is done.",
+                expected="the entries 1, 2 and 3 handled first",
+                found=f"handled: {listed(begun)}, and 1, 2 and 3 neither handled nor pending",
+            )
         raise Wrong(
             "The entries pending for its name weren't handled. `>` returns only what is new to "
             "the group: first read your own history, with `0`, until it is empty.",
@@ -526,7 +591,14 @@ def _expect_death(scene: Scene, stream: str, outcome: Outcome) -> None:
         )
 
 
-def _expect_restarted(scene: Scene, stream: str) -> None:
+def _expect_restarted(scene: Scene, stream: str, commands: list[list[str]]) -> None:
+    if any(command[:2] == ["XGROUP", "SETID"] for command in commands):
+        raise Wrong(
+            "XGROUP SETID moves the whole group: it delivers to you what bob holds and what was "
+            "done long ago. Your own unfinished entries are pending: read them with `0`.",
+            expected="the group's place left alone",
+            found="XGROUP SETID",
+        )
     begun, done = handled(scene, "begun"), handled(scene)
     left = pending(scene, stream)
     if "5" in begun or left.get("5") != (BOB, 1):
@@ -563,7 +635,7 @@ def _expect_restarted(scene: Scene, stream: str) -> None:
             expected=f"nothing pending for {ME}",
             found="entry 4, which no longer has fields",
         )
-    _expect_acked(scene, stream)
+    _expect_acked(scene, stream, commands)
 
 
 # ------------------------------------------------------------------ 5: take over
@@ -605,6 +677,7 @@ def take_over(scene: Scene, take: Any) -> str:
     result(outcome, slow, LIMIT_S)
     _expect_named(scene, stream)
     _expect_taken(scene, stream, [*first, *last], commands)
+    _expect_on_stream(commands)
     claimants = {words[3] for words in commands if words[0] in ("XCLAIM", "XAUTOCLAIM")}
     if claimants - {ME}:
         raise Wrong(
@@ -621,6 +694,7 @@ def take_over(scene: Scene, take: Any) -> str:
         )
     _expect_claimed_late(scene, take)
     _expect_killed_late(scene, take)
+    _expect_more_claimed(scene, take, commands)
     return "Everything that bob left is done, and carol wasn't disturbed."
 
 
@@ -683,6 +757,45 @@ def _expect_killed_late(scene: Scene, take: Any) -> None:
         _expect_raised_pending(scene, life, stream, "9203")
 
 
+def _expect_more_claimed(scene: Scene, take: Any, commands: list[list[str]]) -> None:
+    """One call with a large COUNT leaves out what comes after it: here bob has left more."""
+    counts = [count for words in commands if (count := _claim_count(words))]
+    if len(counts) != 1 or not FEW < counts[0] <= MOST_CLAIMS:
+        return
+    stream = grouped(scene, "more", numbers := range(10_001, 10_008 + counts[0]))
+    give(scene, stream, BOB, len(numbers))
+    _make_idle(scene, stream, BOB, [f"{n}-0" for n in numbers], 70_000)
+    with scene.running(take, CLIENT, stream, GROUP, ME, IDLE_MS, rest) as process:
+        outcome = process.outcome(LIMIT_S)
+    left = pending(scene, stream, BOB)
+    if left and not (isinstance(outcome, Unfinished) and not outcome.ended):
+        raise Wrong(
+            f"With COUNT {counts[0]:,}, one call leaves out what comes after it. However large "
+            "COUNT is, go on at the cursor (or, with XPENDING, behind the last ID) until there is "
+            "no more.",
+            expected=f"bob's {len(numbers):,} entries claimed",
+            found=f"{len(left)} of them still pending for bob",
+        )
+
+
+FEW = 100  # the default COUNT; the first streams are long enough for it
+MOST_CLAIMS = 10_000
+
+
+def rest(_: Any) -> None:
+    """A handler that has nothing to do."""
+
+
+def _claim_count(words: list[str]) -> int:
+    """The COUNT of a command that looks for what others have left; 0 for other commands."""
+    upper = [word.upper() for word in words]
+    if upper[0] == "XAUTOCLAIM":
+        return int(words[upper.index("COUNT") + 1]) if "COUNT" in upper else FEW
+    if upper[0] == "XPENDING" and len(words) > 5:
+        return int(words[7 if upper[3] == "IDLE" else 5])
+    return 0
+
+
 def _expect_carol_alone(scene: Scene, stream: str, young: list[str]) -> None:
     begun, left = handled(scene, "begun"), pending(scene, stream)
     robbed = [n for n in young if n in begun or left.get(n) != (CAROL, 1)]
@@ -723,7 +836,7 @@ def _expect_taken(scene: Scene, stream: str, wanted: list[str], commands: list[l
             expected="each entry once",
             found=f"{len(done)} calls for {len(set(done))} entries",
         )
-    _expect_acked(scene, stream)
+    _expect_acked(scene, stream, commands)
 
 
 def _taken_hint(commands: list[list[str]], *, done: bool, begun: bool, kept: bool) -> str:
@@ -800,11 +913,11 @@ def poison(scene: Scene, put_aside: Any) -> str:
     stream, dead = grouped(scene, "poison"), scene.key("dead")
     scene.redis.xadd(stream, {"n": "0"}, id="0-1")  # bob's, and often delivered
     give(scene, stream, BOB, 1)
-    scene.redis.xclaim(stream, GROUP, BOB, 0, ["0-1"], retrycount=9, justid=True)
     add(scene, stream, range(1, 8))
     sent: list[list[str]] = []
     with Supervisor(scene) as supervisor, scene.proxied() as proxy:
         for command in BURIALS:
+            scene.redis.xclaim(stream, GROUP, BOB, 0, ["0-1"], retrycount=9, justid=True)
             proxy.reset()
             if command:
                 proxy.arm(Fault.FREEZE_AFTER, at=command)
@@ -909,6 +1022,7 @@ def _expect_buried(
             expected="only 2, 4 and 6 put aside",
             found=f"{listed(numbers)}",
         )
+    _expect_not_in_place(scene)
     for n in "246":
         if n in left and n not in numbers and left[n][1] < calls[n]:
             raise Wrong(
@@ -919,6 +1033,14 @@ def _expect_buried(
                 found=f"{left[n][1]} counted, and {calls[n]} calls",
             )
         _expect_buried_once(n, numbers.count(n), calls[n], n in left)
+    begun = handled(scene, "begun")
+    if "5" in begun and begun[: begun.index("5")].count("4") < MOST:
+        raise Wrong(
+            "New entries came first. On a busy stream they never end, and what is left from before "
+            "the crash waits forever: first `0`, then `>`.",
+            expected=f"entry 4, which kills its process, handed over {MOST} times, then entry 5",
+            found=f"in this order: {listed(begun)}",
+        )
     missing = [n for n in "1357" if n not in handled(scene)]
     if missing:
         raise Wrong(
@@ -926,7 +1048,22 @@ def _expect_buried(
             expected="1, 3, 5 and 7 handled",
             found=f"{listed(missing)} not handled",
         )
-    _expect_acked(scene, stream)
+    _expect_acked(scene, stream, sent)
+
+
+def _expect_not_in_place(scene: Scene) -> None:
+    """No entry was handed over twice for one delivery."""
+    begun = handled(scene, "begun")
+    from_first = begun[begun.index("2") :] if "2" in begun else []
+    tries = next((n for n, one in enumerate(from_first) if one != "2"), len(from_first))
+    if tries > 1:
+        raise Wrong(
+            "You try a failed entry again at once, before anything else. Leave it pending and go "
+            "on with the others: each start delivers it once more, and Redis counts that. A loop "
+            "of tries in your program starts from its beginning after every crash.",
+            expected="entry 2, which raises, tried once by each start",
+            found=f"{tries} times in a row",
+        )
 
 
 def _expect_buried_once(number: str, letters: int, calls: int, is_pending: bool) -> None:
@@ -1041,6 +1178,7 @@ def remove_safely(scene: Scene, remove: Any) -> str:
     with Supervisor(scene) as supervisor, scene.proxied() as proxy:
         start = partial(supervisor.begin, remove, CLIENT, stream, GROUP)
         got = _removal(start(BOB, through=proxy).outcome())
+        by_idle = "CONSUMERS" in str(proxy.commands).upper().replace("DELCONSUMER", "")
         _expect_kept(scene, stream, "1", got, proxy.names)
         proxy.reset()
         proxy.arm(Fault.FREEZE_BEFORE, "XGROUP DELCONSUMER")
@@ -1054,7 +1192,7 @@ def remove_safely(scene: Scene, remove: Any) -> str:
             _expect_noticed(scene, stream, got)
             _make_consumer(scene, stream, DAVE)
             got = _removal(start(DAVE).outcome())
-    _expect_gone(scene, stream, DAVE if overtaken else CAROL, got)
+    _expect_gone(scene, stream, DAVE if overtaken else CAROL, got, by_idle=by_idle)
     return "A consumer that has nothing pending is removed; one that has something stays."
 
 
@@ -1127,7 +1265,7 @@ def _expect_kept(scene: Scene, stream: str, number: str, got: Any, names: list[s
         raise Wrong("Nothing was removed, so return False.", expected=False, instead=got)
 
 
-def _expect_gone(scene: Scene, stream: str, name: str, got: Any) -> None:
+def _expect_gone(scene: Scene, stream: str, name: str, got: Any, *, by_idle: bool) -> None:
     if name in consumers_of(scene, stream, GROUP):
         hint = (
             f"Nothing is pending for {name}, so remove this consumer. Only bob has a pending "
@@ -1136,6 +1274,12 @@ def _expect_gone(scene: Scene, stream: str, name: str, got: Any) -> None:
         )
         if got != False:  # noqa: E712 - a script says 0
             hint = f"Nothing is pending for {name}, so remove this consumer: XGROUP DELCONSUMER."
+        elif by_idle:
+            hint = (
+                f"Nothing is pending for {name}, so remove this consumer. In XINFO CONSUMERS, "
+                "`idle` says when a consumer last asked for something, and `pending` how much it "
+                "holds. Only what it holds counts here."
+            )
         raise Wrong(hint, expected=f"{name} removed", found="the consumer is still in the group")
     if got == 0 and got is not False:
         raise Wrong(
