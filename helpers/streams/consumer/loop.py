@@ -111,15 +111,15 @@ class DeliveryLoop(InHand):
             if self.clock() >= self._sweep_at:
                 yield from self._idle_entries_of_others()
             yield from self._due_retries()
-            wait = bool(self._retries) if drain else True  # until the next retry is due
-            found = yield from self._new_entries(wait=wait and not self._underway)
+            found = yield from self._new_entries(wait=not (drain or self._underway))
             if self._underway and not found:
                 yield from self._collect()
                 yield from self._settle()
             if drain and not (found or self._retries or self._recheck or self._underway):
                 break
-            if drain and not found:
+            if drain and self._retries and not (found or self._underway):
                 self._expect_room()
+                yield Wait(self._pause_ms() / 1000)  # until the next retry is due
         while self._underway:
             yield from self._collect()
         yield from self._settle()
