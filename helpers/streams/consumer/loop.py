@@ -115,14 +115,19 @@ class DeliveryLoop(InHand):
             if self._underway and not found:
                 yield from self._collect()
                 yield from self._settle()
-            if drain and not (found or self._retries or self._recheck or self._underway):
-                break
-            if drain and self._retries and not (found or self._underway):
-                self._expect_room()
-                yield Wait(self._pause_ms() / 1000)  # until the next retry is due
+            if drain and not (found or self._underway):
+                if not (self._retries or self._recheck):
+                    break
+                yield from self._rest()
         while self._underway:
             yield from self._collect()
         yield from self._settle()
+
+    def _rest(self) -> Steps:
+        """There is nothing to do until a failed entry is due again, if there is one."""
+        self._expect_room()
+        if self._retries:
+            yield Wait(self._pause_ms() / 1000)
 
     @property
     def _over(self) -> bool:
