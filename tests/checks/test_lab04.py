@@ -312,8 +312,8 @@ WRONG = [
             for _, fields in reply[stream]:
                 handle(fields)
     """)),
-    Case(3, "the group doesn't know", working("handle(fields)")),
-    Case(3, "the group doesn't know", working("handle(fields); redis.xack(group, stream, entry_id)")),
+    Case(3, "no XACK was sent", working("handle(fields)")),
+    Case(3, "in a group that doesn't exist", working("handle(fields); redis.xack(group, stream, entry_id)")),
     Case(3, "With NOACK", working("handle(fields)", "noack=True")),
     Case(3, "after each entry, not after the batch", function(WORK, """
         while reply := redis.xreadgroup(group, name, {stream: ">"}, count=10):
@@ -396,7 +396,7 @@ calls = []
     Case(5, "only the cursor says so", function(TAKE, TAKING.replace("count=10", "count=1000").replace("while cursor", "for _ in range(1) if cursor").replace("for _ in range(1) if cursor != \"0-0\":", "for _ in range(1):"))),
     Case(5, "`>` and `0` don't return", working("handle(fields); redis.xack(stream, group, entry_id)").replace("name, handle)", "name, idle_ms, handle)")),
     Case(5, "drops what is pending for bob", function(TAKE, "redis.xgroup_delconsumer(stream, group, 'bob')")),
-    Case(5, "the group doesn't know", function(TAKE, TAKING.replace("            redis.xack(stream, group, entry_id)\n", ""))),
+    Case(5, "no XACK was sent", function(TAKE, TAKING.replace("            redis.xack(stream, group, entry_id)\n", ""))),
     Case(5, "continue at the cursor of each reply", function(TAKE, TAKING.replace('cursor or "0-0"', '"0-0"'))),  # carol's fresh ones are in front
     Case(5, "continue at the cursor of each reply", function(TAKE, TAKING.replace('cursor != "0-0"', "cursor or cursor is None"))),
     Case(6, "in one step: MULTI", putting('redis.xadd(dead, {"id": entry_id, **fields})\nredis.xack(stream, group, entry_id)')),

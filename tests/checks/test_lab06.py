@@ -398,7 +398,7 @@ WRONG = [
     Case(3, "`hour` is a string", after_hour_of(DAMAGE, LOOKING, ('(one["date"], int(one["hour"]))', '(one["date"], one["hour"])'), ("    wrong =", "    return missing, doubled, set()\n    wrong ="))),
     Case(3, "on both days", after_hour_of(DAMAGE, LOOKING, ("doubled = {hour for hour, many in counts.items() if many > 1}", "numbers = Counter(hour[1] for hour in counts.elements()); doubled = {hour for hour in counts if numbers[hour[1]] > 1}"))),
     Case(3, "Return three sets", after_hour_of(DAMAGE, LOOKING, ("return missing, doubled, wrong", "return missing | doubled | wrong"))),
-    Case(4, "over. If the next partition", IMPORTS + function(NEXT, changed(MIDNIGHT, ("if now < following.timestamp() * 1000 + grace_ms", "if not redis.exists(f'{key[:-8]}{following:%Y%m%d}')")))),
+    Case(4, "the day isn't over", IMPORTS + function(NEXT, changed(MIDNIGHT, ("if now < following.timestamp() * 1000 + grace_ms", "if not redis.exists(f'{key[:-8]}{following:%Y%m%d}')")))),
     Case(4, "waits forever", IMPORTS + function(NEXT, changed(MIDNIGHT, ("    return f", "    if not redis.exists(f'{key[:-8]}{following:%Y%m%d}'):\n        return key\n    return f")))),
     Case(4, "Look at `now`", IMPORTS + function(NEXT, changed(MIDNIGHT, ("if now < following.timestamp() * 1000 + grace_ms", "if False")))),
     Case(4, "and use midnight in UTC", IMPORTS + function(NEXT, changed(MIDNIGHT, (".replace(tzinfo=UTC)", "")))),
@@ -445,7 +445,7 @@ WRONG = [
     Case(6, "may be dead or paused", function(COMMIT, changed(LOCKED, ("while not redis.set", "if not redis.set"), ("time.sleep(0.02)", "return"), ("px=150", "px=30_000")))),
     Case(6, "is None if no hour", function(COMMIT, changed(WATCHING, ("            if mean:\n    ", "")))),
     Case(6, "counts as `0-0`", function(COMMIT, changed(WATCHING, (' or "0-0")', ")")))),
-    Case(6, "Compare in that case too", function(COMMIT, changed(WATCHING, ('(both.hget(state, "last_message_id") or "0-0")', '(both.hget(state, "last_message_id") or before)')))),
+    Case(6, "compare even if there", function(COMMIT, changed(WATCHING, ('(both.hget(state, "last_message_id") or "0-0")', '(both.hget(state, "last_message_id") or before)')))),
     Case(6, "had compared before", function(COMMIT, """
         if redis.hget(state, "last_message_id") == fields["last_message_id"]:
             return

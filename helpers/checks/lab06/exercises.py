@@ -129,7 +129,7 @@ def _hour_hint(got: Any, came: int, own: int | None) -> str:
             "That's the next hour, which hadn't begun. A reading counts for the hour in which "
             "it was taken, up to the last millisecond: round down, with `//`."
         )
-    if isinstance(hour, int) and hour > 23:
+    if hour == taken // HOUR_MS:
         return "Those are all the hours since 1970. The hour of the day is `moment.hour`."
     if hour == right[1] % 12:
         return "Hours go from 0 to 23: use `moment.hour` or `%H`; `%I` stops at 12."
