@@ -207,8 +207,8 @@ def _expect_plain(course: Course) -> None:
     total, right = course.total("chennai"), float(sum(RAIN))
     if "NOACK" in map(str.upper, course.words):
         raise Wrong(
-            "With NOACK nothing is ever pending: a crash loses what is under way, and a script "
-            "that asks whether an entry is still pending never counts it. Leave it out.",
+            "With NOACK, nothing is ever pending: a crash loses the entries in progress, and a "
+            "script that checks whether an entry is pending never counts it. Leave it out.",
             found="XREADGROUP with NOACK",
         )
     if total != right and course.sent and course.totals not in course.words:

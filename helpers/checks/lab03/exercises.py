@@ -56,7 +56,7 @@ def who_gets_what(scene: Scene, delivered: Any) -> str:
     why = {
         "a": "the group begins before all entries, and COUNT 2 limits the reply to two",
         "b": "the group continues where it was: it delivers the three that it hadn't delivered "
-        "yet, and `>` never brings those that it has, acknowledged or not",
+        "yet, and `>` never returns those that it has, acknowledged or not",
         "c": "bob is in the same group, and alice has already got everything",
         "d": "each group has its own place, whatever `display` has delivered; this one begins "
         "after `3-0`, so it delivers `4-0` and `5-0`",
@@ -150,7 +150,7 @@ def _expect_made(scene: Scene, stream: str) -> None:
     others: Any = [one["name"] for one in cast("Any", scene.redis.xinfo_groups(stream))]
     if not about and others:
         raise Wrong(
-            "You created a group, under another name: use `group`, which your function is given.",
+            "You created a group under another name: use `group`, the name that you are given.",
             expected=f"a group `{GROUP}`",
             found=f"a group `{others[0]}`",
         )
@@ -868,8 +868,8 @@ def _unread_hint(scene: Scene, name: str, got: Any, wanted: int, commands: list[
         )
     if name == "long" and isinstance(got, int) and got > wanted and any(map(_count_of, mine)):
         return (
-            "Some were counted twice: each page begins after the last ID of the one before, and "
-            "`(` before the ID leaves it out."
+            "Some were counted twice. Start each page after the last ID of the previous page: `(` "
+            "in front of that ID leaves it out."
         )
     if name == "long" and isinstance(got, int) and 0 < got < wanted and got % 100 == 0:
         return "That is one page of them: go on after its last ID, or leave out COUNT."

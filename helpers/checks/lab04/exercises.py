@@ -205,7 +205,7 @@ def _stuck_hint(
     if wanted - seen == {(f"{GONE + 1}-0", ALICE)}:
         return (
             "One of them was deleted from the stream. It is still pending and its work isn't done, "
-            "so it belongs to the list: return what XPENDING lists, whether XRANGE finds it or not."
+            "so it belongs in the list: return what XPENDING lists, whether XRANGE finds it or not."
         )
     if seen - wanted - young:
         return "A pair is the entry's ID, then the name of the consumer that holds it."
@@ -502,8 +502,8 @@ def own_history(scene: Scene, restart: Any) -> str:
         slow = "It never ends: an entry that was deleted comes back until it is acknowledged."
     elif any(command[0] == "XPENDING" for command in proxy.commands[-4:]):
         slow = (
-            "It asks XPENDING again and again, and that always has bob's entry. Your own history "
-            "is empty when XREADGROUP with `0` brings no entry."
+            "It sends XPENDING again and again, which always lists bob's entry. Your own history "
+            "is empty when XREADGROUP with `0` returns no entry."
         )
     result(outcome, slow, LIMIT_S)
     _expect_noted(proxy.commands)
@@ -771,7 +771,7 @@ def _expect_more_claimed(scene: Scene, take: Any, commands: list[list[str]]) -> 
     if left and not (isinstance(outcome, Unfinished) and not outcome.ended):
         raise Wrong(
             f"With COUNT {counts[0]:,}, one call leaves out what comes after it. However large "
-            "COUNT is, go on at the cursor (or, with XPENDING, behind the last ID) until there is "
+            "COUNT is, go on at the cursor (or, with XPENDING, after the last ID) until there are "
             "no more.",
             expected=f"bob's {len(numbers):,} entries claimed",
             found=f"{len(left)} of them still pending for bob",
@@ -1036,8 +1036,8 @@ def _expect_buried(
     begun = handled(scene, "begun")
     if "5" in begun and begun[: begun.index("5")].count("4") < MOST:
         raise Wrong(
-            "New entries came first. On a busy stream they never end, and what is left from before "
-            "the crash waits forever: first `0`, then `>`.",
+            "New entries came first. On a busy stream they never end, and what was left by the "
+            "crash waits forever: first `0`, then `>`.",
             expected=f"entry 4, which kills its process, handed over {MOST} times, then entry 5",
             found=f"in this order: {listed(begun)}",
         )
@@ -1060,7 +1060,7 @@ def _expect_not_in_place(scene: Scene) -> None:
         raise Wrong(
             "You try a failed entry again at once, before anything else. Leave it pending and go "
             "on with the others: each start delivers it once more, and Redis counts that. A loop "
-            "of tries in your program starts from its beginning after every crash.",
+            "of tries in your program starts over after every crash.",
             expected="entry 2, which raises, tried once by each start",
             found=f"{tries} times in a row",
         )
