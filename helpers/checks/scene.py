@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from helpers.chaos import CannotTravel, Failure, Outcome, Proxy, Returned, Running, Unfinished
@@ -182,6 +182,8 @@ def ids_of(answer: Any) -> list[str]:
         Wrong: it is no list of entries.
     """
     try:
+        if any(isinstance(entry, Mapping) for entry in answer):
+            raise TypeError
         return [str(entry_id) for entry_id, _ in answer]
     except (TypeError, ValueError):
         raise Wrong(
