@@ -63,9 +63,9 @@ _SLIPS = (
         "DataError",
         "Invalid input of type|must be str, int, float or bytes",
         "Redis takes strings, bytes and numbers, each as a separate argument. None isn't one "
-        "of them; `get` and `hget` return it if there is no such key or field. Neither is a "
-        "dict (`hset` takes one as `mapping=`), a datetime, or an `EntryId`: `str(entry_id)` makes "
-        "a string of an ID.",
+        "of them; `get` and `hget` return it if there is no such key or field. Neither is a pair, "
+        "a list, a dict (`hset` takes one as `mapping=`), a datetime, or an `EntryId`: "
+        "`str(entry_id)` makes a string of an ID.",
     ),
     Slip("UnboundLocalError", "", "This name is used before it has a value."),
     Slip(
