@@ -184,7 +184,10 @@ def ids_of(answer: Any) -> list[str]:
     try:
         if any(isinstance(entry, Mapping) for entry in answer):
             raise TypeError
-        return [str(entry_id) for entry_id, _ in answer]
+        pairs = [(entry_id, fields) for entry_id, fields in answer]
+        if any(type(entry_id) in (list, tuple) for entry_id, _ in pairs):
+            raise TypeError
+        return [str(entry_id) for entry_id, _ in pairs]
     except (TypeError, ValueError):
         raise Wrong(
             "Return entries as redis-py returns them: a list of pairs (ID, fields).",

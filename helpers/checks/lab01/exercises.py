@@ -144,7 +144,7 @@ def _differs(fields: Mapping[str, str]) -> str:
                 f"Compare the values character by character: `{name}` is `{value}`, and you stored "
                 f"`{fields[name]}`."
             )
-    return "Compare the names: the entry has more fields than these two."
+    return "Compare the names character by character: there are more fields than these two."
 
 
 def _no_id(first_id: Any, entry_id: EntryId) -> str:
@@ -598,7 +598,7 @@ def _paging_hint(got: float, temperatures: list[int]) -> str:
         (pages[-1], "This is the mean of the last page: begin to add up before the loop."),
         (
             temperatures[1:],
-            "The first entry is missing: begin with `-`, and cut nothing from a page.",
+            "The first entry is in none of the pages: begin with `-`, and cut nothing from a page.",
         ),
         (
             temperatures[29::30],
@@ -632,8 +632,8 @@ def _paging_hint(got: float, temperatures: list[int]) -> str:
         )
     if abs(got - total / (len(pages) * page)) < 1e-9:
         return (
-            "You have the right sum, and divide it by too much: the last page isn't full, so count "
-            "the entries that come, and not `page` for each."
+            f"You have the right sum, {total}: divide by the number of entries. The last page "
+            "isn't full, so count the entries that come, and not `page` for each."
         )
     for values, hint in mistakes:
         if abs(got - sum(values) / len(values)) < 1e-9:
@@ -886,8 +886,9 @@ def _capped_hint(found: list[str], commands: list[list[str]], newest: str, cap: 
         return "It trims before it adds, so there is one too many: the new entry counts."
     if kept is not None and kept != cap:
         return (
-            f"You sent `MAXLEN {kept}`, and `cap` is {cap}. Drop just enough old entries that "
-            "`cap` remain, including the new one: XADD appends it before it trims."
+            f"You sent `MAXLEN {kept}`, and `cap` is {cap}"
+            f"{', so there is one too many' if kept == cap + 1 else ''}. Drop just enough old "
+            "entries that `cap` remain, including the new one: XADD appends it before it trims."
         )
     if "MINID" in words and len(found) == cap + 1:
         return (

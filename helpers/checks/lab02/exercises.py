@@ -77,7 +77,7 @@ def what_is_new(scene: Scene, read_after: Any) -> str:
             )
         most = max([most, *map(_count, commands)])
         got = result(outcome, slow, LIMIT_S)
-        if isinstance(got, dict):
+        if got and isinstance(got, dict):
             raise Wrong(
                 "That is the whole reply of `xread`: take this stream's entries out of it."
                 if stream in got
@@ -85,12 +85,12 @@ def what_is_new(scene: Scene, read_after: Any) -> str:
                 expected="a list of entries",
                 instead=got,
             )
-        if got is None:
+        if got is None or (not got and not isinstance(got, list | tuple)):
             raise Wrong(
                 "If there are no new entries, return an empty list, so that callers can loop "
                 "over it.",
                 expected=[],
-                instead=None,
+                instead=got,
             )
         found = ids_of(got)
         if found == wanted and scene.redis.xlen(stream) == len(ids):
@@ -577,14 +577,8 @@ def resume(scene: Scene, resume_reading: Any) -> str:
                     outcome = process.outcome(LIMIT_S)
                 if not isinstance(outcome, Returned) and not _raised_by_handler(outcome):
                     break
-    newest = [one for one in commands if "$" in one or one[0] in ("XINFO", "XREVRANGE")]
-    if newest and not handled(scene, "begun"):
-        raise Wrong(
-            "`$`, or the last ID of the stream, skips what is already on the stream. If no ID "
-            "is saved yet, begin at `0`.",
-            expected="the first XREAD from `0`",
-            found=f"{' '.join(newest[0]).replace(stream, 'stream')}, and nothing handled",
-        )
+    if not handled(scene, "begun"):
+        _expect_from_start(stream, commands)
     if len(handled(scene, "begun")) < KILLED_AT[0]:
         result(outcome, "", LIMIT_S)
     if mistaken and scene.redis.delete("place"):
@@ -593,20 +587,8 @@ def resume(scene: Scene, resume_reading: Any) -> str:
             found="a key named 'place'",
         )
     if handled(scene) and not scene.redis.exists(place) and scene.redis.xlen(stream) == len(wanted):
-        own = sorted(set(scene.redis.scan_iter(count=1000)) - keys)
-        others = [key for key in own if ":check:" not in key]
-        why = _not_kept(notes)
-        if inspect.iscoroutinefunction(resume_reading) and not any(
-            words[0] in SAVING for words in notes
-        ):
-            why = "none of your commands wrote to it. Is there an `await` in front of `set`?"
-        raise Wrong(
-            "Save how far you got in the key whose name your function is given: "
-            "`redis.set(place, entry_id)`. There is nothing in it"
-            f"{f' in the end: {why}' if why else '.'}",
-            expected="a last ID in `place`",
-            found=f"a key `{others[0]}`" if others else "no such key",
-        )
+        others = {key for key in scene.redis.scan_iter(count=1000) if ":check:" not in key} - keys
+        raise _nothing_saved(notes, others, inspect.iscoroutinefunction(resume_reading))
     _expect_whole_id(scene, place, len(handled(scene)) > len(set(handled(scene))))
     found = handled(scene)
     strange = [one for one in found if one not in wanted]
@@ -619,6 +601,41 @@ def resume(scene: Scene, resume_reading: Any) -> str:
     return (
         "It was killed twice in the middle of its work, and still handled every entry: at "
         "least once."
+    )
+
+
+def _expect_from_start(stream: str, commands: list[list[str]]) -> None:
+    """Nothing was handled: it did not begin at a place where nothing is left."""
+    newest = [one for one in commands if "$" in one or one[0] in ("XINFO", "XREVRANGE")]
+    if newest:
+        raise Wrong(
+            "`$`, or the last ID of the stream, skips what is already on the stream. If no ID "
+            "is saved yet, begin at `0`.",
+            expected="the first XREAD from `0`",
+            found=f"{' '.join(newest[0]).replace(stream, 'stream')}, and nothing handled",
+        )
+    first = next((one for one in commands if one[0] == "XREAD"), None)
+    if first and _after(first, stream) != "0":
+        raise Wrong(
+            f"It began after the ID `{_after(first, stream)}`, although nothing is saved in the "
+            "key whose name your function is given. Read that key, and save in it: "
+            "`redis.get(place)` and `redis.set(place, entry_id)`.",
+            expected="the first XREAD from `0`",
+            found=f"{' '.join(first).replace(stream, 'stream')}, and nothing handled",
+        )
+
+
+def _nothing_saved(notes: list[list[str]], others: set[str], is_async: bool) -> Wrong:
+    """The verdict where `place` is not there."""
+    why = _not_kept(notes)
+    if is_async and not any(words[0] in SAVING for words in notes):
+        why = "none of your commands wrote to it. Is there an `await` in front of `set`?"
+    return Wrong(
+        "Save how far you got in the key whose name your function is given: "
+        "`redis.set(place, entry_id)`. There is nothing in it"
+        f"{f' in the end: {why}' if why else '.'}",
+        expected="a last ID in `place`",
+        found=f"a key `{min(others)}`" if others else "no such key",
     )
 
 
