@@ -97,7 +97,7 @@ def _expect_something(scene: Scene, first_id: Any) -> None:
     Raises:
         Wrong: always.
     """
-    others = sorted(set(scene.redis.scan_iter("*chennai*", count=1000)) - {OWN_KEY, "chennai"})
+    others = [key for key in scene.redis.scan_iter("lab01*", count=1000) if ":check:" not in key]
     hint = (
         f"Nothing is in `{OWN_KEY}` yet: is the key spelled like this? Append the reading with "
         "`redis.xadd`."
@@ -107,7 +107,7 @@ def _expect_something(scene: Scene, first_id: Any) -> None:
             f"Nothing is in `{OWN_KEY}` yet: `first_id` is a function. Call it, and store what it "
             "returns."
         )
-    raise Wrong(hint, found=f"no entry, but a key `{others[0]}`" if others else "no entry")
+    raise Wrong(hint, found=f"no entry, but a key `{min(others)}`" if others else "no entry")
 
 
 def _unsent(first_id: Any) -> str:
