@@ -112,7 +112,8 @@ def _expect_something(scene: Scene, first_id: Any) -> None:
 
 def _unsent(first_id: Any) -> str:
     """What is missing if the answer is not a reply yet."""
-    if inspect.isawaitable(first_id):
+    if inspect.iscoroutine(first_id):
+        first_id.close()
         return (
             "`first_id` is a coroutine, and nothing has been sent yet: put `await` in front of the "
             "call, or use the lab's client `redis`, which needs none."
