@@ -214,6 +214,16 @@ _CLOCK = (
 )
 
 
+def _there_before(commands: list[list[str]]) -> str:
+    """Why an entry came that was there before."""
+    if any(_own_clock(command) for command in commands):
+        return _CLOCK
+    words = {word for command in commands for word in command}
+    if "+" in words:
+        return "That entry was there before: `+` is the newest one. “From now on” is `$`."
+    return "That entry was there before: “from now on” is `$`, not `0`."
+
+
 def _own_clock(command: list[str]) -> bool:
     """Whether a command names a moment of these years."""
     return any(10**12 < int(ms) < 10**13 for ms in _milliseconds(command[1:]))
@@ -248,9 +258,7 @@ def _expect_patience(scene: Scene, wait: Any, stream: str) -> None:
     got = result(outcome, slow, LIMIT_S)
     if got is not None and AHEAD in str(got):
         raise Wrong(
-            _CLOCK
-            if any(_own_clock(command) for command in commands)
-            else "That entry was there before: “from now on” is `$`, not `0`.",
+            _there_before(commands),
             expected=None,
             instead=got,
         )
