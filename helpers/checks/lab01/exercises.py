@@ -417,6 +417,8 @@ def _newest_hint(got: list[str], wanted: list[str], commands: list[list[str]]) -
             f"`{got[0]}` came more than once: a bound includes its own entry, unless `(` is in "
             "front of it. One XREVRANGE with COUNT is enough."
         )
+    if got and got[0] == wanted[1]:
+        return f"`{wanted[0]}`, the newest entry, is missing: cut nothing from the reply."
     if got == wanted[::-1]:
         return "These are the newest entries, but oldest first: reverse the order."
     if got and got[:n] != wanted and {*got} == {f"{number}-0" for number in range(1, len(got) + 1)}:
