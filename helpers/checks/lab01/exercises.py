@@ -269,7 +269,12 @@ def _expect_hour(scene: Scene, between: Any, start: int, end: int) -> float:
         counts = [one for one in map(_count, commands) if one]
         return max(counts) if counts and max(counts) < float("inf") else 0
     hint = "Compare the first and the last ID with the bounds."
-    if set(got) - set(ids):
+    if len(set(got)) < len(got):
+        hint = (
+            f"`{max(got, key=got.count)}` came more than once. Start each page after the last ID of "
+            "the previous page: `(` leaves that ID out."
+        )
+    elif set(got) - set(ids):
         hint = "These IDs aren't on the stream that your function was given: read `stream`."
     elif got == wanted[: len(got)] and len(got) in map(_count, commands):
         hint = (
@@ -418,7 +423,10 @@ def _newest_hint(got: list[str], wanted: list[str], commands: list[list[str]]) -
             "front of it. One XREVRANGE with COUNT is enough."
         )
     if got and got[0] == wanted[1]:
-        return f"`{wanted[0]}`, the newest entry, is missing: cut nothing from the reply."
+        return (
+            f"`{wanted[0]}`, the newest entry, is missing. `(` leaves out the entry of its ID, and "
+            "`[1:]` the first one of a reply: use neither."
+        )
     if got == wanted[::-1]:
         return "These are the newest entries, but oldest first: reverse the order."
     if got and got[:n] != wanted and {*got} == {f"{number}-0" for number in range(1, len(got) + 1)}:
