@@ -271,8 +271,8 @@ def _expect_hour(scene: Scene, between: Any, start: int, end: int) -> float:
     hint = "Compare the first and the last ID with the bounds."
     if len(set(got)) < len(got):
         hint = (
-            f"`{max(got, key=got.count)}` came more than once. Start each page after the last ID of "
-            "the previous page: `(` leaves that ID out."
+            f"`{max(got, key=got.count)}` came more than once. Start each page after the last ID "
+            "of the previous page: `(` leaves that ID out."
         )
     elif set(got) - set(ids):
         hint = "These IDs aren't on the stream that your function was given: read `stream`."
