@@ -71,7 +71,8 @@ class Lab:
             with Scene(self.number) as scene:
                 praise = exercise.check(scene, *answers)
         except StillBlank:
-            lines = (("", f"Still blank: write your answer in place of `{BLANK!r}`."),)
+            still = f"Still blank: replace `{BLANK!r}`, or the whole line that holds it."
+            lines = (("", still),)
             return Verdict("blank", heading, lines, self._more(number))
         except Wrong as wrong:
             if wrong.found == repr(None) and exercise.calls and not any(map(returns, given)):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Sized
+from numbers import Number
 from typing import Any
 
 from helpers.checks.verdict import Wrong
@@ -26,18 +27,23 @@ def expect_predicted(
         raise Wrong(f"Keep the dict in the form that the lab gives it: {keep}.")
     for case, right in actual.items():
         said = predicted[case]
-        if isinstance(said, str) and not isinstance(right, str):
-            raise Wrong(
-                "Write it without quotes: with quotes it's a string, and a string never equals "
-                "a number.",
-                expected=f"`{case}`: a number",
-                instead=said,
-            )
+        reason = f"{why[case][:1].upper()}{why[case][1:]}."
+        _expect_kind(case, said, right, reason)
         if said != right:
-            reason = why[case]
-            raise Wrong(
-                f"{reason[:1].upper()}{reason[1:]}.", expected=f"`{case}`: {right}", instead=said
-            )
+            raise Wrong(reason, expected=f"`{case}`: {right}", instead=said)
+
+
+def _expect_kind(case: str, said: Any, right: object, reason: str) -> None:
+    """A number, or True or False, where the server's answer is one."""
+    kind = "True or False" if isinstance(right, bool) else "a number"
+    if isinstance(right, str) or isinstance(said, Number):
+        return
+    hint = f"Write {kind}. {reason}"
+    if isinstance(said, str):
+        hint = f"Write {kind}, without quotes: with quotes it's a string."
+    elif isinstance(said, Sized):
+        hint = f"Write {kind}, and not a {type(said).__name__}. {reason}"
+    raise Wrong(hint, expected=f"`{case}`: {kind}", instead=said)
 
 
 def choice_of(said: Any, choices: Sequence[str]) -> Any:

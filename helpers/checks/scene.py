@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from helpers.chaos import CannotTravel, Failure, Outcome, Proxy, Returned, Running, Unfinished
@@ -182,7 +182,12 @@ def ids_of(answer: Any) -> list[str]:
         Wrong: it is no list of entries.
     """
     try:
-        return [str(entry_id) for entry_id, _ in answer]
+        if any(isinstance(entry, Mapping) for entry in answer):
+            raise TypeError
+        pairs = [(entry_id, fields) for entry_id, fields in answer]
+        if any(type(entry_id) in (list, tuple) for entry_id, _ in pairs):
+            raise TypeError
+        return [str(entry_id) for entry_id, _ in pairs]
     except (TypeError, ValueError):
         raise Wrong(
             "Return entries as redis-py returns them: a list of pairs (ID, fields).",

@@ -25,14 +25,28 @@ PLAIN = "Your function raised this exception, so the check stopped there."
 
 
 class Slip(NamedTuple):
-    """An error, by its name and what is in its message, and what it means."""
+    """An error, by its name, what is in its message and in the learner's line; what it means."""
 
     kind: str
     pattern: str
     sentence: str
+    line: str = ""
 
 
 _SLIPS = (
+    Slip(
+        "",
+        "",
+        "Your own `raise` ended your function here: look at when it does.",
+        line=r"^raise\s+\w",
+    ),
+    Slip(
+        "KeyError",
+        r"^-?\d$",
+        "This is a dict, and it has no key {0}. The reply of `xread` and `xreadgroup` is a dict: "
+        "`reply[stream]` is the list of a stream's entries.",
+        line=r"xread|reply|\[stream\]",
+    ),
     Slip(
         "KeyError",
         r"^0$",
@@ -49,9 +63,9 @@ _SLIPS = (
         "DataError",
         "Invalid input of type|must be str, int, float or bytes",
         "Redis takes strings, bytes and numbers, each as a separate argument. None isn't one "
-        "of them; `get` and `hget` return it if there is no such key or field. Neither is a "
-        "dict (`hset` takes one as `mapping=`), a datetime, or an `EntryId`: `str(entry_id)` makes "
-        "a string of an ID.",
+        "of them; `get` and `hget` return it if there is no such key or field. Neither is a pair, "
+        "a list, a dict (`hset` takes one as `mapping=`), a datetime, or an `EntryId`: "
+        "`str(entry_id)` makes a string of an ID.",
     ),
     Slip("UnboundLocalError", "", "This name is used before it has a value."),
     Slip(
@@ -59,6 +73,19 @@ _SLIPS = (
         "attempt to (compare|perform arithmetic)",
         "Lua compares and adds only numbers. All items of ARGV are strings: "
         "`tonumber(ARGV[1])`. A value that doesn't exist is `false` or `nil`.",
+    ),
+    Slip(
+        "ResponseError",
+        "Invalid stream ID",
+        "The braces were sent as they are: put an `f` in front of the string, and Python puts "
+        "the value in their place.",
+        line=r"(?<![fFrR])([\"'])[^\"'{]*\{\w[^\"']*\1",
+    ),
+    Slip(
+        "ResponseError",
+        "Invalid stream ID",
+        "`(` stands alone in front of an ID: leave out the `)` after it.",
+        line=r"\([^\"'()]*(\{[^\"'{}]*\}[^\"'()]*)*\)[\"']",
     ),
     Slip(
         "ResponseError",
@@ -131,6 +158,12 @@ _SLIPS = (
     ),
     Slip(
         "Unpicklable",
+        r"_thread\.|socket|[Pp]ipeline|Redis",
+        "Your function returned a client or a pipeline, and not a value. A pipeline sends its "
+        "commands when you call `execute()`, which returns their replies.",
+    ),
+    Slip(
+        "Unpicklable",
         "coroutine",
         "An `await` is missing: your function returned a coroutine, not a value.",
     ),
@@ -174,8 +207,9 @@ _SLIPS = (
 def advice(failure: Failure) -> str:
     """The sentence that fits an error of a learner's function."""
     for slip in _SLIPS:
-        if failure.kind == slip.kind and re.search(slip.pattern, failure.message):
-            return slip.sentence
+        said = re.search(slip.pattern, failure.message)
+        if slip.kind in ("", failure.kind) and said and re.search(slip.line, failure.source):
+            return slip.sentence.replace("{0}", said[0])
     if "gather(" in failure.source and "unhashable type: 'list'" in failure.message:
         return GATHER
     return _name_advice(failure) or PLAIN

@@ -76,8 +76,8 @@ def note(key: str, fields: Any) -> None:
 
 
 def number_of(fields: Any) -> str:
-    """The number in an entry's fields; what is handed over in their place, as text."""
-    return str(fields["n"]) if isinstance(fields, dict) else str(fields)
+    """The number in an entry's fields; what is handed over in their place, as Python writes it."""
+    return str(fields["n"]) if isinstance(fields, dict) else repr(fields)
 
 
 def handled(scene: Scene, what: str = "done") -> list[str]:

@@ -197,13 +197,13 @@ WRONG += written("02", "wrong")
 
 @pytest.mark.parametrize("case", RIGHT, ids=lambda case: f"{case.exercise}")
 def test_a_right_answer_passes(redis, case):
-    verdict = open_lab(2).check(case.exercise, answer(case.source))
+    verdict = open_lab(2).check(case.exercise, answer(case.source, redis=redis))
     assert verdict.outcome == "right", verdict
 
 
 @pytest.mark.parametrize("case", WRONG, ids=lambda case: f"{case.exercise}: {case.says}")
 def test_a_mistake_draws_its_hint(redis, case):
-    verdict = open_lab(2).check(case.exercise, answer(case.source))
+    verdict = open_lab(2).check(case.exercise, answer(case.source, redis=redis))
     assert verdict.outcome == "wrong", verdict
     assert case.says.lower() in repr(verdict).lower()
 

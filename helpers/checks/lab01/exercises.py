@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import secrets
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -16,7 +18,7 @@ from helpers.checks.lives import Supervisor
 from helpers.checks.predictions import expect_predicted
 from helpers.checks.scene import LIMIT_S, Scene, ids_of, result
 from helpers.checks.verdict import Wrong
-from helpers.streams.entry import entries
+from helpers.streams.entry import EntryId, entries
 
 OWN_KEY = "lab01:chennai"
 appends = Appends(OWN_KEY)
@@ -42,8 +44,18 @@ def append_one(scene: Scene, first_id: Any) -> str:
             found=f"a {kind}",
         )
     found = entries(scene.redis.xrange(key))
+    unsent = _unsent(first_id)
+    if unsent and not found:
+        raise Wrong(unsent, expected="an entry, and its ID", found=f"{type(first_id).__name__}")
     if not found:
-        raise Wrong(f"Nothing is in `{key}` yet: is the key spelled like this?", found="no entry")
+        _expect_something(scene, first_id)
+    if len(found) > 1 and all(len(one.fields or {}) < len(READING) for one in found):
+        raise Wrong(
+            "One reading is one entry with both fields: give `xadd` one dict with the two of "
+            f"them. First delete these entries with `redis.delete('{key}')`.",
+            expected="1 entry",
+            found=f"{len(found)} entries, of one field each",
+        )
     if len(found) > 1:
         raise Wrong(
             "Every run of the cell appends again: a stream keeps all that is ever added. "
@@ -53,7 +65,8 @@ def append_one(scene: Scene, first_id: Any) -> str:
         )
     if found[0].fields != READING:
         raise Wrong(
-            "Compare the names and the values character by character.",
+            f"{_differs(found[0].fields or {})} To try again, first delete the entry with "
+            f"`redis.delete('{key}')`.",
             expected=READING,
             instead=found[0].fields,
         )
@@ -73,11 +86,88 @@ def append_one(scene: Scene, first_id: Any) -> str:
         )
     if str(plain(first_id)) != str(found[0].id):
         raise Wrong(
-            "`xadd` returns the ID that the server gave the entry: store it in `first_id`.",
-            expected=str(found[0].id),
-            instead=first_id,
+            unsent or _no_id(first_id, found[0].id), expected=str(found[0].id), instead=first_id
         )
-    return f"The server gave it the ID `{first_id}`: {found[0].id.time:%H:%M:%S} UTC."
+    return f"The server gave it the ID `{found[0].id}`: {found[0].id.time:%H:%M:%S} UTC."
+
+
+def _expect_something(scene: Scene, first_id: Any) -> None:
+    """Say why the stream has no entry.
+
+    Raises:
+        Wrong: always.
+    """
+    others = [key for key in scene.redis.scan_iter("lab01*", count=1000) if ":check:" not in key]
+    hint = (
+        f"Nothing is in `{OWN_KEY}` yet: is the key spelled like this? Append the reading with "
+        "`redis.xadd`."
+    )
+    if callable(first_id):
+        hint = (
+            f"Nothing is in `{OWN_KEY}` yet: `first_id` is a function. Call it, and store what it "
+            "returns."
+        )
+    raise Wrong(hint, found=f"no entry, but a key `{min(others)}`" if others else "no entry")
+
+
+def _unsent(first_id: Any) -> str:
+    """What is missing if the answer is not a reply yet."""
+    if inspect.iscoroutine(first_id):
+        first_id.close()
+        return (
+            "`first_id` is a coroutine, and nothing has been sent yet: put `await` in front of the "
+            "call, or use the lab's client `redis`, which needs none."
+        )
+    if hasattr(first_id, "execute"):
+        return (
+            "`first_id` is the pipeline, which sends its commands when you call `execute()`: that "
+            "returns a list of their replies."
+        )
+    return ""
+
+
+def _differs(fields: Mapping[str, str]) -> str:
+    """The first field that is not as it was asked for."""
+    for name, value in READING.items():
+        alike = next((one for one in fields if one.strip().lower() == name), None)
+        if alike and alike != name:
+            return (
+                f"Compare the names character by character: the field is `{name}`, and not "
+                f"`{alike}`."
+            )
+        if name not in fields:
+            return (
+                f"There is no field `{name}`. Compare the names character by character: an entry "
+                "has a field for each value, here `temperature` and `humidity`."
+            )
+        if fields[name] != value:
+            return (
+                f"Compare the values character by character: `{name}` is `{value}`, and you stored "
+                f"`{fields[name]}`."
+            )
+    return "Compare the names character by character: there are more fields than these two."
+
+
+def _no_id(first_id: Any, entry_id: EntryId) -> str:
+    """What else than the entry's ID the answer is."""
+    if str(plain(first_id)) == str(entry_id.ms):
+        return (
+            "These are only the milliseconds. An ID has two halves: store it whole, as `xadd` "
+            "returns it."
+        )
+    if isinstance(first_id, list) and [str(plain(one)) for one in first_id] == [str(entry_id)]:
+        return "This is a list with the ID in it: take it out, `[0]`, and store it in `first_id`."
+    if str(entry_id) in str(plain(first_id)):
+        return "This is more than the ID. `xadd` returns the ID alone: store it in `first_id`."
+    if first_id is None:
+        return (
+            "`first_id` is None: `xadd` returns the ID that the server gave the entry, so store it "
+            "in `first_id`."
+        )
+    return (
+        "This isn't the entry's ID. `xadd` returns the ID that the server gave the entry: store it "
+        "in `first_id`."
+    )
 
 
 @lab.exercise(
@@ -118,12 +208,32 @@ def which_ids(scene: Scene, accepted: Any) -> str:
 )
 def one_hour(scene: Scene, between: Any) -> str:
     """A half-open range, with several entries in the milliseconds at its ends; two of them."""
+    most = 0.0  # entries that a reply may hold, by COUNT
     for start, end in ((999, 2000), _hour_of_now()):
-        _expect_hour(scene, between, start, end)
+        most = max(most, _expect_hour(scene, between, start, end))
+    if 0 < most <= MOST_ENTRIES:
+        _expect_longer(scene, between, int(most))
     return (
         "You return everything from the first moment of the hour to the last, and nothing of "
         "the next hour."
     )
+
+
+MOST_ENTRIES = 10_000  # in an hour that one reply does not exhaust
+
+
+def _expect_longer(scene: Scene, between: Any, count: int) -> None:
+    """An hour with more entries than a reply may hold."""
+    ids = [f"5000-{n}" for n in range(count + 1)]
+    stream = scene.stream("full", [(one, {"n": "1"}) for one in ids])
+    got = ids_of(scene.call(between, CLIENT, stream, 5000, 5001))
+    if len(got) < len(ids):
+        raise Wrong(
+            f"COUNT {count} ended the reply before the end of the hour: an hour may have any "
+            "number of entries.",
+            expected=f"{len(ids)} entries",
+            found=f"{len(got)}",
+        )
 
 
 def _hour_of_now() -> tuple[int, int]:
@@ -135,18 +245,36 @@ def _hour_of_now() -> tuple[int, int]:
 LARGEST = 2**64 - 1  # the sequence number: no bound that is guessed lies above it
 
 
-def _expect_hour(scene: Scene, between: Any, start: int, end: int) -> None:
+def _expect_hour(scene: Scene, between: Any, start: int, end: int) -> float:
+    """Give how many entries the largest COUNT allowed; 0 if a reply had no limit."""
     ids = [
         *(f"{start - 1}-7", f"{start}-0", f"{start}-1", f"{start + 501}-0"),
         *(f"{end - 1}-0", f"{end - 1}-{LARGEST}", f"{end}-0", f"{end}-1", f"{end + 1}-0"),
     ]
     stream = scene.stream(f"hour:{start}", [(one, {"n": str(n)}) for n, one in enumerate(ids)])
+    slow = (
+        "It sends too many commands, or never ends. An hour has 3,600,000 milliseconds: one XRANGE "
+        "with two bounds reads all of it."
+    )
     with scene.watching(stream) as commands:
-        got, wanted = ids_of(scene.call(between, CLIENT, stream, start, end)), ids[1:6]
+        got, wanted = ids_of(scene.call(between, CLIENT, stream, start, end, slow=slow)), ids[1:6]
+    if scene.redis.xlen(stream) < len(ids):
+        raise Wrong(
+            "Your function deleted entries from the stream. Read the hour, and leave the others "
+            "where they are.",
+            expected=f"{len(ids)} entries still on the stream",
+            found=f"{scene.redis.xlen(stream)}",
+        )
     if got == wanted:
-        return
+        counts = [one for one in map(_count, commands) if one]
+        return max(counts) if counts and max(counts) < float("inf") else 0
     hint = "Compare the first and the last ID with the bounds."
-    if set(got) - set(ids):
+    if len(set(got)) < len(got):
+        hint = (
+            f"`{max(got, key=got.count)}` came more than once. Start each page after the last ID "
+            "of the previous page: `(` leaves that ID out."
+        )
+    elif set(got) - set(ids):
         hint = "These IDs aren't on the stream that your function was given: read `stream`."
     elif got == wanted[: len(got)] and len(got) in map(_count, commands):
         hint = (
@@ -185,15 +313,56 @@ def _expect_hour(scene: Scene, between: Any, start: int, end: int) -> None:
         )
     elif sorted(got) == sorted(wanted):
         hint = "These are the right entries; return them in the order of their IDs."
+    elif got and got[0] == ids[0] and got[-1] == wanted[-1]:
+        hint = (
+            f"`{got[0]}` is from before the hour, which begins with the millisecond `start_ms`, "
+            f"here {start}. Use both bounds."
+        )
+    elif got and got[-1] == ids[-1] and got[0] == wanted[0]:
+        hint = (
+            f"`{got[-1]}` is from after the hour, which ends before the millisecond `end_ms`, here "
+            f"{end}. Use both bounds."
+        )
     elif len(got) > len(wanted):
         hint = "It also returns entries from before or after the hour: use both bounds."
-    elif not got:
+    elif got and (missing := next((one for one in wanted if one not in got), None)):
         hint = (
-            "Nothing came back. Read the stream that you are given, and put the lower bound "
-            "first. If you compare IDs yourself, compare numbers: as strings, 999 is above "
-            "2000."
+            f"`{missing}` is missing. Return every entry between the bounds: a millisecond may "
+            "have several."
         )
+    elif not got:
+        hint = _nothing_hint(commands, start)
     raise Wrong(hint, expected=wanted, instead=got)
+
+
+def _nothing_hint(commands: list[list[str]], start: int) -> str:
+    """Why nothing came back of the hour."""
+    ranges = [command for command in commands if command[0] in ("XRANGE", "XREVRANGE")]
+    if not commands:
+        return "Nothing came back. Read the stream that you are given: no command named it."
+    if not ranges:
+        return f"{commands[0][0]} returned none of the hour: XRANGE takes both bounds."
+    name, _, first, last = ranges[0][:4]
+    bounds = f"You asked for `{name} stream {first} {last}`."
+    if name == "XREVRANGE" and _ms(first) < _ms(last):
+        return f"{bounds} XREVRANGE goes down: put the higher bound first."
+    if name == "XRANGE" and _ms(first) > _ms(last):
+        return f"{bounds} XRANGE goes up: put the lower bound first."
+    if _ms(first if name == "XRANGE" else last) > start:
+        return (
+            f"{bounds} The hour begins at {start}: IDs count milliseconds, as `start_ms` and "
+            "`end_ms` do, so there is nothing to convert."
+        )
+    return (
+        "Nothing came back: the server sent entries, and your code left out all of them. Use the "
+        "first half of an ID, the milliseconds, and compare numbers: as strings, 999 is above 2000."
+    )
+
+
+def _ms(bound: str) -> float:
+    """The milliseconds of a range's bound."""
+    ends = {"-": float("-inf"), "+": float("inf")}
+    return ends.get(bound) or float(bound.lstrip("([").partition("-")[0])
 
 
 @lab.exercise(
@@ -209,10 +378,17 @@ def newest(scene: Scene, latest: Any) -> str:
     stream = scene.stream("newest", [(f"{n}-0", {"n": str(n)}) for n in range(1, last + 1)])
     for n in (3, 2):
         with scene.watching(stream) as commands:
-            got = ids_of(scene.call(latest, CLIENT, stream, n))
+            got = ids_of(scene.call(latest, CLIENT, stream, n, slow=_NEWEST_SLOW))
         wanted = [f"{last - place}-0" for place in range(n)]
+        if scene.redis.xlen(stream) < last:
+            raise Wrong(
+                "Your function deleted entries from the stream. Read the newest ones, and leave "
+                "the others where they are: XREVRANGE with COUNT.",
+                expected=f"{last} entries still on the stream",
+                found=f"{scene.redis.xlen(stream)}",
+            )
         if got != wanted:
-            raise Wrong(_newest_hint(got, wanted), expected=wanted, instead=got[:5])
+            raise Wrong(_newest_hint(got, wanted, commands), expected=wanted, instead=got[:5])
         too_much = [command for command in commands if _count(command) > n]
         if too_much:
             raise Wrong(
@@ -223,18 +399,53 @@ def newest(scene: Scene, latest: Any) -> str:
     return "The server sent only what you asked for, newest first."
 
 
-def _newest_hint(got: list[str], wanted: list[str]) -> str:
+_NEWEST_SLOW = (
+    "It waits, or never ends. The newest entries are there: one XREVRANGE returns them. BLOCK and "
+    "`$` wait for entries that are added from now on."
+)
+
+
+def _newest_hint(got: list[str], wanted: list[str], commands: list[list[str]]) -> str:
+    n = len(wanted)
+    for name, _, *words in commands:
+        if str(n) in words[:2] and name in ("XRANGE", "XREVRANGE"):
+            return (
+                f"You sent `{' '.join([name, 'stream', *words])}`, so `n` is a bound. Name the "
+                "argument: `count=n`."
+            )
+    if any("$" in words for _, *words in commands):
+        return "`$` reads what is added from now on, and these entries are there: use XREVRANGE."
+    if not commands:
+        return "Read the stream that your function is given: none of your commands named it."
+    if len(set(got)) < len(got):
+        return (
+            f"`{got[0]}` came more than once: a bound includes its own entry, unless `(` is in "
+            "front of it. One XREVRANGE with COUNT is enough."
+        )
+    if got and got[0] == wanted[1]:
+        return (
+            f"`{wanted[0]}`, the newest entry, is missing. `(` leaves out the entry of its ID, and "
+            "`[1:]` the first one of a reply: use neither."
+        )
     if got == wanted[::-1]:
         return "These are the newest entries, but oldest first: reverse the order."
-    if got and got == [f"{n}-0" for n in range(1, len(got) + 1)]:
-        return "These are the oldest: XRANGE starts at the beginning."
+    if got and got[:n] != wanted and {*got} == {f"{number}-0" for number in range(1, len(got) + 1)}:
+        return (
+            "These are the oldest: XRANGE and XREAD start at the beginning, and XREVRANGE at the "
+            "newest entry."
+        )
+    if got and got == sorted(got, reverse=True) and int(got[0].split("-")[0]) < 1000:
+        return (
+            "These IDs were compared as strings, and as strings 999 is above 2000. XREVRANGE "
+            "returns the newest first, so there is nothing to sort."
+        )
     if not got:
         return (
-            "Nothing came back. XREVRANGE takes the higher bound first, from `+` down to `-`, and "
-            "the stream is the one that you are given."
+            "Nothing came back. XREVRANGE takes the higher bound first, from `+` down to `-`; "
+            "without bounds that is what redis-py sends."
         )
     if got[: len(wanted)] == wanted or got == wanted[: len(got)]:
-        return f"`n` says how many, here {len(wanted)}: pass it as COUNT."
+        return f"You returned {len(got)}. `n` says how many, here {n}: pass it as COUNT."
     return "XREVRANGE starts at the newest entry; COUNT says how many."
 
 
@@ -249,7 +460,9 @@ def _newest_hint(got: list[str], wanted: list[str]) -> str:
 def page_by_page(scene: Scene, mean_temperature: Any) -> str:
     """The mean over a stream with many entries in one millisecond, read in small replies."""
     cold = secrets.randbelow(20)
-    temperatures = [cold + n // 40 + n % 7 for n in range(1050)]  # no two mistakes share a mean
+    temperatures = [
+        cold + n // 40 + (n % 7) ** 2 for n in range(1050)
+    ]  # no two mistakes share a mean
     ids = [f"{1000 + n // 30}-{n % 30}" for n in range(1050)]
     fields = [{"temperature": str(t)} for t in temperatures]
     stream = scene.stream("long", list(zip(ids, fields, strict=True)))
@@ -259,6 +472,12 @@ def page_by_page(scene: Scene, mean_temperature: Any) -> str:
     )
     with scene.watching(stream) as commands:
         got = scene.call(mean_temperature, CLIENT, stream, 100, slow=slow)
+    if got is None:
+        raise Wrong(
+            _none_hint(commands),
+            expected="a number",
+            instead=None,
+        )
     if not isinstance(got, int | float) or isinstance(got, bool):
         raise Wrong("Return the mean as a number.", expected="a number", instead=got)
     mean = sum(temperatures) / len(temperatures)
@@ -272,14 +491,26 @@ def page_by_page(scene: Scene, mean_temperature: Any) -> str:
         )
     too_large = [command for command in commands if _count(command) > 100]
     if too_large:
+        hint = "give COUNT to XRANGE."
+        if (asked := _count(too_large[0])) < float("inf"):
+            hint = f"you asked for {asked:g} entries, and `page` is 100."
         raise Wrong(
-            "The mean is right, but a reply was larger than a page: give COUNT to XRANGE.",
+            f"The mean is right, but a reply was larger than a page: {hint}",
             expected="replies of at most 100 entries",
             found=" ".join(too_large[0]).replace(stream, "stream"),
         )
     _expect_zero(scene, mean_temperature)
     _expect_none(scene, mean_temperature)
     return f"{len(commands)} replies, none larger than a page, and no entry was counted twice."
+
+
+def _none_hint(commands: list[list[str]]) -> str:
+    """Why there is no mean."""
+    if not commands:
+        return "None of your commands named the stream that your function was given."
+    if any(name == "XREVRANGE" and words[1] == "-" for name, *words in commands):
+        return "Nothing came back: XREVRANGE goes down, so it begins with `+`."
+    return "The stream has entries, so return their mean as a number, after the loop."
 
 
 def _expect_zero(scene: Scene, mean_temperature: Any) -> None:
@@ -375,6 +606,16 @@ def _paging_hint(got: float, temperatures: list[int]) -> str:
             "so it belongs after the loop.",
         ),
         (temperatures[:page], "This is the mean of the first page: go on after its last ID."),
+        (pages[-1], "This is the mean of the last page: begin to add up before the loop."),
+        (
+            temperatures[1:],
+            "The first entry is in none of the pages: begin with `-`, and cut nothing from a page.",
+        ),
+        (
+            temperatures[29::30],
+            "You kept one entry of each millisecond, and a millisecond may have several: add up "
+            "all of them.",
+        ),
         (
             temperatures[: -(len(temperatures) % page)],
             "The last page, which isn't full, is missing.",
@@ -394,6 +635,17 @@ def _paging_hint(got: float, temperatures: list[int]) -> str:
         return "You lose the fraction: divide with `/`, because `//` and `int` cut it off."
     if got in [round(sum(temperatures) / len(temperatures), digits) for digits in range(6)]:
         return "Return the mean as it is; don't round it."
+    total = sum(temperatures)
+    if got in (total, total / page, total / len(pages)):
+        return (
+            f"You have the right sum, {total}: divide it by the number of entries, which isn't "
+            "`page`, nor the number of pages."
+        )
+    if abs(got - total / (len(pages) * page)) < 1e-9:
+        return (
+            f"You have the right sum, {total}: divide by the number of entries. The last page "
+            "isn't full, so count the entries that come, and not `page` for each."
+        )
     for values, hint in mistakes:
         if abs(got - sum(values) / len(values)) < 1e-9:
             return hint
@@ -404,12 +656,13 @@ def _paging_hint(got: float, temperatures: list[int]) -> str:
     6,
     "Only if the stream exists",
     "XADD creates a stream that doesn't exist. One of its options prevents that.",
-    "NOMKSTREAM: `redis.xadd(stream, fields, nomkstream=True)`. What does it return then?",
+    "NOMKSTREAM: `redis.xadd(stream, fields, nomkstream=True)`. What does `xadd` return if there "
+    "is no stream?",
     calls=("redis", "stream", "fields"),
 )
 def only_existing(scene: Scene, append_existing: Any) -> str:
     """On a stream, on none, and on one that goes, or comes, before a command of the function."""
-    there = scene.stream("there", [("1-0", {"a": "1"})])
+    there = scene.stream("there", BEFORE)
     missing = scene.key("missing")
     fields = {"temperature": "31", "station": missing[-8:]}
     with Supervisor(scene) as supervisor, scene.proxied() as proxy:
@@ -419,6 +672,12 @@ def only_existing(scene: Scene, append_existing: Any) -> str:
         words = [" ".join(command).upper() for command in commands]
         if scene.redis.exists(missing) or any(one.startswith(REMOVING) for one in words):
             _expect_unmade(scene, missing, words)
+        if isinstance(outcome, Failure) and outcome.source.startswith("raise "):
+            raise Wrong(
+                "Where there is no stream, return None, and don't raise an exception.",
+                expected=None,
+                found=str(outcome),
+            )
         got = result(outcome, "", LIMIT_S)
         if scene.redis.exists(missing):
             raise Wrong(
@@ -455,6 +714,7 @@ def only_existing(scene: Scene, append_existing: Any) -> str:
                     found=str(outcome),
                 )
             result(outcome, "", LIMIT_S)
+        _expect_own_id(scene, begin, proxy, names, fields)
         _expect_empty_counts(scene, begin, proxy, fields)
     return (
         "One command, so no other client can come in between."
@@ -464,6 +724,7 @@ def only_existing(scene: Scene, append_existing: Any) -> str:
     )
 
 
+BEFORE = [(f"{n}-0", {"a": "1"}) for n in range(1, 121)]  # more than a node, so `~` would trim
 MOST_PLACES = 6  # at which the stream is deleted
 REMOVING = ("DEL ", "UNLINK ")
 
@@ -480,6 +741,33 @@ def _expect_unmade(scene: Scene, missing: str, commands: list[str]) -> None:
             expected="no stream at any moment",
             found="XADD, and a DEL or UNLINK after it",
         )
+
+
+def _expect_own_id(
+    scene: Scene, begin: Any, proxy: Proxy, names: list[str], fields: dict[str, str]
+) -> None:
+    """Another client appends after the function did, and before its next command."""
+    added = next((n for n, name in enumerate(names) if name in ("XADD", "EXEC")), len(names))
+    for place in [n for n in range(added + 2, len(names) + 1) if names[n - 1] in READING_BACK][:1]:
+        shared = scene.stream("shared", [("1-0", {"a": "1"})])
+        proxy.reset()
+        proxy.arm(Fault.FREEZE_BEFORE, place)
+        life = begin(shared, fields)
+        if life.stands(proxy):
+            scene.redis.xadd(shared, {"a": "2"})
+            proxy.thaw()
+        got = result(life.outcome(), "", LIMIT_S)
+        own = [str(one.id) for one in entries(scene.redis.xrange(shared)) if one.fields == fields]
+        if own != [str(got)]:
+            raise Wrong(
+                "The last ID of the stream isn't always that of your entry: here another client "
+                "appended one in between. Return what XADD returned.",
+                expected=", ".join(own),
+                instead=got,
+            )
+
+
+READING_BACK = ("XREVRANGE", "XRANGE", "XINFO", "XREAD")
 
 
 def _expect_empty_counts(scene: Scene, begin: Any, proxy: Proxy, fields: dict[str, str]) -> None:
@@ -504,15 +792,32 @@ def _expect_added(scene: Scene, there: str, fields: dict[str, str], got: Any) ->
         Wrong: they are not, or the function returned something else than the ID.
     """
     found = entries(scene.redis.xrange(there))
-    if len(found) != 2 or found[-1].fields != fields:
-        new = [one.fields for one in found[1:]]
+    kept, new = found[: len(BEFORE)], [one.fields for one in found[len(BEFORE) :]]
+    if not scene.redis.exists(there):
+        raise Wrong(
+            "Your function deletes the stream. Append, and leave it there.",
+            expected=f"{len(BEFORE)} entries, and the new one",
+            found="no stream any more",
+        )
+    if [str(one.id) for one in kept] != [entry_id for entry_id, _ in BEFORE]:
+        raise Wrong(
+            "Entries that were there before are gone. Append, and leave the others: XADD trims "
+            "the stream only if you give it `maxlen=` or `minid=`.",
+            expected=f"{len(BEFORE)} entries, and the new one",
+            found=f"{len(found)} entries",
+        )
+    if new != [fields]:
         raise Wrong(
             "If the stream exists, append the fields that your function was given, once.",
             expected=fields,
             found=repr(new[-1]) if len(new) == 1 else f"{len(new)} new entries",
         )
     if str(got) != str(found[-1].id):
-        raise Wrong("Return the new entry's ID.", expected=str(found[-1].id), instead=got)
+        raise Wrong(
+            "Return the new entry's ID, as `xadd` gives it.",
+            expected=str(found[-1].id),
+            instead=got,
+        )
 
 
 @lab.exercise(
@@ -525,7 +830,7 @@ def _expect_added(scene: Scene, there: str, fields: dict[str, str], got: Any) ->
 )
 def capped(scene: Scene, add_capped: Any) -> str:
     """Exactly the newest `cap` entries remain after each of several calls, and all of a few."""
-    for before, cap in ((60, 25), (3, 7), (30, 12)):
+    for before, cap in ((60, 25), (3, 7), (0, 5), (30, 12)):
         stream = scene.stream(
             f"capped{cap}", [(f"1000-{n}", {"n": str(n)}) for n in range(1, before + 1)]
         )
@@ -550,36 +855,80 @@ def _expect_capped(
             "and the entries may get other IDs. Trim it instead.",
             found=", ".join(words & {"DEL", "UNLINK", "RENAME"}),
         )
+    last = entries(scene.redis.xrevrange(stream, count=1))[0].fields if found else {}
+    if found == wanted and last != {"n": newest}:
+        raise Wrong(
+            "Append the fields that your function was given, and no others.",
+            expected={"n": newest},
+            instead=last,
+        )
     if found == wanted:
         return
-    hint = "Drop just enough old entries that `cap` remain, including the new one."
-    if newest not in found:
-        hint = "The new entry has to be on the stream as well."
-    elif len(found) == total and "MAXLEN" not in words and "MINID" not in words:
-        hint = "Nothing trims the stream yet: XADD can do it in the same step."
-    elif len(found) == total and total > cap and "MINID" in words and "~" not in words:
-        hint = (
-            "Nothing was dropped. MINID keeps everything from that ID on, so give it the whole "
-            "ID of the oldest entry to keep: many entries may share a millisecond."
-        )
-    elif len(found) == total:
-        hint = (
-            "Nothing was dropped. redis-py's `maxlen` means `MAXLEN ~`, which drops only whole "
-            "nodes of 100 entries. Pass `approximate=False`."
-        )
-    elif len(found) == cap + 1 and total - cap > 1:
-        hint = "It trims before it adds, so there is one too many: the new entry counts."
-    elif len(set(found)) < len(found):
-        hint = "An entry is there twice: append once."
-    elif found and found[0] == "1" and total > cap:
-        hint = "Drop the oldest entries, not the newest."
-    elif total <= cap:
-        hint = "There were fewer than `cap` entries, so none had to be dropped."
+    hint = _capped_hint(found, commands, newest, cap)
     raise Wrong(
         hint,
         expected=f"the {len(wanted)} entries {wanted[0]} to {wanted[-1]}, for `cap` {cap}",
         found=f"{len(found)}, from {found[0]} to {found[-1]}" if found else "no entry",
     )
+
+
+def _capped_hint(found: list[str], commands: list[list[str]], newest: str, cap: int) -> str:
+    words = {word.upper() for command in commands for word in command}
+    names = [command[0] for command in commands]
+    total, kept = int(newest), _kept(commands)
+    if newest not in found and "NOMKSTREAM" in words:
+        return "Append even if there is no stream yet: without NOMKSTREAM, XADD creates it."
+    if found and found[0] == "1" and newest not in found and len(found) == cap:
+        return "It drops the newest entries and keeps the oldest: drop the oldest ones."
+    if newest not in found:
+        return "The new entry has to be on the stream as well."
+    if len(set(found)) < len(found):
+        return "An entry is there twice: append once."
+    if total <= cap:
+        return "There were fewer than `cap` entries, so none had to be dropped."
+    if len(found) == total and not words & {"MAXLEN", "MINID", "XDEL"}:
+        return "Nothing trims the stream yet: XADD can do it in the same step."
+    if "~" in words and len(found) > cap:
+        return (
+            "Nothing was dropped. redis-py's `maxlen` and `minid` mean `~`, which drops only whole "
+            "nodes of 100 entries. Pass `approximate=False`."
+        )
+    if kept == cap and "XTRIM" in names and names.index("XTRIM") < names.index("XADD"):
+        return "It trims before it adds, so there is one too many: the new entry counts."
+    if kept is not None and kept != cap:
+        return (
+            f"You sent `MAXLEN {kept}`, and `cap` is {cap}"
+            f"{', so there is one too many' if kept == cap + 1 else ''}. Drop just enough old "
+            "entries that `cap` remain, including the new one: XADD appends it before it trims."
+        )
+    if "MINID" in words and len(found) == cap + 1:
+        return (
+            "One too many: MINID keeps the entry with that ID as well, so give it the oldest one "
+            "to keep."
+        )
+    if "MINID" in words and len(found) == total:
+        return (
+            "Nothing was dropped. MINID keeps everything from that ID on, so give it the whole "
+            "ID of the oldest entry to keep: many entries may share a millisecond."
+        )
+    if "XDEL" in names and len(found) > cap:
+        return (
+            f"It drops too few: {len(found)} entries remain of {total}. The stream may be longer "
+            "by any number: drop just enough old entries that `cap` remain."
+        )
+    if found[0] == "1":
+        return "Drop the oldest entries, not the newest."
+    return "Drop just enough old entries that `cap` remain, including the new one."
+
+
+def _kept(commands: list[list[str]]) -> int | None:
+    """What a MAXLEN without `~` says; None if there is none."""
+    for command in commands:
+        words = [word.upper() for word in command]
+        if "MAXLEN" in words and "~" not in words:
+            after = words[words.index("MAXLEN") + 1 :]
+            return int(after[1] if after[0] == "=" else after[0])
+    return None
 
 
 def _count(command: list[str]) -> float:
