@@ -414,9 +414,9 @@ def _expect_acked(scene: Scene, stream: str, commands: list[list[str]]) -> None:
         )
     elif not {"XACK", "EVAL", "EVALSHA", "FCALL"} & {command[0] for command in commands}:
         hint = (
-            "The work is done, but no XACK was sent: `redis.xack(stream, group, entry_id)` for "
-            "each entry. (`handle` returns None, so no `if` may depend on it. A pipeline sends "
-            "nothing before its `execute()`.)"
+            "The work is done, but the group doesn't know that: no XACK was sent. Send "
+            "`redis.xack(stream, group, entry_id)` for each entry. (`handle` returns None, so no "
+            "`if` may depend on it. A pipeline sends nothing before its `execute()`.)"
         )
     raise Wrong(
         hint, expected="nothing pending", found=f"pending for {ME}: {listed(list(left)[:10])}"
