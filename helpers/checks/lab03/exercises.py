@@ -428,7 +428,7 @@ def work_and_ack(scene: Scene, work: Any) -> str:
         result(outcome, "", LIMIT_S)
     if not any(command[0] == "XREADGROUP" for command in commands):
         _say_what_is_read_instead(first)
-    _expect_all_handled(scene, stream)
+    _expect_all_handled(scene, stream, ended=not isinstance(outcome, Unfinished) or outcome.ended)
     slow = "Nothing is left, and it hasn't ended: return when `xreadgroup` returns nothing more."
     result(outcome, slow, LIMIT_S)
     _expect_all_acked(scene, stream, handled(scene)[before:], commands)
@@ -519,7 +519,7 @@ def _say_what_is_read_instead(sent: list[str]) -> None:
     )
 
 
-def _expect_all_handled(scene: Scene, stream: str) -> None:
+def _expect_all_handled(scene: Scene, stream: str, *, ended: bool) -> None:
     """All has been given out, in the right name, and handled as it should be."""
     begun, names = handled(scene, "begun"), consumers_of(scene, stream)
     if names != [ME]:
@@ -532,6 +532,13 @@ def _expect_all_handled(scene: Scene, stream: str) -> None:
         hint = "Nothing was handled: call `handle(fields)` for each entry of the reply."
         raise Wrong(hint, expected="every entry handled", found="none")
     unread = unread_of(scene, stream)
+    if unread and not ended:
+        raise Wrong(
+            "It's still running, and takes no more entries. Does it wait for something, or loop "
+            "without reading `>` again?",
+            expected="every entry handled",
+            found=f"{', '.join(unread)} never read",
+        )
     if unread:
         raise Wrong(
             "It ended before the group had delivered everything: read again until there is "
