@@ -37,8 +37,7 @@ from helpers.streams.consumer import DeadLetters
 
 lab = Lab("04", "`solutions/04_pending_and_ack.ipynb`")
 
-IDLE_MS = 60_000
-STUCK_MS = 600_000  # far from 40 seconds, even if the machine is slow
+IDLE_MS = 600_000  # far from the seconds of those who are at work, even if the machine is slow
 AFTERWARDS_S = patient(0.3)  # in which a function that swallows an exception has sent its XACK
 ENOUGH_TRIES = 20  # of an entry for which `handle` raises
 CAROLS = 1100  # of carol's, before bob's last ones: a scan that doesn't go on never gets there
@@ -141,7 +140,7 @@ def what_is_stuck(scene: Scene, stuck: Any) -> str:
     scene.redis.xdel(stream, ids[GONE])
     before = pending(scene, stream)
     with scene.watching(stream) as commands:
-        got = scene.call(stuck, CLIENT, stream, GROUP, STUCK_MS)
+        got = scene.call(stuck, CLIENT, stream, GROUP, IDLE_MS)
     if pending(scene, stream) != before:
         raise Wrong(
             "Only look: XPENDING changes nothing. Reading a consumer's history counts as a "
@@ -191,10 +190,10 @@ def _stuck_hint(
             "In XINFO CONSUMERS, `idle` is the time since the consumer last asked for something. "
             "Each pending entry has an idle time of its own: see XPENDING."
         )
-    if sent and sent[0] != str(STUCK_MS):
+    if sent and sent[0] != str(IDLE_MS):
         return (
             f"You sent IDLE {sent[0]}. It's in milliseconds, and so is `idle_ms`, which is "
-            f"{STUCK_MS} here: pass it as it is."
+            f"{IDLE_MS} here: pass it as it is."
         )
     asked = [words for words in commands if words[0] == "XPENDING"]
     if asked and all(len(words) == 3 for words in asked):
@@ -663,7 +662,7 @@ def take_over(scene: Scene, take: Any) -> str:
     for name, count in ((BOB, MANY + 5), (CAROL, CAROLS), (BOB, 5)):
         give(scene, stream, name, count)
     gone = [f"{n}-0" for n in range(1, MANY + 1)]
-    _make_idle(scene, stream, BOB, [*gone, *(f"{n}-0" for n in (*first, *last))], 70_000)
+    _make_idle(scene, stream, BOB, [*gone, *(f"{n}-0" for n in (*first, *last))], 700_000)
     _make_idle(scene, stream, CAROL, [f"{n}-0" for n in young], 5_000)
     scene.redis.xdel(stream, *gone)
     slow = "It never ends: continue at the cursor of each reply, and end when the cursor is `0-0`."
@@ -707,7 +706,7 @@ def _left_by_bob(scene: Scene, first: int) -> str:
     numbers = range(first, first + 3)
     stream = grouped(scene, f"left{first}", numbers)
     give(scene, stream, BOB, 3)
-    _make_idle(scene, stream, BOB, [f"{n}-0" for n in numbers], 70_000)
+    _make_idle(scene, stream, BOB, [f"{n}-0" for n in numbers], 700_000)
     return stream
 
 
@@ -765,7 +764,7 @@ def _expect_more_claimed(scene: Scene, take: Any, commands: list[list[str]]) -> 
         return
     stream = grouped(scene, "more", numbers := range(10_001, 10_008 + counts[0]))
     give(scene, stream, BOB, len(numbers))
-    _make_idle(scene, stream, BOB, [f"{n}-0" for n in numbers], 70_000)
+    _make_idle(scene, stream, BOB, [f"{n}-0" for n in numbers], 700_000)
     with scene.running(take, CLIENT, stream, GROUP, ME, IDLE_MS, rest) as process:
         outcome = process.outcome(LIMIT_S)
     left = pending(scene, stream, BOB)
