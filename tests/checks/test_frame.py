@@ -13,7 +13,7 @@ from helpers.checks import open_lab, progress
 from helpers.checks.adapt import returns
 from helpers.checks.lab import Lab
 from helpers.checks.scene import Scene
-from helpers.checks.slips import PLAIN
+from helpers.checks.slips import PLAIN, advice
 from helpers.checks.verdict import Verdict, Wrong
 from helpers.course.errors import CourseError
 from tests.checks.answers import answer, function
@@ -226,6 +226,11 @@ def test_watching_records_only_the_commands_that_name_the_key(redis):
             redis.xadd(other, {"a": "1"})
             redis.xlen(key)
         assert [command[0] for command in commands] == ["XADD", "XLEN"]
+        with scene.watching(key, other) as commands:
+            redis.xlen(key)
+            redis.xlen(other)
+            redis.xlen(scene.key("third"))
+        assert commands == [["XLEN", key], ["XLEN", other]]
 
 
 def test_a_verdict_is_safe_html_and_plain_text():
@@ -245,6 +250,14 @@ def test_a_blank_inside_a_function_counts_as_blank(redis, lab):
     ("body", "says"),
     [
         ("return redis.xread({stream: '9-0'})[stream]", "reply.get(stream, [])"),
+        ("return redis.xread({stream: '0'})[0][1]", "has no key 0"),
+        ("return redis.xreadgroup(stream, 'me', {stream: '>'})", "the key is the stream"),
+        ("return redis.xreadgroup('none', 'me', {stream: '>'})", "takes the group"),
+        (
+            "script = \"return redis.call('XPENDING', KEYS[1], ARGV[1])\"\n"
+            "return redis.eval(script, 1, stream, 'none')",
+            "order of KEYS and ARGV",
+        ),
         ("return redis.get(redis.get('nothing'))", "None isn't one of them"),
         ("return 1 / 0", PLAIN),
         ("return 0 + redis.xrange(stream)[0][1]['n']", "`int(value)`"),
@@ -273,6 +286,12 @@ def test_common_slips_draw_a_sentence_of_their_own(redis, body, says):
         return str(scene.call(measure, CLIENT, scene.stream("one", [("1-0", {"n": "1"})])))
 
     assert says in repr(lab.check(1, answer(function(TAKES, body))))
+
+
+def test_a_module_that_is_missing_is_imported_by_its_own_name():
+    for name in ("zlib", "redis"):
+        missing = Failure("NameError", f"name '{name}' is not defined", "", 0)
+        assert advice(missing) == f"This module was not imported: `import {name}`."
 
 
 @pytest.mark.parametrize("body", ["return redis.xlen(stream)", "redis.xlen(stream)\nreturn 3"])

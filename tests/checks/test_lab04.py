@@ -299,7 +299,7 @@ WRONG = [
     Case(2, "page after page", function(STUCK, "return [(one['message_id'], one['consumer']) for one in redis.xpending_range(stream, group, '-', '+', 10, idle=idle_ms)]")),
     Case(2, "page after page", function(STUCK, "return [(one['message_id'], one['consumer']) for one in redis.xpending_range(stream, group, '-', '+', 1000, idle=idle_ms)]")),
     Case(2, "40 seconds ago", stuck(idle="None")),
-    Case(2, "You sent IDLE 60.", stuck(idle="idle_ms // 1000")),
+    Case(2, "You sent IDLE 600.", stuck(idle="idle_ms // 1000")),
     Case(2, "in milliseconds", stuck(idle="idle_ms * 1000")),
     Case(2, "came twice", stuck(following="page[-1]['message_id'] if len(page) > 1 else '(' + page[0]['message_id']")),
     Case(2, "Only look", function(STUCK, "return [(entry_id, 'alice') for entry_id, _ in redis.xreadgroup(group, 'alice', {stream: '0'})[stream]]")),

@@ -285,15 +285,22 @@ def not_given_yet(scene: Scene, next_entries: Any) -> str:
     for (_, _, ids), got in zip(wanted, answers, strict=True):
         _expect_list(got, commands)
         found = ids_of(got)
+        returned = sum(len(one) for one in answers if isinstance(one, list | tuple))
+        if found != ids and len(holders) > returned:
+            raise Wrong(
+                _held_hint(commands, too_many=True),
+                expected="every entry that is pending returned",
+                found=f"{len(holders)} pending, {returned} returned",
+            )
         if found != ids:
             raise Wrong(_next_hint(commands, found, ids), expected=ids, instead=found)
     for name in ("alice", "bob"):
-        returned = [one for who, _, ids in wanted if who == name for one in ids]
+        hers = [one for who, _, ids in wanted if who == name for one in ids]
         held = [f"{number}-0" for number, holder in holders.items() if holder == name]
-        if held != returned:
+        if held != hers:
             raise Wrong(
-                _held_hint(commands, len(held) > len(returned)),
-                expected=f"{len(returned)} entries pending for {name}",
+                _held_hint(commands, len(held) > len(hers)),
+                expected=f"{len(hers)} entries pending for {name}",
                 found=f"{len(held)}",
             )
     return "Each entry went to one of them, and you return an empty list when none are left."
@@ -402,6 +409,7 @@ def work_and_ack(scene: Scene, work: Any) -> str:
         if begun_two:
             process.kill()  # in the middle of its work on the second entry
         outcome = process.outcome(GLANCE_S)
+    first = list(dict.fromkeys(command[0] for command in commands))  # none is the check's own
     _expect_new_asked(commands)
     if not begun_two:
         slow = "There are entries, and it hasn't handled any: is it waiting for others?"
@@ -418,7 +426,9 @@ def work_and_ack(scene: Scene, work: Any) -> str:
     _expect_new_asked(commands)
     if not isinstance(outcome, Unfinished):
         result(outcome, "", LIMIT_S)
-    _expect_all_handled(scene, stream, commands)
+    if not any(command[0] == "XREADGROUP" for command in commands):
+        _say_what_is_read_instead(first)
+    _expect_all_handled(scene, stream, ended=not isinstance(outcome, Unfinished) or outcome.ended)
     slow = "Nothing is left, and it hasn't ended: return when `xreadgroup` returns nothing more."
     result(outcome, slow, LIMIT_S)
     _expect_all_acked(scene, stream, handled(scene)[before:], commands)
@@ -494,24 +504,24 @@ def _expect_nothing_lost(scene: Scene, stream: str) -> None:
         )
 
 
-def _expect_all_handled(scene: Scene, stream: str, commands: list[list[str]]) -> None:
-    """All has been given out, in the right name, and handled as it should be."""
-    begun, names = handled(scene, "begun"), consumers_of(scene, stream)
-    asked = [command for command in commands if command[0] == "XREADGROUP"]
-    sent = [command[0] for command in commands]
-    if not asked and not {"XREAD", "XRANGE", "XREVRANGE"} & {*sent}:
-        raise Wrong(
-            "Nothing was read. Read with XREADGROUP in a loop, and let an empty reply end it: "
-            "you can't know beforehand how many reads it takes.",
-            expected="XREADGROUP",
-            found=", ".join(dict.fromkeys(sent)) or "no command for this stream",
-        )
-    if not asked:
+def _say_what_is_read_instead(sent: list[str]) -> None:
+    if {"XREAD", "XRANGE", "XREVRANGE"} & {*sent}:
         raise Wrong(
             "Read with XREADGROUP: XREAD and XRANGE know nothing about groups.",
             expected="XREADGROUP",
-            found=", ".join(dict.fromkeys(sent)),
+            found=", ".join(sent),
         )
+    raise Wrong(
+        "Nothing was read. Read with XREADGROUP in a loop, and let an empty reply end it: you "
+        "can't know beforehand how many reads it takes.",
+        expected="XREADGROUP",
+        found=", ".join(sent) or "no command for this stream",
+    )
+
+
+def _expect_all_handled(scene: Scene, stream: str, *, ended: bool) -> None:
+    """All has been given out, in the right name, and handled as it should be."""
+    begun, names = handled(scene, "begun"), consumers_of(scene, stream)
     if names != [ME]:
         raise Wrong(
             "Read under the name that you are given: `name`, without quotes.",
@@ -522,6 +532,13 @@ def _expect_all_handled(scene: Scene, stream: str, commands: list[list[str]]) ->
         hint = "Nothing was handled: call `handle(fields)` for each entry of the reply."
         raise Wrong(hint, expected="every entry handled", found="none")
     unread = unread_of(scene, stream)
+    if unread and not ended:
+        raise Wrong(
+            "It's still running, and takes no more entries. Does it wait for something, or loop "
+            "without reading `>` again?",
+            expected="every entry handled",
+            found=f"{', '.join(unread)} never read",
+        )
     if unread:
         raise Wrong(
             "It ended before the group had delivered everything: read again until there is "
@@ -847,8 +864,7 @@ def _unread_hint(scene: Scene, name: str, got: Any, wanted: int, commands: list[
     about = group_of(scene, stream) or {}
     mine = [command for command in commands if command[1:2] == [stream] or stream in command]
     names = {command[0] for command in mine}
-    looked = "XPENDING" in names and not names & {"XLEN", "XINFO"}
-    if looked and got != about.get("pending"):
+    if {"XPENDING", "XRANGE"} <= names and "XINFO" not in names:
         return (
             "The last pending entry isn't the last one delivered: that may be acknowledged by now, "
             "or gone. XINFO GROUPS has it: `last-delivered-id`."
