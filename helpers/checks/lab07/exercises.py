@@ -239,8 +239,9 @@ def _heard_hint(got: Any, sent: list[str]) -> str:
     if got == sent[: WANTED - 1]:
         return (
             "One is missing. If your function counts what `listen()` yields: the confirmation is "
-            "one of those, so count the messages. If it uses `get_message`: None only means that "
-            "nothing has arrived yet, so ask again until you have all of them."
+            "one of those, so count the messages. If it uses `get_message`: if nothing has arrived "
+            "yet, that isn't the end, however long you slept before, so ask again until you have "
+            "all of them."
         )
     if len(got) < WANTED:
         return (
