@@ -36,19 +36,21 @@ class Trips:
         commands: how many commands it sent; MULTI and EXEC are two of them.
         most: the most commands that were under way at once: sent, and not yet answered.
         sent_bytes: how many bytes it sent.
+        longest: the most items of a reply, or of a list inside of one.
     """
 
     trips: int = 0
     commands: int = 0
     most: int = 0
     sent_bytes: int = 0
+    longest: int = field(default=0, repr=False)
     _under_way: int = field(default=0, repr=False, compare=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
 
     def reset(self) -> None:
         """Count from nothing; what is under way still is."""
         with self._lock:
-            self.trips = self.commands = self.sent_bytes = 0
+            self.trips = self.commands = self.sent_bytes = self.longest = 0
             self.most = self._under_way
 
     def _sent(self, commands: int, size: int) -> None:
@@ -61,6 +63,11 @@ class Trips:
     def _waits(self) -> None:
         with self._lock:
             self.trips += 1
+
+    def _came(self, reply: Any) -> None:
+        longest = _longest(reply)
+        with self._lock:
+            self.longest = max(self.longest, longest)
 
     def _settled(self, commands: int) -> None:
         """So many commands were answered, or lost with their connection."""
@@ -110,9 +117,10 @@ class _Line:
             self._waits_next = False
             self._trips._waits()
 
-    def answered(self) -> None:
+    def answered(self, reply: Any = None) -> None:
         """A reply came. A message of a channel is none, but comes the same way."""
         if self._open and not self.opening:
+            self._trips._came(reply)
             self._open -= 1
             self._trips._settled(1)
 
@@ -151,7 +159,7 @@ class _CountedConnection(redis.connection.AbstractConnection):
         except redis.ResponseError:
             self._line.answered()
             raise
-        self._line.answered()
+        self._line.answered(reply)
         return reply
 
     def disconnect(self, *args: Any, **kwargs: Any) -> None:
@@ -187,12 +195,21 @@ class _CountedAsyncConnection(redis.asyncio.connection.AbstractConnection):
         except redis.ResponseError:
             self._line.answered()
             raise
-        self._line.answered()
+        self._line.answered(reply)
         return reply
 
     async def disconnect(self, *args: Any, **kwargs: Any) -> None:
         self._line.lost()
         await super().disconnect(*args, **kwargs)
+
+
+def _longest(reply: Any) -> int:
+    """How many items the longest list in a reply has."""
+    if isinstance(reply, dict):
+        return _longest([*reply.values()])
+    if not isinstance(reply, list):
+        return 0
+    return max(len(reply), *map(_longest, reply), 0)
 
 
 def _chunks(command: Packed) -> list[bytes]:

@@ -11,7 +11,14 @@ from typing import Any, cast
 from helpers.chaos import Failure, Outcome, Returned
 from helpers.checks.lab import Lab
 from helpers.checks.lab07 import counting, surviving
-from helpers.checks.lab07.listening import BESIDE, ENOUGH_S, Heard, elsewhere, while_it_listens
+from helpers.checks.lab07.listening import (
+    BESIDE,
+    ENOUGH_S,
+    Heard,
+    elsewhere,
+    expect_return,
+    while_it_listens,
+)
 from helpers.checks.lab07.losing import LOST, TOTAL, WAIT_S, listen, what_is_lost
 from helpers.checks.predictions import choice_of
 from helpers.checks.scene import Scene, result
@@ -138,7 +145,7 @@ THEN, LATE = ["", "1", "1"], ["fifth", "sixth", "seventh"]
     calls=("redis", "channel", "n"),
 )
 def hear(scene: Scene, collect: Any) -> str:
-    """One message alone, then some at once, some late, some beside; from another database too."""
+    """One alone, then some at once, some late, some beside; and then no more than was asked for."""
     first = f"first of {secrets.token_hex(3)}"
     heard = while_it_listens(scene, collect, WANTED, first=first, then=THEN, late=LATE)
     outcome, all_of_them = heard.outcome, [first, *THEN, *LATE]
@@ -158,6 +165,7 @@ def hear(scene: Scene, collect: Any) -> str:
     wanted = all_of_them[:WANTED]
     if got != wanted:
         raise Wrong(_heard_hint(got, all_of_them), expected=wanted, instead=got)
+    expect_return(scene, collect, WANTED, first=first, then=[*THEN, LATE[0]])
     return "The next messages, no more and no less, whichever database they came from."
 
 
@@ -210,7 +218,8 @@ def _heard_hint(got: Any, sent: list[str]) -> str:
             "`get_message` return None because nothing had arrived yet? Or did an empty "
             "string, which is a message too, end the loop? Continue until the list has `n`."
         )
-    if got == [one for place, one in enumerate(sent) if one not in sent[:place]][:WANTED]:
+    once = [one for place, one in enumerate(sent) if one not in sent[:place]][:WANTED]
+    if len(got) == WANTED and set(got) == set(once):
         return (
             "The same message was published twice, and both count: keep each one, even if "
             "they're equal."
@@ -221,6 +230,18 @@ def _heard_hint(got: Any, sent: list[str]) -> str:
         return (
             "Those are the last messages that were published. You were asked for the next "
             "ones: the first that arrive once you listen."
+        )
+    if got and got == sent[1 : len(got) + 1]:
+        return (
+            "The first message is missing: your function skipped it. Skip only confirmations, "
+            "whose type is `subscribe`. With `ignore_subscribe_messages=True`, you don't get any."
+        )
+    if got == sent[: WANTED - 1]:
+        return (
+            "One is missing. If your function counts what `listen()` yields: the confirmation is "
+            "one of those, so count the messages. If it uses `get_message`: if nothing has arrived "
+            "yet, that isn't the end, however long you slept before, so ask again until you have "
+            "all of them."
         )
     if len(got) < WANTED:
         return (
@@ -342,6 +363,7 @@ def follow(scene: Scene, followed: Any) -> str:
     got = _listed(result(heard.outcome, slow, ENOUGH_S))
     if got != wanted:
         raise Wrong(_follow_hint(got, wanted), expected=wanted, instead=got)
+    expect_return(scene, followed, *given, first=_change(german, faust), then=messages[-5:-1])
     return "Only what you follow, and no bad message can end it."
 
 
@@ -396,6 +418,12 @@ def _follow_hint(got: Any, wanted: list[str]) -> str:
         return (
             f"{SHORT!r} is a change: it has `domain`, `title` and `bot`. It doesn't matter "
             "what else a message lacks."
+        )
+    if not got:
+        return (
+            "It returned before the first title. `get_message` returns None if nothing has "
+            "arrived yet, and also for a confirmation that it ignores: that isn't the end. And "
+            "what is published is in `message['data']`."
         )
     if len(got) < len(wanted):
         return (

@@ -13,15 +13,16 @@ from typing import Any, NamedTuple, cast
 
 import redis
 
-from helpers.chaos import CLIENT, Outcome, Running
+from helpers.chaos import CLIENT, Outcome, Running, Unfinished
 from helpers.checks.scene import LIMIT_S, Scene
 from helpers.checks.verdict import Wrong
 from helpers.course.connect import connect
+from helpers.course.pace import patient
 
 LOOK_S = 0.003
 PAUSE_S = 0.05  # between the first message and those that come together
-LATE_S = 1.2  # until the last ones come, when there are such
-ENOUGH_S = 1.5  # how long it may take once all is published
+LATE_S = 1.1  # until the last ones come, when there are such
+ENOUGH_S = patient(1.5)  # how long it may take once all is published
 BESIDE = "of another channel"
 
 
@@ -88,6 +89,25 @@ def while_it_listens(
             _publish(scene, channel, late)
         outcome = process.outcome(ENOUGH_S)
     return Heard(outcome, sum("SUBSCRIBE" in command[0] for command in commands))
+
+
+def expect_return(
+    scene: Scene, function: Any, *arguments: Any, first: str, then: Sequence[str]
+) -> None:
+    """It returns when all that it was asked for has come, and nothing else does.
+
+    Raises:
+        Wrong: it waits for one more.
+    """
+    heard = while_it_listens(scene, function, *arguments, first=first, then=then)
+    if isinstance(heard.outcome, Unfinished) and not heard.outcome.ended:
+        raise Wrong(
+            "This time nothing was published after the last message that you were asked for, "
+            "and your function still waits for another. Check the length right after you append, "
+            "inside the loop.",
+            expected=f"an answer as soon as it has {arguments[-1]}",
+            found=f"it was still waiting {ENOUGH_S:g} s later",
+        )
 
 
 def _publish(scene: Scene, channel: str, messages: Sequence[str]) -> None:

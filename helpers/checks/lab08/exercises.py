@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import secrets
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from statistics import median
 from typing import Any, NamedTuple
@@ -144,12 +145,16 @@ def one_trip(scene: Scene, append_all: Any) -> str:
     if nothing.value not in ([], ()) or nothing.trips > 1:
         raise Wrong("If there are no readings, return an empty list.", instead=nothing.value)
     stream, readings = _used(scene, "many"), _readings(MANY)
-    [seen] = measure(scene, append_all, (stream, readings), slow=_ONE_BY_ONE)
+    [seen] = measure(scene, append_all, (stream, readings), slow=_SLOW)
     _expect_one_trip(scene, seen, stream, readings)
     return f"{_some(seen.commands, 'command')}, one round trip, and every ID."
 
 
 _ONE_BY_ONE = "Your function sent each reading on its own and waited for its reply."
+_SLOW = (
+    "It was still running. Sending each reading on its own and waiting for its reply takes that "
+    "long: send many at once. If yours does, look for a loop that never ends."
+)
 _IDS = {
     "equal or smaller than the target stream top item": "The stream already has an entry with a "
     "larger ID. Leave out `id`: then the server generates one, and returns it.",
@@ -248,8 +253,19 @@ def _expect_appended(scene: Scene, stream: str, readings: Sequence[dict[str, str
     raise Wrong(
         _TRIMMED if trimmed else _appended_hint(got, numbers, readings),
         expected=f"{len(readings):,} entries, in the order of the readings",
-        found=f"{len(got):,} entries" + (f", of {len(set(numbers)):,} readings" if got else ""),
+        found=_some_found(got, readings),
     )
+
+
+def _some_found(got: Sequence[Mapping[str, str]], readings: Sequence[dict[str, str]]) -> str:
+    if other := next((fields for fields in got if fields not in readings), None):
+        return f"an entry {str(other)[:60]}{' …' if len(str(other)) > 60 else ''}"
+    order = [fields["n"] for fields in got]
+    moved = next(
+        (n for n, (one, its) in enumerate(zip(got, readings, strict=False), 1) if one != its), None
+    )
+    first = f", number {moved:,} is reading {int(order[moved - 1]) + 1:,}" if moved else ""
+    return f"{len(got):,} of them{first}" if got else "none of them"
 
 
 _TRIMMED = (
@@ -319,7 +335,7 @@ def bounded(scene: Scene, append_stream: Any) -> str:
         stream, readings = _used(scene, f"of-{count}"), _readings(count)
         call = (stream, Source(readings))
         slips = _THE_END if count else _THE_END | _NO_READING
-        [seen] = measure(scene, append_stream, call, slow=_ONE_BY_ONE, slips=slips)
+        [seen] = measure(scene, append_stream, call, slow=_SLOW, slips=slips)
         [taken] = seen.noted
         _expect_appended(scene, stream, readings)
         _expect_bounded(seen, taken, count)
@@ -334,14 +350,29 @@ def bounded(scene: Scene, append_stream: Any) -> str:
             )
         if seen.value != count:
             raise Wrong(
-                "This is the number of entries on the stream, which had one before. Count the "
-                "readings that you append."
-                if seen.value == count + 1 == scene.redis.xlen(stream)
-                else "Return how many readings you have appended: count them as they are sent.",
+                _number_hint(seen.value, count),
                 expected=f"{count:,}",
                 instead=seen.value,
             )
     return "However long it runs, at most 1,000 readings are unsent, and none is lost at the end."
+
+
+def _number_hint(got: Any, count: int) -> str:
+    """What is known of a number that is not that of the readings."""
+    if not count:
+        return "There was no reading this time, so none was appended: return 0."
+    if got == count + 1:
+        return (
+            "One too many. If this is the number of entries on the stream: it had one before. "
+            "Count the readings that you append."
+        )
+    if got == count - 1:
+        return (
+            "One too few: `enumerate` begins at 0, so the last number is one less than there are."
+        )
+    if got == count % BATCH:
+        return "This is the number in the last batch. Add up those of all batches."
+    return "Return how many readings you have appended: count them as they are sent."
 
 
 _NO_READING = {
@@ -421,10 +452,13 @@ def paged(scene: Scene, mean_temp: Any) -> str:
         if wrong.hint == _NO_END and first and first == second:
             raise Wrong(_SAME_PAGE, expected=wrong.expected, found=wrong.found) from None
         raise
-    _expect_pages(commands)
+    _expect_pages(commands, seen)
     if seen.trips > PAGES:
+        large = sum(str(BATCH) in words for words in commands) >= ENTRIES // BATCH
         raise Wrong(
-            "Small pages cost many round trips: read more at once, up to 1,000 entries.",
+            "Your pages are as large as they may be. What else does your function ask for?"
+            if large
+            else "Small pages cost many round trips: read more at once, up to 1,000 entries.",
             expected=f"at most {PAGES} round trips for {ENTRIES:,} entries",
             found=_some(seen.trips, "round trip"),
         )
@@ -480,8 +514,8 @@ _NO_END = (
 )
 
 
-def _expect_pages(commands: list[list[str]]) -> None:
-    """No reply could have more than 1,000 entries.
+def _expect_pages(commands: list[list[str]], seen: Seen) -> None:
+    """No reply could have more than 1,000 entries, or what a script makes of as many.
 
     Raises:
         Wrong: one could, or nothing was read.
@@ -498,6 +532,46 @@ def _expect_pages(commands: list[list[str]]) -> None:
                 expected=f"at most {BATCH:,} entries a reply",
                 found=f"`{' '.join(words)}`",
             )
+    if seen.longest > 2 * BATCH:  # as a list of fields and values is, for a thousand entries
+        raise Wrong(
+            "A reply that grows with the stream holds too much, whichever command or script "
+            "sends it. Read pages, with COUNT, and keep only their sum and number.",
+            expected=f"at most {BATCH:,} entries a reply",
+            found=f"a reply of {seen.longest:,} items",
+        )
+
+
+_IDS_OF_DAY = [tuple(map(int, _id_of(n).split("-"))) for n in range(1, ENTRIES + 1)]
+
+
+def _first_of(start: str) -> int:
+    """The place of the first entry of a page that begins there."""
+    if start == "-":
+        return 0
+    ms, _, seq = start.removeprefix("(").partition("-")
+    find = bisect_right if start.startswith("(") else bisect_left
+    return find(_IDS_OF_DAY, (int(ms), int(seq or 0)))
+
+
+def _gap_hint(ranges: Sequence[Sequence[str]]) -> str:
+    """Which entries no page has; empty if each is in one."""
+    end = 0
+    for words in ranges:
+        first = _first_of(words[2])
+        if first > end:
+            last, left = "-".join(map(str, _IDS_OF_DAY[end - 1])), first - end
+            return (
+                f"One page ends with the entry `{last}`, and the next begins at `{words[2]}`. "
+                f"No page has {'the entry' if left == 1 else f'the {left:,} entries'} in between. "
+                "Start after the last ID: `f'({last_id}'`."
+            )
+        end = max(end, min(first + int(words[words.index("COUNT") + 1]), ENTRIES))
+    if ranges and end < ENTRIES:
+        return (
+            f"After your last page come {ENTRIES - end:,} more entries. Read the next page until "
+            "one has no entry. The last page may be short, and it counts too."
+        )
+    return ""
 
 
 def _mistaken(temps: Sequence[int]) -> list[tuple[float, str]]:
@@ -567,6 +641,8 @@ def _mean_hint(commands: list[list[str]], got: float, temps: Sequence[int]) -> s
             "Several entries share a millisecond, and a page can end between them. Then the "
             "next millisecond is too far. Start after the last ID: `f'({last_id}'`."
         )
+    if all(words[0] == "XRANGE" for words in ranges) and (hint := _gap_hint(ranges)):
+        return hint
     if inclusive:
         return (
             "The pages overlap: the last entry of one is the first of the next, and counts "
@@ -890,15 +966,19 @@ def _expect_reads(scene: Scene, stream: str, name: str, commands: Sequence[Seque
             expected="XREADGROUP … `0`, and then XREADGROUP … `>`",
             found=f"only `XREADGROUP … {reads[0][-1]}`",
         )
-    counts = [
-        int(words[words.index("COUNT") + 1]) if "COUNT" in words else WORK for words in options
+    large = [
+        words
+        for words in options
+        if "COUNT" not in words or int(words[words.index("COUNT") + 1]) > IN_HAND
     ]
-    if any(count > IN_HAND for count in counts):
+    if large:
+        [asked, *_] = large
+        count = f"COUNT {asked[asked.index('COUNT') + 1]}" if "COUNT" in asked else "without COUNT"
         raise Wrong(
             "Set COUNT: without it, or with a large one, one consumer gets everything that's "
             "there, and nothing is left for the others.",
             expected=f"XREADGROUP … COUNT {IN_HAND}",
-            found=f"{max(counts)} entries in one reply",
+            found=f"XREADGROUP … {count}, from `{asked[-1]}`",
         )
     _expect_member(scene, stream, name)
 
@@ -1114,7 +1194,15 @@ def _expect_kept_pending(scene: Scene, work: Any, name: str) -> None:
         if Unbearable.__name__ not in wrong.found:
             raise
         ended = True
-    if str(KILLED_AT) not in pending_of(scene, stream):
+    lost = str(KILLED_AT) not in pending_of(scene, stream)
+    if lost and not ended:
+        raise Wrong(
+            "`handle` raised an exception. Your function caught it and acknowledged the entry "
+            "anyway, so it's lost. Don't catch it: let it end your function before the XACK.",
+            expected=f"the exception of `handle`, and entry {KILLED_AT} pending",
+            found="your function returned, and the entry was acknowledged",
+        )
+    if lost:
         raise Wrong(
             "`handle` raised an exception, but its entry was acknowledged anyway, so it's "
             "lost. Acknowledge a batch only after all of it was handled, and not in "
@@ -1244,13 +1332,20 @@ def _budget_hint(demand: Demand, got: Any) -> str:
         )
     if demand.keeps_up(got - 1) and demand.tight(got - 1):
         return f"COUNT {got - 1} works too. {_EQUAL}"
+    least = demand.answer() or 1
+    busy = demand.busy_ms(least)
     return (
-        f"COUNT {got} works, but so does a smaller one: then entries wait less, and fewer are "
-        "in hand if the consumer is killed. Take the smallest."
+        f"COUNT {got} works, but so does {least}: then a batch takes {demand.trip_ms:g} + "
+        f"{least} * {demand.handle_ms:g} = {busy:g} ms, and {demand.rate * busy / 1000:g} entries "
+        "come meanwhile. Take the smallest, so that entries wait less, and fewer are in hand if "
+        "the consumer is killed."
     )
 
 
-_EQUAL = "Equal is enough, for both conditions: `<=`, not `<`."
+_EQUAL = (
+    "Equal is enough, for both conditions: `<=`, not `<`. And if you round up a quotient, a whole "
+    "number stays as it is."
+)
 
 
 def _none_hint(demand: Demand, right: int) -> str:

@@ -40,6 +40,7 @@ class Seen(NamedTuple):
         trips: how often it waited for the server after it had sent something.
         commands: how many commands it sent.
         most: the most commands that were under way at once.
+        longest: the most items of a reply, or of a part of one, that is a list.
         met: the most tasks that wanted a connection at once, where that was looked at.
         noted: what the arguments that are a `Probe` have noted, in their order.
         tasks: the most tasks of its own that were at work at once (asyncio only).
@@ -51,6 +52,7 @@ class Seen(NamedTuple):
     trips: int
     commands: int
     most: int
+    longest: int
     met: int
     noted: list[Any]
     tasks: int = 0
@@ -333,7 +335,7 @@ def _begun(call: Sequence[Any], trips: Trips) -> list[Any]:
 
 def _seen(value: Any, trips: Trips, call: Sequence[Any]) -> Seen:
     noted = [one.end() for one in call if isinstance(one, Probe)]
-    return Seen(_portable(value), trips.trips, trips.commands, trips.most, 0, noted)
+    return Seen(_portable(value), trips.trips, trips.commands, trips.most, trips.longest, 0, noted)
 
 
 def _portable(value: Any) -> Any:
