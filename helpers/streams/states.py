@@ -32,7 +32,7 @@ STATES: dict[str, tuple[str, str]] = {
     "NOAUTH": (WAIT, "it asks for a password: put it into the URL"),
     "WRONGPASS": (WAIT, "it rejects this password: put the right one into the URL"),
     "MAXCLIENTS": (WAIT, "it has as many clients as maxclients allows: close some"),
-    "NOSCRIPT": (WAIT, "it was started anew between a script and its call: send both again"),
+    "NOSCRIPT": (WAIT, "it restarted between a script and its call: send both again"),
     "UNBLOCKED": (WAIT, "the wait was ended by CLIENT UNBLOCK"),
     "READONLY": (RECONNECT, "it is a replica: connect to the primary"),
     "DEMOTED": (RECONNECT, "it has become a replica: connect to the primary"),
