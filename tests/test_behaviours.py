@@ -753,3 +753,13 @@ def test_a_script_that_was_flushed_is_not_known(redis):
     assert redis.script_flush()
     with pytest.raises(NoScriptError):
         redis.evalsha(known, 0)
+
+
+def test_what_answers_to_labs_send_now_and_then_is_the_same_everywhere(redis):
+    redis.rpush("list", 1, 2, 3)
+    redis.ltrim("list", 0, 1)
+    assert redis.lrange("list", 0, -1) == ["1", "2"]
+    redis.set("text", "text")
+    assert redis.getrange("text", 0, 1) == "te"
+    assert [redis.hsetnx("hash", "field", value) for value in ("one", "two")] == [1, 0]
+    assert redis.hget("hash", "field") == "one"
