@@ -38,9 +38,10 @@ from helpers.streams import (
 )
 from helpers.streams.errors import ArgumentError, NotConfirmedError
 from helpers.streams.keys import group_key, sibling_key
-from helpers.streams.slots import Slot
+from helpers.streams.slots import Slot, client_for
 from helpers.wiki import Counters
 from helpers.wiki.subscriber import Subscriber
+from tests.steps.faults import LOSING, Wire, every_fault
 from tests.waiting import until
 
 pytestmark = pytest.mark.early
@@ -240,6 +241,29 @@ def test_a_primary_dies_and_replicas_have_what_was_confirmed(cluster, client):
     found = [one for one in scan(client, STREAM) if one.fields["n"] != "alone"]
     assert [one.fields["n"] for one in found] == [str(n) for n in range(3000)]
     assert [str(one.id) for one in found[:20]] == confirmed
+
+
+def test_who_waits_for_replicas_adds_each_entry_once_under_any_fault_at_any_step(cluster, client):
+    sync = client_for(client, ["s"])
+
+    async def produce(faults=()):
+        sync.unlink("s", "{s}:producers")
+        async with cluster.connect_async() as nodes:
+            with Wire(sync, faults) as wire:
+                wired = wire.async_client(client_for(nodes, ["s"]))
+                async with AsyncProducer(wired, "s", replicas=1) as producer:
+                    await producer.add({"n": 0})
+                    await producer.add_many([{"n": 1}, {"n": 2}, {"n": 3}], batch=2)
+        assert [one.fields["n"] for one in scan(sync, "s")] == list("0123"), (faults, wire.steps)
+        return wire.steps
+
+    async def work():
+        steps = await produce()
+        assert steps.count("MULTI") == 3  # the pipelines that ask the replicas
+        for fault in every_fault(len(steps), LOSING, extra=1)[::3]:
+            await produce([fault])
+
+    asyncio.run(work())
 
 
 def test_a_primary_is_silent(cluster, client):
