@@ -39,6 +39,7 @@ from helpers.streams import (
 from helpers.streams.errors import ArgumentError, NotConfirmedError
 from helpers.streams.keys import group_key, sibling_key
 from helpers.streams.slots import Slot, client_for
+from helpers.views.nodes import look, text
 from helpers.wiki import Counters
 from helpers.wiki.subscriber import Subscriber
 from tests.steps.faults import LOSING, Wire, every_fault
@@ -321,6 +322,22 @@ def test_parts_keep_the_order_of_each_key_while_a_primary_dies(cluster, client):
 
     asyncio.run(work())
     assert orders() == [[str(n) for n in range(20)]] * 20
+
+
+def test_the_theatre_shows_nodes_parts_and_owners(cluster, client):
+    with PartsProducer(client, "weather", key="city", parts=6) as producer:
+        producer.add_many({"city": f"c{n}", "n": n} for n in range(60))
+    stream = producer.parts.stream(0)
+    client.set(sibling_key(stream, "g:lease"), "token")
+    seen = look(cluster, producer.parts, "g", {"token": "alice"})
+    assert [one.up for one in seen.nodes] == [True] * 6
+    assert sum(one.length or 0 for one in seen.parts) == 60
+    assert [one.owner for one in seen.parts] == ["alice", "", "", "", "", ""]
+    for part in seen.parts:
+        assert part.node == cluster.primary_of(part.stream).name
+    cluster.kill(seen.parts[0].node)
+    assert f"{seen.parts[0].node}  doesn't answer" in text(look(cluster, producer.parts, "g"))
+    until(lambda: look(cluster, producer.parts, "g").parts[0].length == seen.parts[0].length)
 
 
 def test_partitions_and_averages(client):
