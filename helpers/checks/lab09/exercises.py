@@ -10,11 +10,11 @@ from typing import Any
 import redis
 from redis.crc import key_slot
 
-from helpers.chaos import Node
+from helpers.chaos import Node, Proxy
 from helpers.checks.lab import Lab
 from helpers.checks.lab09 import fencing, surviving
 from helpers.checks.lab09.clients import with_cluster, with_node, with_nodes
-from helpers.checks.lab09.nodes import Ground, counting
+from helpers.checks.lab09.nodes import Ground
 from helpers.checks.scene import LIMIT_S, Scene, result
 from helpers.checks.verdict import Wrong
 from helpers.checks.work import in_turn
@@ -259,28 +259,20 @@ def _moves(
 def confirmed(scene: Scene, add_safely: Any) -> str:
     with Ground(scene) as ground:
         stream = ground.key("chennai")
-        url = f"redis://:{ground.cluster.password}@127.0.0.1:{ground.primary_of(stream).port}"
-        function, node = with_node(add_safely, url), ground.at(stream)
-        readings = [{"temperature": 20 + n} for n in range(3 + secrets.randbelow(4))]
         ground.replica_of(stream)
-        with counting(node, "wait") as counts:
+        with Proxy(ground.url(stream)) as proxy:
+            function = with_node(add_safely, proxy.url)
+            readings = [{"temperature": 20 + n} for n in range(3 + secrets.randbelow(4))]
             got = scene.call(function, stream, readings, ENDLESS, slow=_HANGS)
-        _expect_appended(ground, stream, readings, got, 0)
-        if counts["wait"] > 1:
-            raise Wrong(
-                "One WAIT is enough: it covers all that its connection wrote before. One for each "
-                "reading is a round trip to the replica for each.",
-                expected="1 WAIT",
-                found=f"{counts['wait']}",
-            )
-        _expect_one(got[1], counts["wait"])
-        ground.stop_replica(stream)
-        with counting(node, "wait", "exec") as counts:
+            _expect_appended(ground, stream, readings, got, 0)
+            _expect_wait(proxy.commands, got[1])
+            proxy.reset()
+            ground.stop_replica(stream)
             got = scene.call(function, stream, readings, 200, slow=_FOREVER)
         _expect_appended(ground, stream, readings, got, len(readings))
         if got[1] != 0:
             raise Wrong(
-                _why_confirmed(counts),
+                _GUESSED,
                 expected="0: the replica was paused, and has none of them",
                 found=f"{got[1]!r}",
             )
@@ -292,8 +284,8 @@ _HANGS = (
     "readings at once. Ask WAIT for 1."
 )
 _FOREVER = (
-    "The replica was paused, and your function went on waiting. WAIT takes milliseconds, and 0 "
-    "means forever: give it `timeout_ms` as it is."
+    "If the replica is paused, this waits forever: WAIT takes milliseconds, and 0 means without "
+    "end. Give it `timeout_ms` as it is."
 )
 
 
@@ -329,30 +321,49 @@ def _expect_appended(
         raise Wrong("The second one is a number: what WAIT returned.", instead=got[1])
 
 
-def _expect_one(confirmed: int, waits: int) -> None:
-    if confirmed == 1:
-        return
-    hint = (
-        "WAIT wasn't sent. It's a command of its own, after the XADDs."
-        if not waits
-        else "The replica was well, and had the readings a moment later. Ask WAIT for 1 replica: "
-        "`wait(0, …)` waits for none. And it has to come after the XADDs."
-    )
-    raise Wrong(hint, expected="1: the replica was well", found=f"{confirmed}")
+_GUESSED = (
+    "Return what WAIT returned. And WAIT has to come after the XADDs, on their connection: it counts "
+    "the replicas that have what this connection has written so far."
+)
 
 
-def _why_confirmed(counts: dict[str, int]) -> str:
-    if not counts["wait"]:
-        return "WAIT wasn't sent, so the number is a guess: return what WAIT returns."
-    if counts["exec"]:
-        return (
-            "Inside MULTI and EXEC, WAIT can't wait: it returns at once, and counts the replicas "
-            "that have what was written before. Use `pipeline(transaction=False)`."
+def _expect_wait(commands: list[list[str]], confirmed: int) -> None:
+    """Look at how WAIT was sent, and at what came back while the replica was well."""
+    names = [words[0] for words in commands]
+    if "WAIT" not in names:
+        raise Wrong(
+            "WAIT wasn't sent, so the number is a guess. It's a command of its own, after the XADDs.",
+            expected="a WAIT",
+            found=f"the commands {', '.join(dict.fromkeys(names))}",
         )
-    return (
-        "Return what WAIT returned. And WAIT has to come after the XADDs, on their connection: it "
-        "counts the replicas that have what this connection has written so far."
-    )
+    at = names.index("WAIT")
+    if "MULTI" in names[:at] and "EXEC" not in names[:at]:
+        raise Wrong(
+            "Inside MULTI and EXEC, WAIT can't wait: it returns at once, and knows nothing of the "
+            "entries beside it. Use `pipeline(transaction=False)`.",
+            found=" ".join(names),
+        )
+    if names.count("WAIT") > 1:
+        raise Wrong(
+            "One WAIT is enough: it covers all that its connection wrote before. One for each "
+            "reading is a round trip to the replica for each.",
+            expected="1 WAIT",
+            found=f"{names.count('WAIT')}",
+        )
+    if "XADD" in names[at:]:
+        raise Wrong(
+            "WAIT was sent before an XADD, so it knows nothing of that entry. It has to come last.",
+            found=" ".join(names),
+        )
+    if commands[at][2] == "0":
+        raise Wrong(_FOREVER, expected="WAIT 1 timeout_ms", found=" ".join(commands[at]))
+    if confirmed != 1:
+        raise Wrong(
+            "The replica was well, and had the readings a moment later. Ask WAIT for 1 replica, "
+            "since `wait(0, …)` waits for none, and return its reply.",
+            expected="1: the replica was well",
+            found=f"{confirmed}",
+        )
 
 
 # ------------------------------------------------------------------ 4: the hot part

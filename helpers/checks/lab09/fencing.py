@@ -18,7 +18,9 @@ from helpers.checks.scene import LIMIT_S, Scene, result
 from helpers.checks.stepping import gaps
 from helpers.checks.verdict import Wrong
 
+PART = "weather:{3}"  # all parts of a check are in its slot
 LEASE_MS = 30_000  # longer than a check
+ENTRIES = 2  # at a time
 SLOW = "Nothing was left to count, and it still ran. Return True when there is no more."
 
 
@@ -35,16 +37,15 @@ class Course:
 
     def __init__(self, ground: Ground, supervisor: Supervisor, proxy: Proxy, work: Any) -> None:
         self._ground, self.proxy = ground, proxy
-        stream = ground.key("weather:{3}")
-        self.node = ground.at(stream)
-        direct = with_node(work, _url(ground))
+        self.node = ground.at(ground.key(PART))
+        direct = with_node(work, ground.url(ground.key(PART)))
         self.direct = partial(supervisor.begin, direct)
         self.proxied = partial(supervisor.begin, with_node(work, proxy.url))
         self._count = 0
         self.total: dict[Part, int] = {}
 
     def part(self) -> Part:
-        """A part that no worker has seen, with three entries."""
+        """A part that no worker has seen, with two entries."""
         self._count += 1
         stream = self._ground.key(f"weather{self._count}:{{3}}")
         part = Part(stream, f"{stream}:lease", f"{stream}:state")
@@ -53,9 +54,9 @@ class Course:
         return part
 
     def add(self, part: Part) -> None:
-        """Add three entries."""
+        """Add two entries."""
         pipeline = self.node.pipeline(transaction=False)
-        for _ in range(3):
+        for _ in range(ENTRIES):
             millimetres = 2 + secrets.randbelow(40)
             self.total[part] += millimetres
             pipeline.xadd(part.stream, {"city": "chennai", "mm": millimetres})
@@ -84,7 +85,7 @@ def expect_fenced(scene: Scene, ground: Ground, work: Any) -> str:
     Raises:
         Wrong: a part's sum is not exact, or a worker had a part that another one had.
     """
-    with Supervisor(scene) as supervisor, Proxy(_url(ground)) as proxy:
+    with Supervisor(scene) as supervisor, Proxy(ground.url(ground.key(PART))) as proxy:
         course = Course(ground, supervisor, proxy, work)
         names = _alone(course)
         _busy(course)
@@ -95,11 +96,6 @@ def expect_fenced(scene: Scene, ground: Ground, work: Any) -> str:
         f"Alice was paused before her commands 2 to {places[-1]}, until bob had taken the part "
         "over and counted: each time the sum was exact at the end."
     )
-
-
-def _url(ground: Ground) -> str:
-    port = ground.primary_of(ground.key("weather:{3}")).port
-    return f"redis://:{ground.cluster.password}@127.0.0.1:{port}"
 
 
 def _token(name: str) -> str:
@@ -123,7 +119,7 @@ def _alone(course: Course) -> list[str]:
     course.of(course.direct(part.stream, _token("bob"), LEASE_MS))
     if course.sum(part) != course.total[part]:
         raise Wrong(
-            "Bob came later, when alice's lease had run out and there were three new entries. Go on "
+            "Bob came later, when alice's lease had run out and there were new entries. Go on "
             "after `position`: `xrange(part, f\"({position}\")` leaves out the entry that it names.",
             expected=f"sum: {course.total[part]}",
             found=f"sum: {course.sum(part)}",
@@ -147,7 +143,7 @@ def _expect_counted(course: Course, part: Part, names: list[str]) -> None:
         )
     if course.sum(part) != right:
         hint = "Add up the field `mm` of each entry."
-        if course.sum(part) == 3:
+        if course.sum(part) == ENTRIES:
             hint = "That's how many entries there are. Add up the field `mm` of each."
         raise Wrong(hint, expected=f"sum: {right}", found=f"sum: {course.sum(part)}")
     last: Any = course.node.xrevrange(part.stream, count=1)

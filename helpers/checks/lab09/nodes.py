@@ -5,8 +5,7 @@ from __future__ import annotations
 import atexit
 import os
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+import time
 from typing import Any, Self
 
 import redis
@@ -15,12 +14,14 @@ from redis.crc import key_slot
 from helpers.chaos import LocalCluster, Node
 from helpers.checks.scene import Scene
 from helpers.course.errors import ServerError
+from helpers.course.pace import patient
 from helpers.course.server.program import choose_program
 from helpers.streams.keys import sibling_key
 
 # Checks ask for each failover (CLUSTER FAILOVER TAKEOVER) and wait for none. So a node may be
 # silent for long on a busy machine, and no other one takes over by itself.
 NODE_TIMEOUT_MS = 3000
+AGREED_S = patient(3.0)  # until all know who has taken over
 NO_PROGRAM = (
     "Lab 09 starts a cluster of six servers on this machine, and there is no server program for "
     "them: install redis-server 7.0 or newer, or name one in COURSE_SERVER."
@@ -85,6 +86,7 @@ class Ground:
         self.cluster = lab_cluster()
         self._prefix = scene.key("")
         self._clients: dict[str, redis.Redis] = {}
+        self._paused: list[Node] = []  # they answer nobody
 
     def key(self, name: str) -> str:
         """A key that only this check uses, and that is gone after it."""
@@ -104,19 +106,23 @@ class Ground:
         """A client of the node that serves a key."""
         return self.client(self.primary_of(key))
 
-    def slots(self) -> list[tuple[int, int, list[Node]]]:
-        """The ranges of slots, each with its primary and then its replicas."""
+    def url(self, key: str) -> str:
+        """The URL of the node that serves a key."""
+        return f"redis://:{self.cluster.password}@127.0.0.1:{self.primary_of(key).port}"
+
+    def slots(self, asked: Node | None = None) -> list[tuple[int, int, list[Node]]]:
+        """The ranges of slots, each with its primary and then its replicas, as a node sees it."""
         by_id = {node.id: node for node in self.cluster.nodes}
-        asked = next(node for node in self.cluster.nodes if node.alive)
+        asked = asked or next(one for one in self.cluster.nodes if one.alive and one not in self._paused)
         found: Any = self.client(asked).execute_command("CLUSTER", "SLOTS")
         return [
             (first, last, [by_id[str(one[2])] for one in nodes]) for first, last, *nodes in found
         ]
 
-    def nodes_of(self, key: str) -> list[Node]:
-        """The primary of a key, and its replicas."""
+    def nodes_of(self, key: str, asked: Node | None = None) -> list[Node]:
+        """The primary of a key, and its replicas, as a node sees it."""
         slot = key_slot(key.encode())
-        return next(nodes for first, last, nodes in self.slots() if first <= slot <= last)
+        return next(nodes for first, last, nodes in self.slots(asked) if first <= slot <= last)
 
     def primary_of(self, key: str) -> Node:
         """The node that serves a key."""
@@ -164,8 +170,17 @@ class Ground:
             both.set(sibling_key(key, "beat"), 1)  # WAIT counts from what its connection wrote
             both.wait(1, 2000)
             both.execute()
-        self.cluster.pause(replica)
+        self._pause(replica)
         return replica
+
+    def _pause(self, node: Node) -> None:
+        self._paused.append(node)
+        self.cluster.pause(node)
+
+    def _resume(self, *nodes: Node) -> None:
+        for node in nodes:
+            self.cluster.resume(node)
+            self._paused.remove(node)
 
     def cut_off(self, key: str) -> Node:
         """Pause the replica of a key, so that it gets nothing more of what is written."""
@@ -174,12 +189,23 @@ class Ground:
         return replica
 
     def lose(self, key: str, replica: Node) -> None:
-        """Kill the primary of a key; the replica that was cut off takes over."""
+        """Kill the primary of a key; the replica that was cut off has taken over by then.
+
+        The primary is paused first, so that the others know the new one when it dies: else a
+        client's commands would fail until they do, and redis-py doesn't wait between its retries.
+        """
         primary = self.primary_of(key)
+        others = [node for node in self.primaries() if node is not primary]
         _hurt.add(self.cluster)
-        self.cluster.kill(primary)
-        self.cluster.resume(replica)
+        self._pause(primary)  # first, or the replica would get the rest of it
+        self._resume(replica)
         self.client(replica).execute_command("CLUSTER", "FAILOVER", "TAKEOVER")
+        deadline = time.monotonic() + AGREED_S
+        while any(self.nodes_of(key, asked)[0] is not replica for asked in others):
+            if time.monotonic() > deadline:
+                raise ServerError(f"{replica.name} did not take over from {primary.name} in time.")
+            time.sleep(0.005)
+        self.cluster.kill(primary)
 
     # ------------------------------------------------------------ the end
 
@@ -187,8 +213,7 @@ class Ground:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for node in self.cluster.nodes:
-            self.cluster.resume(node)
+        self._resume(*self._paused)
         try:
             for node in self.primaries():
                 client = self.client(node)
@@ -200,23 +225,3 @@ class Ground:
             for node in self.cluster.nodes:
                 if not node.alive:
                     self.cluster.revive(node)
-
-
-@contextmanager
-def counting(client: redis.Redis, *names: str) -> Iterator[dict[str, int]]:
-    """Count the commands that a node runs meanwhile: a dict that is full at the end.
-
-    Those of a transaction count too; those that the node refuses don't.
-    """
-    before = _calls(client)
-    counts: dict[str, int] = {}
-    try:
-        yield counts
-    finally:
-        after = _calls(client)
-        counts |= {name: after.get(name, 0) - before.get(name, 0) for name in names}
-
-
-def _calls(client: redis.Redis) -> dict[str, int]:
-    about: Any = client.info("commandstats")
-    return {name.removeprefix("cmdstat_"): one["calls"] for name, one in about.items()}

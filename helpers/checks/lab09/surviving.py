@@ -84,8 +84,7 @@ def expect_exact(scene: Scene, ground: Ground, count: Any) -> str:
     """
     with Supervisor(scene) as supervisor:
         course = Course(ground, supervisor, count)
-        url = f"redis://:{ground.cluster.password}@127.0.0.1:{course.node.port}"
-        with Proxy(url) as proxy:
+        with Proxy(ground.url(course.stream(0)[0])) as proxy:
             commands = _plain(course, proxy)
             for command in commands[:MOST_KILLS]:
                 _killed(course, proxy, command)
