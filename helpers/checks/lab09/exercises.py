@@ -10,20 +10,28 @@ from typing import Any
 import redis
 from redis.crc import key_slot
 
-from helpers.chaos import Node, Proxy
+from helpers.chaos import Node, Proxy, Returned
 from helpers.checks.lab import Lab
 from helpers.checks.lab09 import fencing, surviving
-from helpers.checks.lab09.clients import with_cluster, with_node, with_nodes
+from helpers.checks.lab09.clients import MOST_HOPS, with_cluster, with_node, with_nodes
 from helpers.checks.lab09.nodes import Ground
 from helpers.checks.scene import LIMIT_S, Scene, result
-from helpers.checks.verdict import Wrong
+from helpers.checks.verdict import StillBlank, Wrong
 from helpers.checks.work import in_turn
+from helpers.course.blank import Blank
 from helpers.streams.keys import hash_tag
 
 lab = Lab("09", "solutions/09_scaling_out.ipynb")
 
 CITIES = ("chennai", "mumbai", "delhi", "Zürich", "kolkata", "東京", "pune", "surat")
 ENDLESS = 60_000  # ms: longer than a check waits
+
+
+def _filled(values: list[Any]) -> list[Any]:
+    """What several calls have returned, if none of it is the blank."""
+    if any(isinstance(value, Blank) for value in values):
+        raise StillBlank
+    return values
 
 
 # ------------------------------------------------------------------ 1: the slot-mate
@@ -38,10 +46,11 @@ ENDLESS = 60_000  # ms: longer than a check waits
     calls=("stream",),
 )
 def slot_mate(scene: Scene, counters_of: Any) -> str:
+    """The server is asked whether stream and counters lie in one slot."""
     token = secrets.token_hex(2)
     streams = [f"chennai{token}", f"weather{token}:{{3}}", f"{{delhi{token}}}:readings",
                f"wind{token}:{{3}}", f"rain:{{pune{token}}}:hourly"]  # fmt: skip
-    names = scene.call(in_turn(counters_of, [(stream,) for stream in streams]))
+    names = _filled(scene.call(in_turn(counters_of, [(stream,) for stream in streams])))
     with Ground(scene) as ground:
         for stream, name in zip(streams, names, strict=True):
             _expect_mate(ground, stream, name)
@@ -59,9 +68,7 @@ def slot_mate(scene: Scene, counters_of: Any) -> str:
 
 def _expect_mate(ground: Ground, stream: str, name: Any) -> None:
     if not isinstance(name, str) or not name:
-        raise Wrong(
-            "Return the name of the key: a string.", expected="a name", found=f"{name!r}"
-        )
+        raise Wrong("Return the name of the key: a string.", expected="a name", found=f"{name!r}")
     if name == stream:
         raise Wrong(
             "This is the stream itself. Its counters are a hash, and need a key of their own.",
@@ -112,13 +119,14 @@ def _why_apart(stream: str, name: str) -> str:
     calls=("redis", "name", "parts", "city", "reading"),
 )
 def route(scene: Scene, append: Any) -> str:
+    """Each city's readings have to lie in the part that its CRC-32 names."""
     parts = secrets.choice((5, 7, 11, 13))
     cities = [*CITIES, f"city {secrets.token_hex(2)}"]
     with Ground(scene) as ground:
         name = ground.key("weather")
         calls = [(name, parts, city, {"city": city, "n": n}) for n in range(2) for city in cities]
         seeds = ground.primaries()
-        ids = scene.call(with_cluster(in_turn(append, calls), ground.cluster, seeds))
+        ids = _filled(scene.call(with_cluster(in_turn(append, calls), ground.cluster, seeds)))
         found = _where(ground)
         _expect_parts(ground, name, parts, found)
         for city in cities:
@@ -136,7 +144,7 @@ def route(scene: Scene, append: Any) -> str:
 def _where(ground: Ground) -> dict[str, list[tuple[str, dict[str, str]]]]:
     """The streams of a check, on all nodes, with their entries."""
     found = {}
-    for key in ground.keys():
+    for key in ground.all_keys():
         if ground.at(key).type(key) == "stream":
             found[key] = ground.at(key).xrange(key)
     return found  # type: ignore[return-value]
@@ -257,6 +265,7 @@ def _moves(
     calls=("node", "stream", "readings", "timeout_ms"),
 )
 def confirmed(scene: Scene, add_safely: Any) -> str:
+    """With a replica that is well, and with one that is paused."""
     with Ground(scene) as ground:
         stream = ground.key("chennai")
         ground.replica_of(stream)
@@ -295,6 +304,7 @@ def _expect_appended(
     """Make sure that a pair came back, and that its IDs are those of the new entries."""
     entries: Any = ground.at(stream).xrange(stream)
     new = entries[before:]
+    ids = [one for one, _ in new]
     if not isinstance(got, list | tuple) or len(got) != 2:
         raise Wrong(
             "Return two things: the list of IDs, and how many replicas have confirmed.",
@@ -303,27 +313,27 @@ def _expect_appended(
         )
     if isinstance(got[1], list | tuple) or isinstance(got[0], int):
         raise Wrong("The IDs come first, then the number.", expected="(IDs, 1)", instead=got)
-    if [fields for _, fields in new] != [{"temperature": str(one["temperature"])} for one in readings]:
+    if [fields for _, fields in new] != [{k: str(v) for k, v in one.items()} for one in readings]:
         raise Wrong(
             "Append each reading once, in the order of the list.",
             expected=f"{len(readings)} entries, as in `readings`",
             found=f"{len(new)} entries: {[fields for _, fields in new]!r:.80}",
         )
-    if not isinstance(got[0], list | tuple) or [str(one) for one in got[0]] != [one for one, _ in new]:
+    if not isinstance(got[0], list | tuple) or list(map(str, got[0])) != ids:
         hint = "Return the IDs of the new entries: the replies of XADD."
         if got[0] in ([], ()):
             hint = (
-                "The entries are on the primary even if no replica has confirmed them: WAIT doesn't "
-                "undo anything. So return their IDs in any case."
+                "The entries are on the primary even if no replica has confirmed them: WAIT "
+                "doesn't undo anything. So return their IDs in any case."
             )
-        raise Wrong(hint, expected=f"{[one for one, _ in new]!r:.80}", found=f"{got[0]!r:.80}")
+        raise Wrong(hint, expected=f"{ids!r:.80}", found=f"{got[0]!r:.80}")
     if isinstance(got[1], bool) or not isinstance(got[1], int):
         raise Wrong("The second one is a number: what WAIT returned.", instead=got[1])
 
 
 _GUESSED = (
-    "Return what WAIT returned. And WAIT has to come after the XADDs, on their connection: it counts "
-    "the replicas that have what this connection has written so far."
+    "Return what WAIT returned. And WAIT has to come after the XADDs, on their connection: it "
+    "counts the replicas that have what this connection has written so far."
 )
 
 
@@ -332,7 +342,8 @@ def _expect_wait(commands: list[list[str]], confirmed: int) -> None:
     names = [words[0] for words in commands]
     if "WAIT" not in names:
         raise Wrong(
-            "WAIT wasn't sent, so the number is a guess. It's a command of its own, after the XADDs.",
+            "WAIT wasn't sent, so the number is a guess. It's a command of its own, and comes "
+            "after the XADDs.",
             expected="a WAIT",
             found=f"the commands {', '.join(dict.fromkeys(names))}",
         )
@@ -379,6 +390,7 @@ def _expect_wait(commands: list[list[str]], confirmed: int) -> None:
     calls=("redis", "streams", "since"),
 )
 def hot_part(scene: Scene, hottest: Any) -> str:
+    """Among streams of which another is the longest, and another has the newest entry."""
     with Ground(scene) as ground:
         for number in range(2):
             streams = [ground.key(f"weather{number}:{{{part}}}") for part in range(9)]
@@ -448,7 +460,7 @@ def _expect_port(ground: Ground, stream: str, node: Node, port: Any) -> None:
     others = {one.port: one for one in ground.cluster.nodes}
     hint = "Return the port of the node: a number, such as 21923."
     if port == key_slot(stream.encode()):
-        hint = "That's the hash slot. Look it up in `redis.cluster_slots()`: a range of slots has a node."
+        hint = "That's the hash slot. `redis.cluster_slots()` says which node serves its range."
     elif port in others and others[port] in ground.primaries():
         hint = (
             "Another node serves this stream. A range of slots goes from its first to its last "
@@ -474,6 +486,7 @@ def _expect_port(ground: Ground, stream: str, node: Node, port: Any) -> None:
     calls=("node", "connect", "stream", "fields"),
 )
 def moved(scene: Scene, add: Any) -> str:
+    """With no MOVED, one, two of them, and without an end."""
     with Ground(scene) as ground:
         for name, hint in (("here", _AT_HOME), ("there", _FOLLOW), ("wandering", _FURTHER)):
             stream = ground.key(name)
@@ -514,7 +527,7 @@ def _followed(scene: Scene, made: Any, stream: str, hint: str) -> Any:
             "The nodes ask for a password. `connect(host, port)` returns a client that has it.",
             found=str(outcome),
         )
-    return result(outcome, hint, LIMIT_S)
+    return _filled(result(outcome, hint, LIMIT_S))
 
 
 def _expect_once(ground: Ground, stream: str, name: str, got: Any) -> None:
@@ -551,7 +564,7 @@ def _expect_an_end(scene: Scene, ground: Ground, add: Any) -> None:
     kind = getattr(outcome, "kind", "")
     if kind and kind not in ("SystemExit", "RecursionError"):
         return
-    if hasattr(outcome, "value"):
+    if isinstance(outcome, Returned):
         raise Wrong(
             "Two nodes named each other, and your function returned as if all were well: its "
             "caller believes that the entry was appended. Raise an error.",
@@ -562,7 +575,7 @@ def _expect_an_end(scene: Scene, ground: Ground, add: Any) -> None:
         "Two nodes named each other, as they can for a moment while a slot moves, and your "
         "function followed them without end. Give up after, say, five hops, with an error.",
         expected="an error after a few hops",
-        found=str(outcome) if kind else "it was still running",
+        found=f"it had followed MOVED {MOST_HOPS} times" if kind else "it was still running",
     )
 
 
@@ -579,6 +592,7 @@ def _expect_an_end(scene: Scene, ground: Ground, add: Any) -> None:
     calls=("node", "part", "token", "lease_ms"),
 )
 def fenced(scene: Scene, work: Any) -> str:
+    """Workers are paused at each command until another one has taken over."""
     with Ground(scene) as ground:
         return fencing.expect_fenced(scene, ground, work)
 
@@ -593,5 +607,6 @@ def fenced(scene: Scene, work: Any) -> str:
     calls=("redis", "stream", "totals"),
 )
 def across(scene: Scene, count: Any) -> str:
+    """Under kills, a lost reply, and a failover that loses what was counted."""
     with Ground(scene) as ground:
         return surviving.expect_exact(scene, ground, count)

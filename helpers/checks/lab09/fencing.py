@@ -90,7 +90,7 @@ def expect_fenced(scene: Scene, ground: Ground, work: Any) -> str:
         names = _alone(course)
         _busy(course)
         places = gaps(names)
-        for place in places:
+        for place in reversed(places):  # first where she writes: that hint is the plainest
             _paused(course, place)
     return (
         f"Alice was paused before her commands 2 to {places[-1]}, until bob had taken the part "
@@ -120,7 +120,8 @@ def _alone(course: Course) -> list[str]:
     if course.sum(part) != course.total[part]:
         raise Wrong(
             "Bob came later, when alice's lease had run out and there were new entries. Go on "
-            "after `position`: `xrange(part, f\"({position}\")` leaves out the entry that it names.",
+            "after "
+            '`position`: `xrange(part, f"({position}")` leaves out the entry that it names.',
             expected=f"sum: {course.total[part]}",
             found=f"sum: {course.sum(part)}",
         )
@@ -128,7 +129,7 @@ def _alone(course: Course) -> list[str]:
 
 
 def _expect_counted(course: Course, part: Part, names: list[str]) -> None:
-    state: dict[Any, Any] = course.node.hgetall(part.state)  # type: ignore[assignment]
+    state: Any = course.node.hgetall(part.state)
     right = course.total[part]
     if not names:
         raise Wrong(
@@ -149,8 +150,8 @@ def _expect_counted(course: Course, part: Part, names: list[str]) -> None:
     last: Any = course.node.xrevrange(part.stream, count=1)
     if state.get("position") != last[0][0]:
         raise Wrong(
-            "Note in the field `position` of the state which entry was counted last: another worker "
-            "goes on after it.",
+            "Note in the field `position` of the state which entry was counted last: another "
+            "worker goes on after it.",
             expected=f"position: {last[0][0]}",
             found=f"position: {state.get('position')}",
         )
@@ -169,12 +170,13 @@ def _busy(course: Course) -> None:
             expected="alice's lease",
             found=f"{course.node.get(part.lease)!r}",
         )
-    if course.node.hget(part.state, "token") != alice or course.sum(part):
+    token: Any = course.node.hget(part.state, "token")
+    if token != alice or course.sum(part):
         raise Wrong(
             "Alice had the lease, so bob must leave the part alone: `set(…, nx=True)` returns None "
             "if the key is there already.",
             expected="nothing changed by bob",
-            found=f"sum {course.sum(part)}, token {course.node.hget(part.state, 'token')}",
+            found=f"sum {course.sum(part)}, token {token}",
         )
     if got is not False:
         raise Wrong(
@@ -197,15 +199,16 @@ def _paused(course: Course, place: int) -> None:
     _expect_lease(course, part, alice)
     course.expire(part)
     course.of(course.direct(part.stream, bob, LEASE_MS))
-    held = course.node.get(part.lease)
+    dave = _token("dave")
+    course.node.set(part.lease, dave, px=LEASE_MS)  # he came when bob was done
     course.proxy.thaw()
     course.of(hers)
-    if held and course.node.get(part.lease) != held:
+    if course.node.get(part.lease) != dave:
         raise Wrong(
-            "She has deleted or replaced the lease, and it was bob's by then. Let leases run out; "
-            "or delete one in a script that compares it with the own token.",
-            expected="bob's lease",
-            found=f"{course.node.get(part.lease)!r}",
+            "She has deleted or replaced the lease, and it was another worker's by then. Let "
+            "leases run out; or delete one in a script that compares it with the token.",
+            expected=f"the lease of {dave}",
+            found=f"{course.node.get(part.lease)!r}, with alice paused before her {command}",
         )
     if course.sum(part) < course.total[part]:
         course.expire(part)
@@ -221,7 +224,8 @@ def _paused(course: Course, place: int) -> None:
 
 def _expect_lease(course: Course, part: Part, alice: str) -> None:
     """Make sure that a lease that is there will end, and is alice's."""
-    holder, left = course.node.get(part.lease), int(course.node.pttl(part.lease))  # type: ignore[arg-type]
+    holder: Any = course.node.get(part.lease)
+    left: Any = course.node.pttl(part.lease)
     if holder is None:
         return
     if left < 0:
@@ -247,19 +251,19 @@ def _expect_lease(course: Course, part: Part, alice: str) -> None:
 def _why(command: str, *, too_much: bool) -> str:
     if not too_much:
         return (
-            "An entry was never counted: `position` had passed it, and its `mm` wasn't added. Write "
-            "both in one step, or neither."
+            "An entry was never counted: `position` had passed it, and its `mm` wasn't added. "
+            "Write both in one step, or neither."
         )
-    if command in ("EVAL", "EVALSHA", "FCALL", "EXEC"):
+    if command in ("EVAL", "EVALSHA", "FCALL", "MULTI", "EXEC"):
         return (
             "Then she went on, and counted again what bob had counted. The part wasn't hers any "
-            "more: her script must compare the field `token` with her token before it writes."
+            "more: the step that writes must compare the field `token` with her token, as a script "
+            "can."
         )
     if command in ("HSET", "HGET", "HMGET", "HGETALL", "XRANGE", "XREAD"):
         return (
-            "Then she went on, and counted again what bob had counted. Either she read `position` "
-            "before she had written her token, and used it later; or she wrote sum and position in "
-            "two steps."
+            "An entry was counted by both. Either she read `position` before she had written her "
+            "token, and went on from there; or she wrote sum and position in two steps."
         )
     return (
         "Then she went on, and counted again what bob had counted. What she had asked before was "

@@ -113,8 +113,8 @@ class Ground:
     def slots(self, asked: Node | None = None) -> list[tuple[int, int, list[Node]]]:
         """The ranges of slots, each with its primary and then its replicas, as a node sees it."""
         by_id = {node.id: node for node in self.cluster.nodes}
-        asked = asked or next(one for one in self.cluster.nodes if one.alive and one not in self._paused)
-        found: Any = self.client(asked).execute_command("CLUSTER", "SLOTS")
+        answer = (one for one in self.cluster.nodes if one.alive and one not in self._paused)
+        found: Any = self.client(asked or next(answer)).execute_command("CLUSTER", "SLOTS")
         return [
             (first, last, [by_id[str(one[2])] for one in nodes]) for first, last, *nodes in found
         ]
@@ -146,14 +146,7 @@ class Ground:
                     return node
         raise ServerError(f"No replica follows {primary.name} now: check again.")
 
-    def add(self, stream: str, entries: list[dict[str, Any]], first: int = 1) -> None:
-        """Append entries with the IDs `1-0`, `2-0` and so on."""
-        pipeline = self.at(stream).pipeline(transaction=False)
-        for number, fields in enumerate(entries, first):
-            pipeline.xadd(stream, fields, id=f"{number}-0")
-        pipeline.execute()
-
-    def keys(self) -> list[str]:
+    def all_keys(self) -> list[str]:
         """All keys of this check, on all nodes."""
         return [
             str(key)
@@ -215,10 +208,8 @@ class Ground:
     def __exit__(self, *_: object) -> None:
         self._resume(*self._paused)
         try:
-            for node in self.primaries():
-                client = self.client(node)
-                for key in client.scan_iter(match=f"*{self._prefix}*", count=1000):
-                    client.unlink(key)
+            for key in self.all_keys():
+                self.at(key).unlink(key)
         finally:
             for client in self._clients.values():
                 client.close()
