@@ -408,7 +408,7 @@ def _fill(ground: Ground, streams: list[str]) -> tuple[int, dict[str, int]]:
     hot = next(one for one in order if primaries[one] is not primaries[streams[0]])
     old = next(one for one in order if primaries[one] is not primaries[hot])
     rest = [one for one in order if one not in (hot, old)]
-    counts = dict(zip(rest, range(3, 20), strict=False)) | {old: 2, hot: 30}
+    counts = dict(zip(rest, range(1, 20), strict=False)) | {old: 5, hot: 30}
     for stream, new in counts.items():
         pipeline = ground.client(primaries[stream]).pipeline(transaction=False)
         for n in range(80 if stream == old else 5):
@@ -495,7 +495,7 @@ def moved(scene: Scene, add: Any) -> str:
             first = own if name == "here" else others[0]
             ways = (own, others[1]) if name == "wandering" else ()
             made = with_nodes(add, ground.cluster, first, ways)
-            got = _followed(scene, made, stream, hint)
+            got = _followed(scene, ground, made, stream, hint)
             _expect_once(ground, stream, name, got)
         _expect_an_end(scene, ground, add)
     return (
@@ -515,17 +515,18 @@ _FURTHER = (
 )
 
 
-def _followed(scene: Scene, made: Any, stream: str, hint: str) -> Any:
+def _followed(scene: Scene, ground: Ground, made: Any, stream: str, hint: str) -> Any:
     """What a function returns that has to follow MOVED."""
+    before = ground.strangers()
     with scene.running(made, stream, {"n": 1}) as process:
         outcome = process.outcome(LIMIT_S)
     kind = getattr(outcome, "kind", "")
     if kind in ("MovedError", "RecursionError", "SystemExit"):
         raise Wrong(hint, found=str(outcome))
-    if kind == "AuthenticationError":
+    if ground.strangers() > before:
         raise Wrong(
             "The nodes ask for a password. `connect(host, port)` returns a client that has it.",
-            found=str(outcome),
+            found="a client of your own without a password",
         )
     return _filled(result(outcome, hint, LIMIT_S))
 

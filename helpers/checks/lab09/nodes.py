@@ -154,6 +154,11 @@ class Ground:
             for key in self.client(node).scan_iter(match=f"*{self._prefix}*", count=1000)
         ]
 
+    def strangers(self) -> int:
+        """How often clients without a password have been turned away so far."""
+        found: list[Any] = [self.client(node).info("errorstats") for node in self.primaries()]
+        return sum(one.get("errorstat_NOAUTH", {"count": 0})["count"] for one in found)
+
     # ------------------------------------------------------------ what befalls it
 
     def stop_replica(self, key: str) -> Node:
