@@ -408,7 +408,7 @@ def _together(names: list[str]) -> str:
         return "What isn't in the transaction of XADD is a step of its own: send all of it in one."
     if {"EVAL", "EVALSHA"} & {*names}:
         return "Do both in the same script: what you send beside it is a step of its own."
-    return "A pipeline alone is no transaction: send both in one MULTI, or in a script."
+    return "A pipeline alone isn't a transaction: send both in one MULTI, or in a script."
 
 
 def _expect_both(scene: Scene, key: str, newer: Reading, count: int, names: list[str]) -> None:

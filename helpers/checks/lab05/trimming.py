@@ -6,6 +6,7 @@ Each case is a stream with groups that stand somewhere, and tells one mistake fr
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import product
 from typing import Any, NamedTuple, cast
 
 import redis
@@ -131,9 +132,8 @@ def expect_trimmed(scene: Scene, trim: Any) -> None:
             _expect_left(scene, stream, case, proxy.commands)
             names = names or proxy.names
         _expect_alone(scene, supervisor, trim)
-        for place in gaps(names):
-            for given in (4, ALL):
-                _overtake(scene, supervisor, proxy, trim, place, given)
+        for place, given in product(gaps(names), (4, ALL)):
+            _overtake(scene, supervisor, proxy, trim, place, given)
 
 
 def _trimmed(outcome: Outcome) -> None:
