@@ -38,9 +38,11 @@ from helpers.streams import (
 )
 from helpers.streams.errors import ArgumentError, NotConfirmedError
 from helpers.streams.keys import group_key, sibling_key
-from helpers.streams.slots import Slot
+from helpers.streams.slots import Slot, client_for
+from helpers.views.nodes import look, text
 from helpers.wiki import Counters
 from helpers.wiki.subscriber import Subscriber
+from tests.steps.faults import LOSING, Wire, every_fault
 from tests.waiting import until
 
 pytestmark = pytest.mark.early
@@ -242,6 +244,29 @@ def test_a_primary_dies_and_replicas_have_what_was_confirmed(cluster, client):
     assert [str(one.id) for one in found[:20]] == confirmed
 
 
+def test_who_waits_for_replicas_adds_each_entry_once_under_any_fault_at_any_step(cluster, client):
+    sync = client_for(client, ["s"])
+
+    async def produce(faults=()):
+        sync.unlink("s", "{s}:producers")
+        async with cluster.connect_async() as nodes:
+            with Wire(sync, faults) as wire:
+                wired = wire.async_client(client_for(nodes, ["s"]))
+                async with AsyncProducer(wired, "s", replicas=1) as producer:
+                    await producer.add({"n": 0})
+                    await producer.add_many([{"n": 1}, {"n": 2}, {"n": 3}], batch=2)
+        assert [one.fields["n"] for one in scan(sync, "s")] == list("0123"), (faults, wire.steps)
+        return wire.steps
+
+    async def work():
+        steps = await produce()
+        assert steps.count("MULTI") == 3  # the pipelines that ask the replicas
+        for fault in every_fault(len(steps), LOSING, extra=1)[::3]:
+            await produce([fault])
+
+    asyncio.run(work())
+
+
 def test_a_primary_is_silent(cluster, client):
     """A paused one still takes connections: so another node is asked."""
     with at_work(client) as confirmed:
@@ -297,6 +322,22 @@ def test_parts_keep_the_order_of_each_key_while_a_primary_dies(cluster, client):
 
     asyncio.run(work())
     assert orders() == [[str(n) for n in range(20)]] * 20
+
+
+def test_the_theatre_shows_nodes_parts_and_owners(cluster, client):
+    with PartsProducer(client, "weather", key="city", parts=6) as producer:
+        producer.add_many({"city": f"c{n}", "n": n} for n in range(60))
+    stream = producer.parts.stream(0)
+    client.set(sibling_key(stream, "g:lease"), "token")
+    seen = look(cluster, producer.parts, "g", {"token": "alice"})
+    assert [one.up for one in seen.nodes] == [True] * 6
+    assert sum(one.length or 0 for one in seen.parts) == 60
+    assert [one.owner for one in seen.parts] == ["alice", "", "", "", "", ""]
+    for part in seen.parts:
+        assert part.node == cluster.primary_of(part.stream).name
+    cluster.kill(seen.parts[0].node)
+    assert f"{seen.parts[0].node}  doesn't answer" in text(look(cluster, producer.parts, "g"))
+    until(lambda: look(cluster, producer.parts, "g").parts[0].length == seen.parts[0].length)
 
 
 def test_partitions_and_averages(client):

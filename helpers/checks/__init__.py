@@ -9,7 +9,7 @@ from helpers.course.errors import CourseError
 
 __all__ = ["Lab", "open_lab"]
 
-LABS = ("00", "01", "02", "03", "04", "05", "06", "07", "08")
+LABS = ("00", "01", "02", "03", "04", "05", "06", "07", "08", "09")
 
 
 def open_lab(number: int | str) -> Lab:

@@ -150,6 +150,18 @@ _SLIPS = (
         "WRONGTYPE",
         "The key holds a different type from the one that this command works on.",
     ),
+    *(
+        Slip(
+            kind,
+            part,
+            "One command reaches one hash slot. Keys that are used together need the same part in "
+            "braces, such as `{chennai}:totals`; streams in other slots are read one by one.",
+        )
+        for kind, part in (
+            ("ClusterCrossSlotError", ""),  # the server's
+            ("RedisClusterException", "same key slot"),  # of redis-py, before it sends
+        )
+    ),
     Slip(
         "RuntimeError",
         "running event loop",
@@ -230,7 +242,7 @@ def _name_advice(failure: Failure) -> str:
         return f"This name was not imported: `from datetime import {missing[1]}`."
     if missing[1] in sys.stdlib_module_names or missing[1] == "redis":
         return f"This module was not imported: `import {missing[1]}`."
-    for module in (redis, helpers, streams_errors, errors):
+    for module in (redis, redis.exceptions, helpers, streams_errors, errors):
         if missing[1] in dir(module) or missing[1] in getattr(module, "__all__", ()):
             return f"This name was not imported: `from {module.__name__} import {missing[1]}`."
     return "This name isn't defined: import it, define it, or check its spelling."

@@ -103,6 +103,11 @@ class PartsWorker:
         self._begin()
 
     @property
+    def token(self) -> str:
+        """What its leases hold; another one for each run."""
+        return self._token
+
+    @property
     def owned(self) -> list[str]:
         """The streams of the parts that it has now."""
         return sorted(self._tasks)

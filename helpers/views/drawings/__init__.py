@@ -4,6 +4,7 @@
     streams.py       lessons 01, 02 and 05: entries, nodes, places, trimming, partitions
     groups.py        lessons 03 and 04: cursor, pending entries, take-over, zombie, recovery
     steps.py         lessons 06 to 08: one step, at least once, round trips
+    nodes.py         lesson 09: from a key to its node, what a failover loses
     faults.py        what makes a drawing unfit to be shown; `make drawings` refuses it
 
 A drawing is a function without arguments; its name is the name of the file.
@@ -14,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from helpers.course.home import CHECKOUT
-from helpers.views.drawings import groups, steps, streams
+from helpers.views.drawings import groups, nodes, steps, streams
 from helpers.views.drawings.paper import Drawing
 
 FOLDER = CHECKOUT / "notebooks" / "drawings"
@@ -35,6 +36,8 @@ _FUNCTIONS: tuple[Callable[[], Drawing], ...] = (
     steps.one_step,
     steps.at_least_once,
     steps.round_trip,
+    nodes.slots,
+    nodes.lost_tail,
 )
 
 

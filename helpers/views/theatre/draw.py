@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from html import escape
 
-from helpers.views.theatre.layout import PAPER, RULE, WIDTH, Area, Moved, Shape, Words, sheet
+from helpers.views.theatre.layout import (
+    PAPER,
+    RULE,
+    WIDTH,
+    Area,
+    Moved,
+    Shape,
+    Sheet,
+    Words,
+    sheet,
+)
 from helpers.views.theatre.snapshot import Snapshot
 from helpers.views.theatre.text import States, printable, text
 
@@ -22,15 +32,20 @@ def draw(snapshot: Snapshot, states: States | None = None, moved: Moved = frozen
         states: for a group, the state of each consumer: running, paused, killed, …
         moved: entries to be highlighted: see `snapshot.moved`.
     """
-    paper = sheet(snapshot, states, moved)
+    title = f"The stream {printable(snapshot.stream)} and its groups"
+    return svg(sheet(snapshot, states, moved), title, text(snapshot, states))
+
+
+def svg(paper: Sheet, title: str, alt: str) -> str:
+    """Shapes as SVG, as wide as there is room."""
     height = paper.height
     size = f"width: 100%; max-width: {MOST}px; max-height: max(88vh, {height * SMALLEST:.0f}px)"
     return "\n".join(
         [
             f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height:g}" role="img" '
-            f'aria-label="{escape(text(snapshot, states))}" font-family="{SANS}" '
+            f'aria-label="{escape(alt)}" font-family="{SANS}" '
             f'preserveAspectRatio="xMinYMin" style="display: block; height: auto; {size}">',
-            f"<title>The stream {escape(printable(snapshot.stream))} and its groups</title>",
+            f"<title>{escape(title)}</title>",
             _shape(Area(0.75, 0.75, WIDTH - 1.5, height - 1.5, PAPER, RULE)),
             *map(_shape, paper.shapes),
             "</svg>",

@@ -36,15 +36,20 @@ class Still:
 
     def png(self) -> bytes:
         """The picture; the same bytes for the same snapshot."""
-        picture = BytesIO()
-        with warnings.catch_warnings():  # a letter that the font lacks is drawn as a box
-            warnings.filterwarnings("ignore", message="Glyph .* missing")
-            figure = _figure(sheet(self.snapshot, self.states, self.moved))
-            figure.savefig(picture, format="png", dpi=2 * DPI, metadata={"Software": None})
-        return picture.getvalue()
+        return png(sheet(self.snapshot, self.states, self.moved))
 
     def _repr_mimebundle_(self, **_: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         return {"image/png": self.png(), "text/plain": str(self)}, {"image/png": {"width": WIDTH}}
+
+
+def png(paper: Sheet) -> bytes:
+    """Shapes as PNG; the same bytes for the same shapes."""
+    picture = BytesIO()
+    with warnings.catch_warnings():  # a letter that the font lacks is drawn as a box
+        warnings.filterwarnings("ignore", message="Glyph .* missing")
+        figure = _figure(paper)
+        figure.savefig(picture, format="png", dpi=2 * DPI, metadata={"Software": None})
+    return picture.getvalue()
 
 
 def _figure(paper: Sheet) -> Figure:

@@ -1,0 +1,271 @@
+"""Whether a part counts each entry once, whoever is paused at which command.
+
+Leases don't run out here by themselves: the check deletes one, which is the same for a worker.
+So a pause needs no waiting, and a slow machine changes nothing.
+"""
+
+from __future__ import annotations
+
+import secrets
+from functools import partial
+from typing import Any, NamedTuple
+
+from helpers.chaos import Fault, Proxy
+from helpers.checks.lab09.clients import with_node
+from helpers.checks.lab09.nodes import Ground
+from helpers.checks.lives import Life, Supervisor
+from helpers.checks.scene import LIMIT_S, Scene, result
+from helpers.checks.stepping import gaps
+from helpers.checks.verdict import Wrong
+
+PART = "weather:{3}"  # all parts of a check are in its slot
+LEASE_MS = 30_000  # longer than a check
+ENTRIES = 2  # at a time
+SLOW = "Nothing was left to count, and it still ran. Return True when there is no more."
+
+
+class Part(NamedTuple):
+    """A part, and what the workers keep beside it."""
+
+    stream: str
+    lease: str
+    state: str
+
+
+class Course:
+    """A learner's workers on one part after the other, all on one node."""
+
+    def __init__(self, ground: Ground, supervisor: Supervisor, proxy: Proxy, work: Any) -> None:
+        self._ground, self.proxy = ground, proxy
+        self.node = ground.at(ground.key(PART))
+        direct = with_node(work, ground.url(ground.key(PART)))
+        self.direct = partial(supervisor.begin, direct)
+        self.proxied = partial(supervisor.begin, with_node(work, proxy.url))
+        self._count = 0
+        self.total: dict[Part, int] = {}
+
+    def part(self) -> Part:
+        """A part that no worker has seen, with two entries."""
+        self._count += 1
+        stream = self._ground.key(f"weather{self._count}:{{3}}")
+        part = Part(stream, f"{stream}:lease", f"{stream}:state")
+        self.total[part] = 0
+        self.add(part)
+        return part
+
+    def add(self, part: Part) -> None:
+        """Add two entries."""
+        pipeline = self.node.pipeline(transaction=False)
+        for _ in range(ENTRIES):
+            millimetres = 2 + secrets.randbelow(40)
+            self.total[part] += millimetres
+            pipeline.xadd(part.stream, {"city": "chennai", "mm": millimetres})
+        pipeline.execute()
+
+    def of(self, life: Life) -> Any:
+        """What a worker returned."""
+        return result(life.outcome(), SLOW, LIMIT_S)
+
+    def sum(self, part: Part) -> int:
+        """The field `sum` of the state."""
+        found: Any = self.node.hget(part.state, "sum")
+        try:
+            return int(found or 0)
+        except ValueError:
+            raise Wrong("The field `sum` is a number: HINCRBY adds to it.", instead=found) from None
+
+    def expire(self, part: Part) -> None:
+        """Let the lease run out."""
+        self.node.delete(part.lease)
+
+
+def expect_fenced(scene: Scene, ground: Ground, work: Any) -> str:
+    """Put workers through all of it.
+
+    Raises:
+        Wrong: a part's sum is not exact, or a worker had a part that another one had.
+    """
+    with Supervisor(scene) as supervisor, Proxy(ground.url(ground.key(PART))) as proxy:
+        course = Course(ground, supervisor, proxy, work)
+        names = _alone(course)
+        _busy(course)
+        places = gaps(names)
+        for place in reversed(places):  # first where she writes: that hint is the plainest
+            _paused(course, place)
+    return (
+        f"Alice was paused before her commands 2 to {places[-1]}, until bob had taken the part "
+        "over and counted: each time the sum was exact at the end."
+    )
+
+
+def _token(name: str) -> str:
+    return f"{name}-{secrets.token_hex(3)}"
+
+
+def _alone(course: Course) -> list[str]:
+    """Alice by herself, and bob after her. Gives the names of a worker's commands."""
+    part, alice = course.part(), _token("alice")
+    got = course.of(course.proxied(part.stream, alice, LEASE_MS))
+    names = course.proxy.names
+    _expect_counted(course, part, names)
+    if got is not True:
+        raise Wrong(
+            "The part was free, and alice has counted all of it: then return True.",
+            expected="True",
+            instead=got,
+        )
+    course.expire(part)
+    course.add(part)
+    course.of(course.direct(part.stream, _token("bob"), LEASE_MS))
+    if course.sum(part) != course.total[part]:
+        raise Wrong(
+            "Bob came later, when alice's lease had run out and there were new entries. Go on "
+            "after "
+            '`position`: `xrange(part, f"({position}")` leaves out the entry that it names.',
+            expected=f"sum: {course.total[part]}",
+            found=f"sum: {course.sum(part)}",
+        )
+    return names
+
+
+def _expect_counted(course: Course, part: Part, names: list[str]) -> None:
+    state: Any = course.node.hgetall(part.state)
+    right = course.total[part]
+    if not names:
+        raise Wrong(
+            "Your function sent nothing on the client that it was given: `node`.",
+            found="no command",
+        )
+    if "sum" not in state:
+        raise Wrong(
+            "The sum belongs in the field `sum` of the hash `{part}:state`.",
+            expected=f"sum: {right}",
+            found=f"the fields {', '.join(map(str, state)) or 'of no hash: it does not exist'}",
+        )
+    if course.sum(part) != right:
+        hint = "Add up the field `mm` of each entry."
+        if course.sum(part) == ENTRIES:
+            hint = "That's how many entries there are. Add up the field `mm` of each."
+        raise Wrong(hint, expected=f"sum: {right}", found=f"sum: {course.sum(part)}")
+    last: Any = course.node.xrevrange(part.stream, count=1)
+    if state.get("position") != last[0][0]:
+        raise Wrong(
+            "Note in the field `position` of the state which entry was counted last: another "
+            "worker goes on after it.",
+            expected=f"position: {last[0][0]}",
+            found=f"position: {state.get('position')}",
+        )
+
+
+def _busy(course: Course) -> None:
+    """Bob comes while alice has the part."""
+    part, alice, bob = course.part(), _token("alice"), _token("bob")
+    course.node.set(part.lease, alice, px=LEASE_MS)
+    course.node.hset(part.state, "token", alice)
+    got = course.of(course.direct(part.stream, bob, LEASE_MS))
+    if course.node.get(part.lease) != alice:
+        raise Wrong(
+            "Alice had the lease, and bob has replaced it or deleted it. `set(…, nx=True)` sets a "
+            "key only if it isn't there.",
+            expected="alice's lease",
+            found=f"{course.node.get(part.lease)!r}",
+        )
+    token: Any = course.node.hget(part.state, "token")
+    if token != alice or course.sum(part):
+        raise Wrong(
+            "Alice had the lease, so bob must leave the part alone: `set(…, nx=True)` returns None "
+            "if the key is there already.",
+            expected="nothing changed by bob",
+            found=f"sum {course.sum(part)}, token {token}",
+        )
+    if got is not False:
+        raise Wrong(
+            "Alice had the lease, so bob didn't get the part: then return False.",
+            expected="False",
+            instead=got,
+        )
+
+
+def _paused(course: Course, place: int) -> None:
+    """Alice stands still before a command; bob takes over and counts; she goes on."""
+    part, alice, bob = course.part(), _token("alice"), _token("bob")
+    course.proxy.reset()
+    course.proxy.arm(Fault.FREEZE_BEFORE, place)
+    hers = course.proxied(part.stream, alice, LEASE_MS)
+    if not hers.stands(course.proxy):
+        course.of(hers)
+        return
+    command = course.proxy.names[-1]
+    _expect_lease(course, part, alice)
+    course.expire(part)
+    course.of(course.direct(part.stream, bob, LEASE_MS))
+    dave = _token("dave")
+    course.node.set(part.lease, dave, px=LEASE_MS)  # he came when bob was done
+    course.proxy.thaw()
+    course.of(hers)
+    if course.node.get(part.lease) != dave:
+        raise Wrong(
+            "She has deleted or replaced the lease, and it was another worker's by then. Let "
+            "leases run out; or delete one in a script that compares it with the token.",
+            expected=f"the lease of {dave}",
+            found=f"{course.node.get(part.lease)!r}, with alice paused before her {command}",
+        )
+    if course.sum(part) < course.total[part]:
+        course.expire(part)
+        course.of(course.direct(part.stream, _token("carol"), LEASE_MS))
+    total, found = course.total[part], course.sum(part)
+    if found != total:
+        raise Wrong(
+            _why(command, too_much=found > total),
+            expected=f"sum: {total}",
+            found=f"sum: {found}, with alice paused before her {command} until bob had taken over",
+        )
+
+
+def _expect_lease(course: Course, part: Part, alice: str) -> None:
+    """Make sure that a lease that is there will end, and is alice's."""
+    holder: Any = course.node.get(part.lease)
+    left: Any = course.node.pttl(part.lease)
+    if holder is None:
+        return
+    if left < 0:
+        raise Wrong(
+            "This lease never ends: if alice dies, no other worker gets the part. Set it with "
+            "`px=lease_ms`.",
+            found="a lease without a time to live",
+        )
+    if left > LEASE_MS:
+        raise Wrong(
+            "`lease_ms` is in milliseconds: `px=` takes these, `ex=` takes seconds.",
+            expected=f"{LEASE_MS:,} ms or less",
+            found=f"{left:,} ms",
+        )
+    if holder != alice:
+        raise Wrong(
+            "The value of the lease is the token of the worker that has it.",
+            expected=alice,
+            found=f"{holder!r}",
+        )
+
+
+def _why(command: str, *, too_much: bool) -> str:
+    if not too_much:
+        return (
+            "An entry was never counted: `position` had passed it, and its `mm` wasn't added. "
+            "Write both in one step, or neither."
+        )
+    if command in ("EVAL", "EVALSHA", "FCALL", "MULTI", "EXEC"):
+        return (
+            "Then she went on, and counted again what bob had counted. The part wasn't hers any "
+            "more: the step that writes must compare the field `token` with her token, as a script "
+            "can."
+        )
+    if command in ("HSET", "HGET", "HMGET", "HGETALL", "XRANGE", "XREAD"):
+        return (
+            "An entry was counted by both. Either she read `position` before she had written her "
+            "token, and went on from there; or she wrote sum and position in two steps."
+        )
+    return (
+        "Then she went on, and counted again what bob had counted. What she had asked before was "
+        "no longer true: compare the token and write in one step, in a script."
+    )
