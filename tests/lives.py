@@ -7,7 +7,13 @@ from typing import Any, Self
 
 from helpers.chaos import Running, warm
 
-warm.preload("tests.consumers", "tests.soaks.groups", "tests.soaks.workers", "tests.wiki")
+warm.preload(
+    "tests.consumers",
+    "tests.soaks.groups",
+    "tests.soaks.parts",
+    "tests.soaks.workers",
+    "tests.wiki",
+)
 
 
 class Life:

@@ -357,7 +357,7 @@ class LocalCluster:
             if not primary and time.monotonic() - asked_at > ELECTION_S:
                 self._ask_to_take_over(node, force)
                 asked_at = time.monotonic()
-            return primary and self._serving()
+            return primary and self.serving
 
         self._wait(done, f"{node.name} did not take over")
 
@@ -420,9 +420,10 @@ class LocalCluster:
         Raises:
             ServerError: it lasts too long.
         """
-        self._wait(self._serving, "The cluster did not come up")
+        self._wait(lambda: self.serving, "The cluster did not come up")
 
-    def _serving(self) -> bool:
+    @property
+    def serving(self) -> bool:
         """Whether all that answer agree on who serves what, and that is every slot."""
         views = {self._view(node) for node in self.nodes if node.alive}
         if len(views) != 1 or None in views:
@@ -470,9 +471,10 @@ class LocalCluster:
 
     def close(self) -> None:
         """End all nodes, and delete their data."""
-        for node in self.nodes:
+        for node in self.nodes:  # all, so that none of them connects again to a gate
             if node.process:
                 node.process.kill()
+        for node in self.nodes:
             for gate in node.gates:
                 gate.close()
         shutil.rmtree(self.folder, ignore_errors=True)

@@ -108,7 +108,12 @@ class Front(ABC):
         await self._closing.wait()
         server.close()
         await asyncio.sleep(0)  # a connection that was just accepted begins its conversation
-        await self._cut()
+        # All others, also one that is being accepted and has not begun its conversation.
+        while others := asyncio.all_tasks() - {asyncio.current_task()}:
+            for task in others:
+                task.cancel()
+            await asyncio.gather(*others, return_exceptions=True)
+            await asyncio.sleep(0)
         await asyncio.sleep(0)  # a transport closes its socket in the next round
 
     async def _end(self) -> None:

@@ -9,6 +9,8 @@
     wiki        the event pipeline
     lives       20,000 short lives, of which nothing may be left
     ways        the same: forks and copies of one that is at work, multiprocessing, generators
+    cluster     streams on a cluster of three with replicas: with WAIT, and what is lost without
+    parts       the same: what its processes do
 
-python -m tests.soaks [groups averages wiki lives] [--seed N --server valkey --faults N …]
+python -m tests.soaks [groups averages wiki lives cluster tail] [--seed N …]
 """

@@ -144,16 +144,27 @@ class Stage(ABC):
     OPTIONS: ClassVar[Sequence[str]] = ()  # of the server
     MUCH: ClassVar[int] = 20  # that is wrong: the soak ends
 
-    def __init__(self, plan: Any, server: SpareServer) -> None:
+    def __init__(self, plan: Any, server: Any) -> None:
         self.plan, self.server = plan, server
         self.report = Report(plan)
-        self.client = client_of(server.url)
+        self.client = self.connect()
         self.rng = random.Random(f"stage {plan.seed}")
         self.lives: list[Life] = []
         acts = draw(self.FAULTS, plan.faults, plan.seed)
         targets = dict.fromkeys(whom for fault in self.FAULTS for whom in fault.whom)
         self.at = dict.fromkeys(targets, 0.0)  # how far each is
         self.lanes = {w: Lane(deque(act for act in acts if act.whom == w)) for w in targets}
+
+    @classmethod
+    def serve(cls, plan: Any) -> Any:
+        """The server of its own, up."""
+        server = SpareServer(*cls.OPTIONS)
+        claim(server.url)
+        return server
+
+    def connect(self) -> Any:
+        """The stage's own client."""
+        return client_of(self.server.url)
 
     @abstractmethod
     def open(self) -> None:
@@ -281,8 +292,7 @@ def soak(stage: type[Stage], plan: Any, folder: str) -> Report:
     """Do it all, with a server of its own, whose data is in the folder."""
     end_on_signals()
     tempfile.tempdir = folder
-    with SpareServer(*stage.OPTIONS) as server:
-        claim(server.url)
+    with stage.serve(plan) as server:
         played = stage(plan, server)
         begun = time.monotonic()
         try:
