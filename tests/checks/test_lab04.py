@@ -425,7 +425,7 @@ calls = []
     Case(7, "It counts entries", script(RIGHT_SCRIPT.replace("ARGV[4]", "1"))),
     Case(7, "Acknowledge what you have counted", counting(f"redis.{ADD}").replace('("0", ">")', '(">",)')),
     Case(7, "in the hash `totals`", script(RIGHT_SCRIPT).replace('fields["city"]', "'rain'")),
-    Case(7, "in the hash `totals`", script(RIGHT_SCRIPT).replace("count=1)", "count=1, noack=True)")),
+    Case(7, "With NOACK", script(RIGHT_SCRIPT).replace("count=1)", "count=1, noack=True)")),
     Case(7, "counted again", "from redis import ConnectionError\n" + counting(f"""
                 while True:
                     try:
