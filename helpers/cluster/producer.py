@@ -16,6 +16,8 @@ from helpers.streams.single import Single, portion
 from helpers.streams.slots import SyncClient, client_for
 from helpers.streams.steps import Steps, drive
 
+KEPT = 10_000  # keys whose parts are remembered
+
 
 class PartsProducer(Single):
     """Appends entries to a stream in parts, each once, by a key in it. Use it in a `with` block.
@@ -57,6 +59,7 @@ class PartsProducer(Single):
         super().__init__()
 
     def _reset(self) -> None:
+        self._known: dict[str, str] = {}  # keys, and their streams
         self._outboxes: dict[str, BulkOutbox] = {}
         self._lock = threading.RLock()
 
@@ -131,18 +134,35 @@ class PartsProducer(Single):
 
     def _sort(self, chunk: list[Fields], waiting: dict[str, list[Fields]], tally: Tally) -> None:
         """Put each entry to those that wait for its part; give back what has no key."""
+        key, known = self.key, self._known
         for fields in chunk:
-            try:
-                if not isinstance(fields, Mapping) or self.key not in fields:
-                    raise ArgumentError(
-                        f"The entry {fields!r:.80} has no field {self.key!r}, by whose value its "
-                        "part is chosen."
-                    )
-                stream = self.parts.of(fields[self.key])
-            except ArgumentError as why:
-                tally.give_back([fields], why)
+            value = fields.get(key) if type(fields) is dict else None
+            stream = known.get(value) if type(value) is str else None
+            if stream is None:
+                try:
+                    stream = self._stream_of(fields)
+                except ArgumentError as why:
+                    tally.give_back([fields], why)
+                    continue
+            if stream in waiting:
+                waiting[stream].append(fields)
             else:
-                waiting.setdefault(stream, []).append(fields)
+                waiting[stream] = [fields]
+
+    def _stream_of(self, fields: Any) -> str:
+        """The part that an entry goes to; that of a key in plain text is kept for the next one."""
+        if not isinstance(fields, Mapping) or self.key not in fields:
+            raise ArgumentError(
+                f"The entry {fields!r:.80} has no field {self.key!r}, by whose value its part is "
+                "chosen."
+            )
+        value = fields[self.key]
+        stream = self.parts.of(value)
+        if type(value) is str:  # of 1, 1.0 and True a dict would make one key
+            if len(self._known) >= KEPT:
+                self._known.clear()
+            self._known[value] = stream
+        return stream
 
     def _start(self, waiting: dict[str, list[Fields]]) -> StreamsError | None:
         """Send a batch to each part; their nodes are at work side by side."""

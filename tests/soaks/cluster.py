@@ -316,6 +316,7 @@ class Cluster(Stage):
 
     def move(self, _: Act) -> Strike:
         """Move a stream's slot to another primary."""
+        yield
         stream = self.rng.choice([*WEATHER.streams, PAIR])
         begin = self.server.primary_of(stream)
         others = [one.name for one in self.server.status() if one.role == PRIMARY]
@@ -324,12 +325,14 @@ class Cluster(Stage):
 
     def fail_over(self, _: Act) -> Strike:
         """Ask a replica to take over."""
+        yield
         victim = self._victim(REPLICA)
         self.server.failover(victim.name)
         return victim
 
     def kill_worker(self, _: Act) -> Strike:
         """Kill a worker or a consumer, whatever it does at the moment."""
+        yield
         life = self._worker()
         life.kill()
         return life
