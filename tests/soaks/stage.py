@@ -32,6 +32,7 @@ from tests.lives import Life
 
 KILLED, REPLACED = -signal.SIGKILL, 7  # how a worker ends; 7: another one took its place
 NO_SERVER = 9  # the same: without a server at its start
+LIVES_A_LIMIT = 1000  # where it is lives that take the time: so many while one fault may be due
 LIMIT_S = 100.0  # how long a fault may need until it strikes, and the work may stand still
 SHOWN = 20  # that is wrong
 END_S = 15.0  # how long an interrupted soak may need to end its processes
@@ -278,7 +279,8 @@ def run(stage: type[Stage], plan: Any) -> Any:
     """The report of a soak in a process and a folder of its own, of which nothing is left."""
     with _folder() as folder, start(soak, stage, plan, folder, name="soak") as process:
         try:
-            outcome = process.outcome((plan.faults + 5) * plan.limit_s)
+            most = plan.faults + getattr(plan, "lives", 0) / LIVES_A_LIMIT + 5
+            outcome = process.outcome(most * plan.limit_s)
         finally:
             process.stop(END_S)
     broken = f"it broke off: {outcome}"
