@@ -251,6 +251,7 @@ def test_who_makes_a_key_beside_another_takes_its_name_from_the_list():
     calls = [
         (file.name, ast.unparse(call.args[-1]))
         for file in Path(helpers.__file__).parent.rglob("*.py")
+        if "checks" not in file.parts  # those delete their own keys
         for call in ast.walk(ast.parse(file.read_text()))
         if isinstance(call, ast.Call) and isinstance(call.func, ast.Name)
         and call.func.id in ("sibling_key", "group_key")

@@ -138,7 +138,7 @@ def route(scene: Scene, append: Any) -> str:
                 expected=f"an ID such as {at[0]}",
                 found=repr(ids[0]),
             )
-    return f"{len(calls)} readings of {len(cities)} cities in {parts} parts, each city in its own."
+    return f"{len(calls)} readings of {len(cities)} cities: each city is in the part of its own."
 
 
 def _where(ground: Ground) -> dict[str, list[tuple[str, dict[str, str]]]]:

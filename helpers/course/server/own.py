@@ -382,7 +382,9 @@ class OwnServer:
             self._kill(pid)  # no client knows of it, so it holds nothing that was confirmed
             if not self._holds(token):
                 return None
-            if port is not None or "already in use" not in self._logged():
+            # It may have been ended before it came to say so: then the port tells.
+            taken = "already in use" in self._logged() or not _free(listen)
+            if port is not None or not taken:
                 raise ServerError(self._why_not(program))
 
     def _why_not(self, program: Program) -> str:
