@@ -215,7 +215,7 @@ def _expect_routed(
             "In another process, the same city goes to another part: Python's `hash()` of a string "
             "is different in every process. `zlib.crc32` is the same everywhere."
         )
-    elif places == {f"{name}:{{{key_slot(city.encode()) % parts}}}"}:
+    elif _by_slot(name, parts, found):
         hint = (
             "That is the CRC-16 of the hash slot. All who produce to a stream must compute the "
             "same: the rule here is the CRC-32 of the city's UTF-8, modulo the number of parts."
@@ -229,6 +229,15 @@ def _expect_routed(
         hint,
         expected=f"{city} in `{ground.short(wanted)}`",
         found=" and ".join(f"`{ground.short(key)}`" for key in sorted(places)),
+    )
+
+
+def _by_slot(name: str, parts: int, found: dict[str, Any]) -> bool:
+    """Whether every city is in the part that its hash slot names."""
+    return all(
+        key == f"{name}:{{{key_slot(fields['city'].encode()) % parts}}}"
+        for key, entries in found.items()
+        for _, fields in entries
     )
 
 

@@ -186,15 +186,18 @@ class Ground:
         self.at(key).execute_command("CLIENT", "KILL", "TYPE", "replica")
         return replica
 
-    def lose(self, key: str, replica: Node) -> None:
-        """Kill the primary of a key; the replica that was cut off has taken over by then.
+    def fail_over(self, key: str, replica: Node) -> Node:
+        """Let the replica that was cut off take over from the primary, which is silent from now on.
 
-        The primary is paused first, so that the others know the new one when it dies: else a
-        client's commands would fail until they do, and redis-py doesn't wait between its retries.
+        All know the new primary when this returns, and the old one waits to be killed: if it were
+        dead before, a client's commands would fail meanwhile, and redis-py doesn't wait between
+        its retries.
+
+        Returns:
+            The old primary.
         """
         primary = self.primary_of(key)
         others = [node for node in self.primaries() if node is not primary]
-        _hurt.add(self.cluster)
         self._pause(primary)  # first, or the replica would get the rest of it
         self._resume(replica)
         self.client(replica).execute_command("CLUSTER", "FAILOVER", "TAKEOVER")
@@ -203,7 +206,12 @@ class Ground:
             if time.monotonic() > deadline:
                 raise ServerError(f"{replica.name} did not take over from {primary.name} in time.")
             time.sleep(0.005)
-        self.cluster.kill(primary)
+        return primary
+
+    def kill(self, node: Node) -> None:
+        """End a node; the next check waits until it is a replica again."""
+        _hurt.add(self.cluster)
+        self.cluster.kill(node)
 
     # ------------------------------------------------------------ the end
 

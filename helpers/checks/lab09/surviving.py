@@ -185,8 +185,9 @@ def _failed_over(course: Course) -> None:
     replica = course.ground.cut_off(stream)
     life = course.begin(stream)
     _until_counted(course, stream, right, life)
-    course.ground.lose(stream, replica)
-    course.add(replica, stream, 3, right, end=True)
+    primary = course.ground.fail_over(stream, replica)
+    course.add(replica, stream, 3, right, end=True)  # so what the client sends again finds them
+    course.ground.kill(primary)
     outcome = life.outcome(FAILOVER_S)
     if isinstance(outcome, Failure) and outcome.kind in LOST:
         raise Wrong(
