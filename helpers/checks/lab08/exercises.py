@@ -439,7 +439,8 @@ def paged(scene: Scene, mean_temp: Any) -> str:
     """Several entries share a millisecond, the last page is short, and every entry counts."""
     warm = 60 + secrets.randbelow(20)
     temps = [warm + (n * n) % 23 for n in range(ENTRIES - 300)] + [200] * 300
-    temps[-1] += sum(temps) % 19 == 0  # so the mean has no end: 19 divides the number of entries
+    while sum(temps) % 19 == 0 or sum(temps) % median(temps) == 0:
+        temps[-1] += 1  # the mean has no end (19 divides the number), and no quotient is the median
     entries = [(_id_of(n), {"temp_f": str(t)}) for n, t in enumerate(temps, 1)]
     stream = scene.stream("day", entries)
     try:
