@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from helpers import connect_async
-from helpers.cluster import Parts, PartsProducer, PartsWorker, part_of
+from helpers.cluster import Parts, PartsProducer, PartsWorker, part_of, producer
 from helpers.cluster.part import LostPartError, Part, PartCounts, PartSettings
 from helpers.cluster.worker import share_of
 from helpers.streams import DeadLetters, scan
@@ -30,6 +30,16 @@ def readings(count, cities=10):
 def append(redis, entries, parts=4):
     with PartsProducer(redis, "weather", key="city", parts=parts) as producer:
         return producer.add_many(entries)
+
+
+def in_streams(redis):
+    """The numbers of each city, in the order of its part."""
+    found = defaultdict(list)
+    for stream in PARTS.streams:
+        for entry in scan(redis, stream):
+            assert PARTS.of(entry.fields["city"]) == stream
+            found[entry.fields["city"]].append(int(entry.fields["n"]))
+    return found
 
 
 def noted(entry):
@@ -102,14 +112,39 @@ def test_all_agree_on_the_number_of_parts(redis):
 
 def test_each_key_has_one_part_and_keeps_its_order(redis):
     assert append(redis, readings(2500)) == 2500
-    found = defaultdict(list)
-    for stream in PARTS.streams:
-        for entry in scan(redis, stream):
-            city = entry.fields["city"]
-            assert PARTS.of(city) == stream
-            found[city].append(int(entry.fields["n"]))
-    assert len(found) == 10
-    assert all(numbers == list(range(250)) for numbers in found.values())
+    assert in_streams(redis) == {f"c{n}": list(range(250)) for n in range(10)}
+
+
+def test_more_keys_than_are_remembered_keep_their_parts_and_their_order(redis, monkeypatch):
+    monkeypatch.setattr(producer, "KEPT", 3)
+    with PartsProducer(redis, "weather", key="city", parts=4) as one:
+        for at in range(0, 200, 7):
+            one.add_many(readings(200)[at : at + 7], batch=5)
+            assert len(one._known) <= 3
+    assert in_streams(redis) == {f"c{n}": list(range(20)) for n in range(10)}
+
+
+@pytest.mark.parametrize("value", [1, 1.0, "1", b"1", "1.0"])
+def test_keys_that_python_takes_for_one_go_to_the_parts_of_their_texts(redis, value):
+    alike = [1, 1.0, "1", b"1", "1.0"]
+    with PartsProducer(redis, "weather", key="city", parts=4) as one:
+        one.add_many({"city": key, "n": n} for n, key in enumerate((value, *alike)))
+    texts = ["1.0" if str(one) == "1.0" else "1" for one in (value, *alike)]
+    wanted = {text: [n for n, one in enumerate(texts) if one == text] for text in {*texts}}
+    assert in_streams(redis) == wanted
+
+
+def test_a_source_that_fails_leaves_nothing_for_the_next_call(redis):
+    def source():
+        yield from readings(5)
+        raise ValueError("no more")
+
+    with PartsProducer(redis, "weather", key="city", parts=4) as one:
+        with pytest.raises(ValueError, match="no more"):
+            one.add_many(source(), batch=2)
+        there = sum(redis.xlen(stream) for stream in PARTS.streams)
+        assert one.add_many(readings(10)) == 10
+    assert sum(redis.xlen(stream) for stream in PARTS.streams) == there + 10
 
 
 def test_what_has_no_key_or_no_text_is_given_back_and_the_rest_appended(redis):

@@ -59,7 +59,8 @@ class PartsProducer(Single):
         super().__init__()
 
     def _reset(self) -> None:
-        self._known: dict[str, str] = {}  # keys, and their streams
+        self._buckets: dict[str, list[Fields]] = {}  # entries that wait to be sent, by stream
+        self._known: dict[str, list[Fields]] = {}  # keys, and the buckets of their streams
         self._outboxes: dict[str, BulkOutbox] = {}
         self._lock = threading.RLock()
 
@@ -92,17 +93,17 @@ class PartsProducer(Single):
                 outbox.tally = Tally()
             without = Tally()
             rest, failed = iter(entries), None
-            waiting: dict[str, list[Fields]] = {}
-            while not failed and (chunk := portion(rest, batch)):
-                self._sort(chunk, waiting, without)
-                full = {one: some for one, some in waiting.items() if len(some) >= batch}
-                waiting = {one: some for one, some in waiting.items() if one not in full}
-                failed = self._start(full)
-                waiting |= full  # what was not sent
-            failed = self._settle(failed or self._start(waiting))
-            if failed and waiting:
-                unsent = [one for some in waiting.values() for one in some]
-                failed.entries = [*failed.entries, *unsent]
+            try:
+                while not failed and (chunk := portion(rest, batch)):
+                    self._sort(chunk, without)
+                    failed = self._start(batch)
+                failed = self._settle(failed or self._start(1))
+                if failed:
+                    unsent = [one for bucket in self._buckets.values() for one in bucket]
+                    failed.entries = [*failed.entries, *unsent]
+            finally:
+                for bucket in self._buckets.values():
+                    bucket.clear()
             count = sum(outbox.tally.added.count for outbox in self._outboxes.values())
             if failed:
                 raise self._told(without.ended(failed, failed.entries), count)
@@ -132,47 +133,48 @@ class PartsProducer(Single):
                 with suppress(StreamsError):
                     self._drive(outbox, outbox.forget())
 
-    def _sort(self, chunk: list[Fields], waiting: dict[str, list[Fields]], tally: Tally) -> None:
+    def _sort(self, chunk: list[Fields], tally: Tally) -> None:
         """Put each entry to those that wait for its part; give back what has no key."""
         key, known = self.key, self._known
         for fields in chunk:
-            value = fields.get(key) if type(fields) is dict else None
-            stream = known.get(value) if type(value) is str else None
-            if stream is None:
-                try:
-                    stream = self._stream_of(fields)
-                except ArgumentError as why:
-                    tally.give_back([fields], why)
+            try:
+                if type(fields) is dict:
+                    known[fields[key]].append(fields)
                     continue
-            if stream in waiting:
-                waiting[stream].append(fields)
-            else:
-                waiting[stream] = [fields]
+            except (KeyError, TypeError):  # a key that is new, missing, or no text
+                pass
+            try:
+                self._bucket_of(fields).append(fields)
+            except ArgumentError as why:
+                tally.give_back([fields], why)
 
-    def _stream_of(self, fields: Any) -> str:
-        """The part that an entry goes to; that of a key in plain text is kept for the next one."""
+    def _bucket_of(self, fields: Any) -> list[Fields]:
+        """Where an entry waits; that of a key in plain text is kept for the next one."""
         if not isinstance(fields, Mapping) or self.key not in fields:
             raise ArgumentError(
                 f"The entry {fields!r:.80} has no field {self.key!r}, by whose value its part is "
                 "chosen."
             )
         value = fields[self.key]
-        stream = self.parts.of(value)
+        bucket = self._buckets.setdefault(self.parts.of(value), [])
         if type(value) is str:  # of 1, 1.0 and True a dict would make one key
             if len(self._known) >= KEPT:
                 self._known.clear()
-            self._known[value] = stream
-        return stream
+            self._known[value] = bucket
+        return bucket
 
-    def _start(self, waiting: dict[str, list[Fields]]) -> StreamsError | None:
-        """Send a batch to each part; their nodes are at work side by side."""
-        while waiting:
-            stream = next(iter(waiting))
+    def _start(self, least: int) -> StreamsError | None:
+        """Send a batch to each part for which so many wait; their nodes work side by side."""
+        for stream, bucket in self._buckets.items():
+            if len(bucket) < least:
+                continue
+            batch = bucket.copy()
+            bucket.clear()
             if stream not in self._outboxes:
                 self._outboxes[stream] = self._make(stream)
             outbox = self._outboxes[stream]
             try:
-                self._drive(outbox, outbox.start(waiting.pop(stream)))
+                self._drive(outbox, outbox.start(batch))
             except StreamsError as error:
                 return error
         return None

@@ -156,6 +156,12 @@ class Cluster(Stage):
         if not self._ending or any(self._at_work[one].exit_code is None for one in self._tasks):
             return False
         time.sleep(LOOK_S)
+        return self._now(self._all_done)
+
+    def _all_done(self) -> bool:
+        """Whether the cluster is whole, so that it can say what there is, and all is handled."""
+        if not self._whole():
+            return False
         done = self._handled()
         return all(done[stream] == self._last(stream) for stream in WEATHER.streams) and (
             self._drained()

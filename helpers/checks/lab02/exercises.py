@@ -368,7 +368,9 @@ def follow(scene: Scene, follow_stream: Any) -> str:
         if not isinstance(outcome, Unfinished):
             result(outcome, "", LIMIT_S)  # what it raised says more than what is missing
         ended = isinstance(outcome, Returned)
-        raise Wrong(_follow_hint(found, wanted, commands, ended), expected=wanted, instead=found)
+        under_way = ended and len(handled(scene, "begun")) > len(found)  # in threads
+        hint = _ONE_BY_ONE if under_way else _follow_hint(found, wanted, commands, ended)
+        raise Wrong(hint, expected=wanted, instead=found)
     result(outcome, "", LIMIT_S)
     return "Seven entries, some of them while your function was busy, and none missed."
 
@@ -380,6 +382,12 @@ def _lull(scene: Scene, process: Running, stream: str, n: str) -> None:
     scene.redis.xadd(stream, {"n": n})
     process.resume()
     time.sleep(WORK_S * 1.6)
+
+
+_ONE_BY_ONE = (
+    "Handle the entries in order, one after another: call `handle` for each as it is in the reply, "
+    "and wait until it returns."
+)
 
 
 def _follow_hint(
@@ -410,10 +418,7 @@ def _follow_hint(
         return "An entry was handled again: pass the ID of the last entry, not the first one's."
     numbers = [int(one) for one in found if one.isdecimal()]
     if numbers != sorted(numbers):
-        return (
-            "Handle the entries in order, one after another: call `handle` for each as it is in "
-            "the reply, and wait until it returns."
-        )
+        return _ONE_BY_ONE
     if ended and reads and not found:
         return (
             "Nothing was handled, and it ended. Call `handle(fields)` for each entry that "
