@@ -8,7 +8,7 @@ import pytest
 from redis import ResponseError
 
 from helpers.averages import AVERAGES
-from helpers.bench import PARTS, crowd, ladder, limit, report
+from helpers.bench import ONE_SERVER, PARTS, crowd, ladder, limit, report
 from helpers.bench.rounds import Figure, Part, Rounds
 from helpers.bench.scale import Scale
 from helpers.chaos import Distance
@@ -181,7 +181,7 @@ class TestReport:
             assert set(found[part]["spread"]) >= ratios
             for figure in found[part]["figures"].values():
                 assert 0 < figure["low"] <= figure["median"] <= figure["high"]
-        assert set(found) == {*PARTS, "settings", "left_out", "wanted"}
+        assert set(found) == {*ONE_SERVER, "settings", "left_out", "wanted"}
         assert {"server", "persistence", "client", "python", "machine"} <= set(found["settings"])
         assert keys(redis) == set()
 

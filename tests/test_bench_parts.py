@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from functools import partial
 
 import pytest
 
 from helpers import Group, scan
-from helpers.bench import memory, reading, setget, waking
+from helpers.bench import memory, parts, reading, setget, waking
 from helpers.bench.scale import Scale
 from helpers.course.errors import CourseError
 from helpers.course.keys import MARK
@@ -98,6 +99,19 @@ def test_ctrl_c_leaves_nothing(redis, clean_before, small, name, ticks):
     with pytest.raises(KeyboardInterrupt):
         MEASURES[name](redis, TINY, interrupt)
     assert redis.ping()
+    expect_traces(redis, clean_before)
+
+
+@pytest.mark.once
+@pytest.mark.early
+def test_on_a_cluster_each_figure_stands_beside_its_baseline(redis, clean_before):
+    append, failover, handover = parts.measure(redis, replace(TINY, rounds=1, readings=500), ignore)
+    assert set(append.ratios) == {"ratio_to_one_server"}
+    assert set(failover.ratios) == {"producer_to_server", "consumer_to_server"}
+    assert set(handover.ratios) == {"in_leases"}
+    for part in (append, failover, handover):
+        for figure in [*part.figures.values(), *part.ratios.values()]:
+            assert 0 < figure.low <= figure.median <= figure.high
     expect_traces(redis, clean_before)
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import zlib
 from collections import defaultdict
 from contextlib import asynccontextmanager
@@ -11,11 +13,17 @@ from typing import Any
 import pytest
 
 from helpers import connect_async
+from helpers.chaos import SpareServer
 from helpers.cluster import Parts, PartsProducer, PartsWorker, part_of, producer
 from helpers.cluster.part import LostPartError, Part, PartCounts, PartSettings
 from helpers.cluster.worker import share_of
 from helpers.streams import DeadLetters, scan
-from helpers.streams.errors import ArgumentError, HandlerError, WrongTypeError
+from helpers.streams.errors import (
+    ArgumentError,
+    HandlerError,
+    NotConfirmedError,
+    WrongTypeError,
+)
 from helpers.streams.keys import sibling_key
 from tests import waiting
 
@@ -145,6 +153,31 @@ def test_a_source_that_fails_leaves_nothing_for_the_next_call(redis):
         there = sum(redis.xlen(stream) for stream in PARTS.streams)
         assert one.add_many(readings(10)) == 10
     assert sum(redis.xlen(stream) for stream in PARTS.streams) == there + 10
+
+
+@pytest.mark.once
+def test_every_entry_is_confirmed_or_given_back_or_settled_when_a_server_is_silent():
+    with SpareServer() as server, server.connect() as client:
+        client.connection_pool.connection_kwargs["socket_timeout"] = 0.2
+        with PartsProducer(client, "weather", key="city", parts=4, patience_s=0.5) as one:
+            drawn = []
+
+            def until_it_is_silent():
+                for entry in readings(6000):
+                    if len(drawn) == 3000:
+                        os.kill(server.pid, signal.SIGSTOP)
+                    drawn.append(entry)
+                    yield entry
+
+            with pytest.raises(NotConfirmedError) as caught:
+                one.add_many(until_it_is_silent(), batch=100)
+            os.kill(server.pid, signal.SIGCONT)
+            one.flush()
+            there = sum(client.xlen(stream) for stream in PARTS.streams)
+            assert 2000 < caught.value.confirmed <= there
+            assert there + len(caught.value.entries) == len(drawn)
+            assert one.add_many(caught.value.entries) == len(caught.value.entries)
+            assert in_streams(client) == {f"c{n}": [*range(len(drawn) // 10)] for n in range(10)}
 
 
 def test_what_has_no_key_or_no_text_is_given_back_and_the_rest_appended(redis):

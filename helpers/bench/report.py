@@ -12,7 +12,7 @@ from typing import Any
 
 import redis
 
-from helpers.bench import PARTS, days, ladder, memory, reading, setget, waking
+from helpers.bench import PARTS, days, ladder, memory, parts, reading, setget, waking
 from helpers.bench.rounds import Figure, Part, Tick
 from helpers.bench.scale import Scale
 from helpers.course.errors import CourseError
@@ -30,6 +30,7 @@ MEASURES: Mapping[tuple[str, ...], Measure] = {
     ("group",): reading.measure_group,
     ("latency",): waking.measure,
     ("memory",): memory.measure,
+    ("parts", "failover", "handover"): parts.measure,
 }
 
 FSYNC = {
@@ -65,6 +66,10 @@ GOALS: Mapping[tuple[str, str], Goal] = {
     ("group", "asyncio_ratio_to_bare_loop"): Goal(0.8),
     ("latency", "p50_in_pings"): Goal(1.5, most=True),
     ("memory", "bytes_per_entry"): Goal(13, most=True),
+    ("parts", "ratio_to_one_server"): Goal(0.9),
+    ("failover", "producer_to_server"): Goal(1.2, most=True),
+    ("failover", "consumer_to_server"): Goal(1.2, most=True),
+    ("handover", "in_leases"): Goal(1.5, most=True),
 }
 
 
@@ -80,14 +85,14 @@ class Report:
 
     def plain(self) -> dict[str, Any]:
         """As JSON takes it."""
-        parts = {name: one for name, one in self.found.items() if isinstance(one, Part)}
+        measured = {name: one for name, one in self.found.items() if isinstance(one, Part)}
         wanted: dict[str, dict[str, str]] = {}
         for (name, ratio), goal in GOALS.items():
             wanted.setdefault(name, {})[ratio] = str(goal)
         return {
             "settings": dict(self.settings),
-            **{name: part.plain() for name, part in parts.items()},
-            "left_out": {name: why for name, why in self.found.items() if name not in parts},
+            **{name: part.plain() for name, part in measured.items()},
+            "left_out": {name: why for name, why in self.found.items() if name not in measured},
             "wanted": wanted,
         }
 

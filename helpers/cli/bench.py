@@ -1,4 +1,4 @@
-"""`course bench`: the measurements of lesson 08."""
+"""`course bench`: the measurements of lessons 08 and 09."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import typer
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from helpers.bench import PARTS
+from helpers.bench import ONE_SERVER, PARTS
 from helpers.cli.console import err, out, table
 from helpers.course.connect import connect
 
@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 
 
 def bench(
-    quick: Annotated[bool, typer.Option("--quick", help="Under 30 s, and less exact.")] = False,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Under 30 s, less exact, and without a cluster.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
     only: Annotated[
         list[str] | None,
@@ -33,7 +35,7 @@ def bench(
     from helpers.bench.report import Report, run, settings
     from helpers.bench.scale import Scale
 
-    wanted = only or list(PARTS)
+    wanted = only or list(ONE_SERVER if quick else PARTS)
     found: dict[str, Found] = {}
     with connect() as client, _progress() as progress:
         bar = progress.add_task("", total=len(wanted))

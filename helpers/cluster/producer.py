@@ -168,12 +168,13 @@ class PartsProducer(Single):
         for stream, bucket in self._buckets.items():
             if len(bucket) < least:
                 continue
-            batch = bucket.copy()
-            bucket.clear()
             if stream not in self._outboxes:
                 self._outboxes[stream] = self._make(stream)
             outbox = self._outboxes[stream]
             try:
+                self._drive(outbox, outbox.settle())  # if that fails, these are given back
+                batch = bucket.copy()
+                bucket.clear()
                 self._drive(outbox, outbox.start(batch))
             except StreamsError as error:
                 return error

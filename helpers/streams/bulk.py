@@ -127,10 +127,13 @@ class BulkOutbox(Outbox):
                 raise failure
 
     def start(self, entries: list[Fields]) -> Steps[None]:
-        """Append one batch. What comes of it is read before the next one, or by `flush`."""
-        yield from self._settle()
+        """Append a batch; `settle` reads what comes of it, before the next one."""
         if batch := self._pack(iter(entries), len(entries)):
             yield from self._begin(batch)
+
+    def settle(self) -> Steps[None]:
+        """Settle what is open."""
+        yield from self._settle()
 
     def _begin(self, batch: Batch) -> Steps[None]:
         """Send a batch; the server is at work on it while others are packed or sent."""

@@ -69,7 +69,14 @@ class _FollowsBlock:
         blocks_s, self._blocks_s = self._blocks_s, 0.0
         if blocks_s and timeout is SENTINEL and self.socket_timeout is not None:
             timeout = None if blocks_s == math.inf else blocks_s + self.socket_timeout
-        return super().read_response(disable_decoding, timeout=timeout, **options)  # type: ignore[misc]
+        try:
+            return super().read_response(disable_decoding, timeout=timeout, **options)  # type: ignore[misc]
+        except redis.RedisError as error:
+            self.heard(error)
+            raise
+
+    def heard(self, error: redis.RedisError) -> None:
+        """Take note of an error. Here, since one more layer would cost each reply time."""
 
 
 class PatientConnection(_FollowsBlock, redis.Connection):
@@ -117,15 +124,21 @@ class _AsyncFollowsBlock:
     ) -> Any:
         blocks_s, self._blocks_s = self._blocks_s, 0.0
         usual_s = self.socket_timeout
-        if not blocks_s or timeout is not None or usual_s is None:
-            return await super().read_response(disable_decoding, timeout, **options)  # type: ignore[misc]
-        if blocks_s == math.inf:
-            return await super().read_response(disable_decoding, math.inf, **options)  # type: ignore[misc]
-        self.socket_timeout = blocks_s + usual_s
+        if blocks_s and timeout is None and usual_s is not None:
+            if blocks_s == math.inf:
+                timeout = math.inf
+            else:
+                self.socket_timeout = blocks_s + usual_s
         try:
-            return await super().read_response(disable_decoding, None, **options)  # type: ignore[misc]
+            return await super().read_response(disable_decoding, timeout, **options)  # type: ignore[misc]
+        except redis.RedisError as error:
+            self.heard(error)
+            raise
         finally:
             self.socket_timeout = usual_s
+
+    def heard(self, error: redis.RedisError) -> None:
+        """The same."""
 
 
 class AsyncPatientConnection(_AsyncFollowsBlock, redis.asyncio.Connection):

@@ -12,12 +12,12 @@ from .errors import ArgumentError
 LIMIT_S = 10.0
 STOP_S = 1.0  # how long the server may be out of reach, once we were asked to stop
 SHORTEST_S = 0.01
-LONGEST_S = 0.5
+LONGEST_S = 0.2
 MARGIN_MS = 200  # a server that idles looks at its clock ten times a second, so BLOCK may end late
 
 
 class Patience:
-    """Back-off with jitter for one connection: waits grow from 10 ms to half a second."""
+    """Back-off with jitter for one connection: waits grow from 10 ms to a fifth of a second."""
 
     def __init__(
         self, limit_s: float = LIMIT_S, clock: Callable[[], float] = time.monotonic

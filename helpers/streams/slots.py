@@ -109,12 +109,8 @@ class _InSlot:
             self._slot.heard((self.host, self.port), error)
             raise
 
-    def read_response(self, *args: Any, **options: Any) -> Any:
-        try:
-            return super().read_response(*args, **options)  # type: ignore[misc]
-        except redis.RedisError as error:
-            self._slot.heard((self.host, self.port), error)
-            raise
+    def heard(self, error: redis.RedisError) -> None:
+        self._slot.heard((self.host, self.port), error)
 
 
 class _AsyncInSlot(_InSlot):
@@ -133,13 +129,6 @@ class _AsyncInSlot(_InSlot):
         try:
             await super(_InSlot, self)._connect()  # type: ignore[misc]
         except (redis.RedisError, OSError) as error:
-            self._slot.heard((self.host, self.port), error)
-            raise
-
-    async def read_response(self, *args: Any, **options: Any) -> Any:
-        try:
-            return await super(_InSlot, self).read_response(*args, **options)  # type: ignore[misc]
-        except redis.RedisError as error:
             self._slot.heard((self.host, self.port), error)
             raise
 
