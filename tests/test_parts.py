@@ -160,7 +160,7 @@ def test_every_entry_is_confirmed_or_given_back_or_settled_when_a_server_is_sile
     with SpareServer() as server, server.connect() as client:
         client.connection_pool.connection_kwargs["socket_timeout"] = 0.2
         with PartsProducer(client, "weather", key="city", parts=4, patience_s=0.5) as one:
-            drawn = []
+            drawn: list[Any] = []
 
             def until_it_is_silent():
                 for entry in readings(6000):
