@@ -50,7 +50,7 @@ sheet: $(VENV)/.test  ## write the cheat sheet as cheatsheet.html, to print on t
 	@$(BIN)/python -m helpers.course.authoring.sheet
 
 # ARGS may name soaks and say more: ARGS="groups --seed 7 --faults 50 --server redis8", ARGS=--help.
-soak: $(VENV)/.test  ## for authors: kill and pause workers and a server, some 770 times in minutes
+soak: $(VENV)/.test  ## for authors: kill and pause workers, servers and a cluster, some 890 times in half an hour
 	@$(BIN)/python -m tests.soaks $(ARGS)
 
 test-all:  ## run everything on every server, with all answers to labs, on every Python from 3.11 up

@@ -441,6 +441,7 @@ def test_a_crew_is_known_by_name(redis):
         assert crew["alice"] is alice
         assert isinstance(alice, Running)
         assert alice.outcome(LIMIT_S) == Returned(1)
+        alice.wait(LIMIT_S)
         assert [repr(one) for one in crew.values()] == repr(crew).splitlines()
 
 

@@ -88,14 +88,15 @@ def measure_append(scale: Scale, tick: Tick = silent) -> Part:
         def one_server() -> float:
             with stopwatch() as watch, BulkProducer(alone, PAIR) as producer:
                 producer.add_many(entries)
-            alone.flushall()
+            alone.unlink(PAIR)
             return len(entries) / watch.seconds
 
         def three_nodes() -> float:
             make = partial(PartsProducer, key="station", parts=PARTS)
             with stopwatch() as watch, make(nodes, STREAM) as producer:
                 producer.add_many(entries)
-            nodes.flushall(target_nodes=RedisCluster.PRIMARIES)
+            for stream in producer.parts.streams:
+                nodes.unlink(stream)
             return len(entries) / watch.seconds
 
         rounds = Rounds.take({ONE_SERVER: one_server, THREE_NODES: three_nodes}, scale.rounds, tick)

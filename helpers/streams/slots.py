@@ -226,6 +226,7 @@ def _of(cluster: redis.RedisCluster, slot: Slot) -> redis.Redis:
     manager: Any = cluster.nodes_manager
     host, port = slot.node
     settings = {k: v for k, v in manager.connection_kwargs.items() if k != "redis_connect_func"}
+    settings["maint_notifications_config"] = MaintNotificationsConfig(enabled=False)
     pool = manager.create_redis_node(host, port, **settings).connection_pool
     tls = issubclass(pool.connection_class, redis.SSLConnection)
     pool.connection_class = _SSLConnection if tls else _Connection
