@@ -88,14 +88,14 @@ def unblock(client: Any) -> bool:
 
 
 def totals(client: Any) -> dict[str, str]:
-    return client.hgetall("totals")
+    return client.hgetall("{s}:totals")
 
 
 def add_up(entry: Entry) -> Any:
     """An effect of two commands: how many entries, and the sum of their numbers."""
     return [
-        ("HINCRBY", "totals", "count", 1),
-        ("HINCRBY", "totals", "sum", number(entry)),
+        ("HINCRBY", "{s}:totals", "count", 1),
+        ("HINCRBY", "{s}:totals", "sum", number(entry)),
     ]
 
 

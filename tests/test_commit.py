@@ -111,26 +111,26 @@ def test_the_first_of_two_to_finish_applies_the_effect(redis, work):
 
 @both
 def test_an_effect_that_is_refused_is_tried_again_and_then_a_dead_letter(redis, work):
-    redis.set("totals", "no hash")
+    redis.set("{s}:totals", "no hash")
     fill(redis, 3)
     counts = work(lambda entry: add_up(entry) if number(entry) == 2 else None, max_deliveries=2)
     assert (counts.acked, counts.failed, counts.dead) == (2, 2, 1)
     letter = letters(redis)[2]
     assert letter.reason.startswith("The effect was refused: WRONGTYPE")
     assert (letter.deliveries, len(letter.failures)) == (2, 2)
-    assert redis.get("totals") == "no hash"
+    assert redis.get("{s}:totals") == "no hash"
 
 
 @both
 def test_once_the_cause_is_mended_a_refused_effect_happens(redis, work):
-    redis.set("totals", "no hash")
+    redis.set("{s}:totals", "no hash")
     fill(redis, 1)
     tries = []
 
     def handle(entry):
         tries.append(1)
         if len(tries) == 3:
-            redis.delete("totals")
+            redis.delete("{s}:totals")
         return add_up(entry)
 
     counts = work(handle)
@@ -141,11 +141,11 @@ def test_once_the_cause_is_mended_a_refused_effect_happens(redis, work):
 
 @both
 def test_an_effect_that_is_half_done_is_not_repeated_but_a_dead_letter(redis, work):
-    redis.set("text", "no hash")
+    redis.set("{s}:text", "no hash")
     fill(redis, 3)
 
     def handle(entry):
-        half = [("HINCRBY", "totals", "count", 1), ("HINCRBY", "text", "count", 1)]
+        half = [("HINCRBY", "{s}:totals", "count", 1), ("HINCRBY", "{s}:text", "count", 1)]
         return half if number(entry) == 2 else add_up(entry)
 
     counts = work(handle)
@@ -191,7 +191,7 @@ def test_the_values_of_an_effect_are_those_of_every_producer(redis):
 
 
 def test_every_effect_of_a_large_batch_may_be_refused(redis):
-    redis.set("totals", "no hash")
+    redis.set("{s}:totals", "no hash")
     many = max(PORTION, MOST_RETRIES) + 200
     fill(redis, many)
     counts = work(add_up, batch=many, max_deliveries=2)
@@ -304,7 +304,7 @@ def test_a_zombie_repeats_its_work_but_not_its_effect(redis):
 
 @pytest.mark.once
 def test_what_a_handler_may_return():
-    command = ("HINCRBY", "totals", "chennai", 1)
+    command = ("HINCRBY", "{s}:totals", "chennai", 1)
     assert effect_of(None) == effect_of([]) == ()
     assert effect_of(command) == effect_of([command]) == (command,)
     assert effect_of([command, ("SET", "a", 2.5)]) == (command, ("SET", "a", 2.5))

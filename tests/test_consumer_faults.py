@@ -53,7 +53,7 @@ STRUCK = (2, 6, 9, 13)  # the commands at which a fault strikes
 
 def set_out(redis):
     """Own history, idle entries of others, and new ones, some of them deleted."""
-    redis.delete(*{STREAM, NAMES, FAILURES, "{s}:g:dead", "totals", "flaky"})
+    redis.delete(*{STREAM, NAMES, FAILURES, "{s}:g:dead", "{s}:totals", "flaky"})
     fill(redis, 8)
     give(redis, "alice", 1)
     give(redis, "bob", 3, idle_ms=AGES)

@@ -17,6 +17,7 @@ from helpers.chaos import SpareServer
 from helpers.cluster import Parts, PartsProducer, PartsWorker, part_of, producer
 from helpers.cluster.part import LostPartError, Part, PartCounts, PartSettings
 from helpers.cluster.worker import share_of
+from helpers.course.connect import async_client_of
 from helpers.streams import DeadLetters, scan
 from helpers.streams.errors import (
     ArgumentError,
@@ -254,6 +255,25 @@ def test_the_effects_of_a_worker_that_was_paused_do_not_count(redis, lone):
 
     asyncio.run(work())
     assert redis.lrange("{0}order", 0, -1) == list("012345")
+
+
+@pytest.mark.once
+def test_a_part_whose_node_is_silent_is_given_back_without_an_error():
+    with SpareServer() as server:
+
+        async def run():
+            async with async_client_of(server.url, socket_timeout=0.2) as client:
+                part = Part(client, "weather:{0}", "g", "alice", SETTINGS, PartCounts())
+                assert await part.take()
+                work = asyncio.create_task(part.work(noted))
+                await asyncio.sleep(0.1)
+                os.kill(server.pid, signal.SIGSTOP)
+                part.stopped = True
+                await work
+                await part.leave()
+                return part.counts.lost
+
+        assert asyncio.run(run()) == 1
 
 
 def test_an_entry_that_fails_holds_its_part_back_until_it_is_put_aside(redis):

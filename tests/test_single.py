@@ -145,7 +145,7 @@ from helpers import *
 from helpers.streams.errors import ConsumerError
 
 def handle(entry):
-    return ("HINCRBY", "totals", entry.fields["n"], 1)
+    return ("HINCRBY", "{s}:totals", entry.fields["n"], 1)
 
 client, name = connect(), sys.argv[1] or None
 consumer = Consumer(client, "s", "g", handle, name=name, batch=5)
@@ -181,8 +181,8 @@ def test_a_consumer_made_before_forks_is_another_in_each_process(redis, name):
         redis.xadd("s", {"n": number})
     Group(redis, "s", "g").create("0")
     run(WORKERS, name)
-    assert set(redis.hvals("totals")) == {"1"}
-    assert redis.hlen("totals") == 300
+    assert set(redis.hvals("{s}:totals")) == {"1"}
+    assert redis.hlen("{s}:totals") == 300
     assert len(redis.smembers("names")) == (1 if name else 4)
 
 
@@ -197,7 +197,7 @@ def handle(entry):
         child = os.fork()
         here.append("parent" if child else "child")
     client.rpush("handled:" + here[-1], entry.fields["n"])
-    return ("HINCRBY", "totals", entry.fields["n"], 1)
+    return ("HINCRBY", "{s}:totals", entry.fields["n"], 1)
 
 here, child, client = ["parent"], 0, connect()
 with Reader(client, "s", start="0", name="me") as reader:
@@ -228,8 +228,8 @@ def test_a_child_that_comes_back_from_a_handler_takes_nothing_from_its_parent(re
     run(CHILD_OF_A_HANDLER)
     assert redis.lrange("handled:parent", 0, -1) == [str(n) for n in range(50)]
     assert redis.lrange("handled:child", 0, -1) == ["1"]
-    assert redis.hlen("totals") == 50
-    assert set(redis.hvals("totals")) == {"1"}
+    assert redis.hlen("{s}:totals") == 50
+    assert set(redis.hvals("{s}:totals")) == {"1"}
     assert not redis.exists("told:parent")
     assert redis.xpending("s", "g")["pending"] == 0
 
@@ -241,7 +241,7 @@ from helpers import *
 def handle(entry):
     at_work.set()
     forked.wait(10)
-    return ("HINCRBY", "totals", entry.fields["n"], 1)
+    return ("HINCRBY", "{s}:totals", entry.fields["n"], 1)
 
 at_work, forked = threading.Event(), threading.Event()
 consumer = Consumer(connect(), "s", "g", handle, batch=5)
@@ -268,8 +268,8 @@ def test_a_consumer_that_is_at_work_in_a_thread_is_another_in_each_fork(redis):
         redis.xadd("s", {"n": number})
     Group(redis, "s", "g").create("0")
     run(PREFORK_AT_WORK)
-    assert redis.hlen("totals") == 50
-    assert set(redis.hvals("totals")) == {"1"}
+    assert redis.hlen("{s}:totals") == 50
+    assert set(redis.hvals("{s}:totals")) == {"1"}
     assert redis.xpending("s", "g")["pending"] == 0
 
 
@@ -387,14 +387,14 @@ def test_of_a_named_consumer_and_its_copy_the_one_that_began_later_goes_on(redis
         if len(twins) == 1:
             twins.append(copy.copy(twins[0]))
             twins[1].run(limit=5)
-        return ("HINCRBY", "totals", entry.fields["n"], 1)
+        return ("HINCRBY", "{s}:totals", entry.fields["n"], 1)
 
     twins.append(Consumer(redis, "s", "g", handle, name="alice", batch=5))
     with pytest.raises(ConsumerError, match="'alice' took over"):
         twins[0].run(drain=True)
     assert twins[1].run(drain=True)
-    assert set(redis.hvals("totals")) == {"1"}
-    assert redis.hlen("totals") == 20
+    assert set(redis.hvals("{s}:totals")) == {"1"}
+    assert redis.hlen("{s}:totals") == 20
 
 
 def test_a_copy_of_a_reader_is_opened_for_itself_and_takes_the_place_over(redis):

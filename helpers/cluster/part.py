@@ -68,7 +68,7 @@ class PartCounts:
 
 
 class LostPartError(Exception):
-    """The part is another worker's by now."""
+    """The part is another worker's by now, or as soon as its lease has run out."""
 
 
 class Part:
@@ -103,8 +103,9 @@ class Part:
         return True
 
     async def leave(self) -> None:
-        """Give it back, so that another one can take it at once."""
-        await self._run(scripts.LEAVE)
+        """Give it back, so that another one can take it at once; if its node answers."""
+        with suppress(LostPartError):
+            await self._run(scripts.LEAVE)
 
     async def work(self, handler: Handler) -> None:
         """Handle its entries, in their order, until it is stopped or another's."""
@@ -115,15 +116,17 @@ class Part:
                     await self._give_up_next("no worker came to an end with it")
                 elif found := await self._read():
                     await self._handle(found, handler)
-        except LostPartError:
+        except LostPartError as error:
             self.counts.lost += 1
-            log.warning("%s: another worker has %s by now", self._token, self.stream)
+            log.warning("%s has lost %s: %s", self._token, self.stream, error)
         finally:
             keeping.cancel()
 
     async def _keep(self) -> None:
         """Renew the lease, however long a handler takes, until the part is another's."""
-        with suppress(StreamsError, redis.RedisError):  # the work itself meets that too
+        with suppress(
+            LostPartError, StreamsError, redis.RedisError
+        ):  # the work itself meets that too
             while await self._run(scripts.RENEW):  # noqa: ASYNC110  it asks the server
                 await asyncio.sleep(self._settings.lease_ms / 1000 / LOOKS)
         self.stopped = True
@@ -215,7 +218,7 @@ class Part:
         log.warning("%s: %s has lost what was done, and goes back", self._token, self.stream)
         await self.leave()
         if not await self.take():
-            raise LostPartError
+            raise LostPartError("another worker has it by now")
         return False
 
     async def _failed(self, entry: Entry, why: str, error: BaseException) -> None:
@@ -251,7 +254,7 @@ class Part:
         """Run a script about entries up to one, unless the part is another's."""
         reply = await self._run(script, self._position, entry_id, *args, keys=keys)
         if reply[0] == "lost":
-            raise LostPartError
+            raise LostPartError("another worker has it by now")
         return reply
 
     async def _run(self, script: str, *args: Any, keys: Any = ()) -> Any:
@@ -260,7 +263,11 @@ class Part:
         return await self._ask(lambda: run([*self._keys, *keys], words))
 
     async def _ask(self, send: Callable[[], Any]) -> Any:
-        """Send what can be sent twice, until the answer comes, or patience ends."""
+        """Send what can be sent twice, until the answer comes, or patience ends.
+
+        Raises:
+            LostPartError: the part was given back or lost meanwhile, and its node does not answer.
+        """
         patience = Patience(self._settings.patience_s)
         while True:
             since = time.monotonic()
@@ -273,6 +280,8 @@ class Part:
                 if not passes(error):
                     raise explain(error, self.stream, self._group) from error
                 wait_s = patience.failed(since)
-                if patience.ended(stopped=self.stopped):
+                if patience.exhausted:
                     raise given_up(error, self.stream, self._group) from error
+                if patience.ended(stopped=self.stopped):
+                    raise LostPartError(f"its node is out of reach ({error})") from error
             await asyncio.sleep(wait_s)

@@ -168,9 +168,9 @@ class PartsWorker:
             if len(self._tasks) >= share or self._stopped:
                 break
             part = self._parts[stream]
+            part.stopped = False
             with suppress(TimeoutError):  # its node is silent: what it took then, it takes again
                 if await asyncio.wait_for(part.take(), self._rest_s):
-                    part.stopped = False
                     self._tasks[stream] = part, asyncio.create_task(part.work(self._handler))
 
     async def _let_go(self) -> None:
@@ -199,8 +199,9 @@ class PartsWorker:
         for part, _ in owned.values():
             part.stopped = True
         ended = await asyncio.gather(*(task for _, task in owned.values()), return_exceptions=True)
+        leaving = (part.leave() for part, _ in owned.values())
+        await asyncio.gather(*leaving, return_exceptions=True)  # else their leases run out
         with suppress(redis.RedisError):
-            await asyncio.gather(*(part.leave() for part, _ in owned.values()))
             await self._node.zrem(self._workers, self._token)
         for error in ended:
             if isinstance(error, BaseException):
