@@ -16,12 +16,12 @@ import hypothesis
 import pytest
 import redis as redis_py
 
-from helpers import connect
+import helpers
 from helpers.checks import progress
 from helpers.course.keys import MARK
 from helpers.course.server import OwnServer
 from helpers.streams.consumer import in_hand
-from tests import leftovers, parts, report
+from tests import leftovers, on_a_cluster, parts, report
 from tests.points import thin_out
 from tests.servers import SERVERS, program
 
@@ -67,6 +67,8 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ.pop("REDIS_URL", None)
     os.environ["COURSE_HOME"] = str(home)
     os.environ["COURSE_SERVER"] = program(config.getoption("--server")) or "missing"
+    if config.getoption("--part") == parts.CLUSTER:
+        on_a_cluster.use()
     if folder := config.getoption("--report"):
         config.pluginmanager.register(report.Reporter(config, Path(folder), OwnServer(home)))
     if config.getoption("--not-first"):
@@ -74,6 +76,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
+    on_a_cluster.end()
     home = config.stash[_home]
     OwnServer(home).stop()
     shutil.rmtree(home, ignore_errors=True)
@@ -112,7 +115,7 @@ def _sort_by_file(items: list[pytest.Item]) -> None:
 @pytest.fixture
 def redis() -> Iterator[redis_py.Redis]:
     """A client of this run's server: its database is empty but for the mark, no lab is begun."""
-    with connect() as client:
+    with helpers.connect() as client:
         _empty(client)
         yield client
         _empty(client)

@@ -3,6 +3,7 @@
 `make test` runs everything on the first server and the contract on the others. The contract is
 what servers can differ in: replies, scripts, errors, how commands behave. The run compares: a
 command or a script that only the first server was sent is missing from the contract, and fails it.
+On a cluster, the contract's tests of `helpers.streams` and what builds on it get its client.
 """
 
 from __future__ import annotations
@@ -14,8 +15,13 @@ import pytest
 
 from helpers.course.home import CHECKOUT
 
-TOGETHER, CONTRACT, ALONE = "together", "contract", "alone"
-PARTS = {TOGETHER: "everything", CONTRACT: "the contract", ALONE: "what measures"}
+TOGETHER, CONTRACT, CLUSTER, ALONE = "together", "contract", "cluster", "alone"
+PARTS = {
+    TOGETHER: "everything",
+    CONTRACT: "the contract",
+    CLUSTER: "the contract on a cluster of three",
+    ALONE: "what measures",
+}
 
 Choice = dict[str, tuple[str, ...]]  # files, and with how their tests begin; () stands for all
 
@@ -165,12 +171,57 @@ IN_CONTRACT: Choice = {
     ),
 }  # fmt: skip
 
+# The contract's tests of these files run on a cluster too, but for those that need one server: they
+# reach it by a plain client or through a proxy, or name keys of several hash slots.
+ON_A_CLUSTER: Choice = {
+    "tests/test_aggregating.py": ("test_a_partition_that_is_gone_while_it_is_read",),
+    "tests/test_bulk.py": (),
+    "tests/test_commit.py": (
+        "test_commands_that_no_server_takes",
+        "test_effects_and_acknowledgement",
+        "test_xackdel",
+    ),
+    "tests/test_consumer.py": ("test_plain_clients", "test_what_ends_under_a_consumer"),
+    "tests/test_deadletters.py": (
+        "test_they_lie_where_they_are_told_to",
+        "test_what_is_no_dead_letter_says_so",
+    ),
+    "tests/test_group.py": (
+        "test_every_command_for_a_missing_group_gets_the_same_sentence[XREADGROUP GROUP g alice "
+        "STREAMS t",
+        "test_plain_clients",
+    ),
+    "tests/test_partition_producer.py": (),
+    "tests/test_partitions.py": (),
+    "tests/test_parts.py": (),
+    "tests/test_producer.py": ("test_a_server_that_is_busy",),
+    "tests/test_reader.py": (
+        "test_a_reader_can_be_forgotten",
+        "test_a_stream_that_is_trimmed",
+        "test_plain_clients",
+        "test_the_older_of_two",
+        "test_what_cannot_be_read",
+    ),
+    "tests/test_scan.py": ("test_the_next_entries_tell_their_size",),
+    "tests/test_server_states.py": ("test_an_entry_whose_effect_is_larger",),
+    "tests/test_single.py": (),
+    "tests/test_state.py": ("test_what_the_server_refuses",),
+    "tests/test_values.py": (),
+    "tests/test_wiki_counters.py": (
+        "test_a_field_that_is_no_bucket",
+        "test_a_sweep_takes",
+        "test_old_buckets_are_swept",
+    ),
+}
+
 
 def skips(file: Path, part: str | None) -> bool:
     """Whether a part has nothing of a file, so that it need not be read."""
     if part in (None, TOGETHER) or not file.is_file():
         return False
-    return str(file.relative_to(CHECKOUT)) not in _choice(part)
+    return str(file.relative_to(CHECKOUT)) not in (
+        ON_A_CLUSTER if part == CLUSTER else _choice(part)
+    )
 
 
 def chosen(items: Sequence[pytest.Item], part: str | None, first: bool) -> list[pytest.Item]:
@@ -180,8 +231,9 @@ def chosen(items: Sequence[pytest.Item], part: str | None, first: bool) -> list[
     """
     if part is None:
         return [item for item in items if first or not _once(item)]
-    choice = _choice(part)
-    named = [item for item in items if _named(choice, item, first)]
+    named = [item for item in items if _named(_choice(part), item, first)]
+    if part == CLUSTER:
+        return [item for item in named if _on_a_cluster(item)]
     if part != TOGETHER:
         return named
     apart = set(named)
@@ -189,7 +241,12 @@ def chosen(items: Sequence[pytest.Item], part: str | None, first: bool) -> list[
 
 
 def _choice(part: str | None) -> Choice:
-    return IN_CONTRACT if part == CONTRACT else MEASURING
+    return IN_CONTRACT if part in (CONTRACT, CLUSTER) else MEASURING
+
+
+def _on_a_cluster(item: pytest.Item) -> bool:
+    file, _, name = item.nodeid.partition("::")
+    return file in ON_A_CLUSTER and not name.startswith(ON_A_CLUSTER[file])
 
 
 def _named(choice: Choice, item: pytest.Item, first: bool) -> bool:

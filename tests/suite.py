@@ -38,6 +38,7 @@ SPREAD = ["--dist=loadfile", "--no-loadscope-reorder"]
 OPTIONS = {  # of pytest, for each part
     parts.TOGETHER: [*SPREAD, f"-n{CORES + 5}"],  # these tests wait more than they compute
     parts.CONTRACT: [*SPREAD, f"-n{CORES + 2}"],
+    parts.CLUSTER: [*SPREAD, f"-n{CORES + 1}"],
     parts.ALONE: [],
 }
 TEST_LIMIT_S, CELL_LIMIT_S = 120, 60  # on a quiet machine
@@ -125,14 +126,15 @@ def style_is_right() -> bool:
 
 def _side_by_side(part: Part) -> str:
     """What is alike for parts that run at the same time: the contracts wait more than they work."""
-    return part.kind if part.kind == parts.CONTRACT else f"{part.kind} {part.server}"
+    waits = part.kind in (parts.CONTRACT, parts.CLUSTER)
+    return parts.CONTRACT if waits else f"{part.kind} {part.server}"
 
 
 def run(those: Sequence[Part], arguments: Sequence[str]) -> None:
     """Run parts side by side, show what they print one after the other, and tidy up."""
     slow = slowness()  # it may have become busy since the last parts
     with run_folder() as folder, contextlib.ExitStack() as files:
-        outputs = [files.enter_context((folder / part.server).open("w+b")) for part in those[1:]]
+        outputs = [files.enter_context((folder / f"{n}").open("w+b")) for n in range(1, len(those))]
         for part, output in zip(those, [None, *outputs], strict=True):
             part.start(slow, arguments, output)
         for part, output in zip(those, [None, *outputs], strict=True):
@@ -164,6 +166,7 @@ def _parts(folder: Path, only: str | None, everything: bool) -> Iterator[Part]:
     there = [name for name in SERVERS if _version(name) and only in (None, name)]
     full = there if everything else there[:1]
     kinds = [(name, parts.TOGETHER if name in full else parts.CONTRACT) for name in there]
+    kinds += [(name, parts.CLUSTER) for name in full]
     kinds += [(name, parts.ALONE) for name in full]
     for name, kind in kinds:
         yield Part(name, kind, name == there[0], folder / f"{kind}-{name}")
