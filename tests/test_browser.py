@@ -47,14 +47,28 @@ DASHBOARD = [
     "dashboard.close()",
 ]
 
+NODES = [
+    "%load_ext helpers\n"
+    "from helpers.chaos import LocalCluster\n"
+    "from helpers.cluster import PartsProducer\n"
+    "from helpers.views.nodes import ClusterTheatre\n"
+    "cluster = LocalCluster()\n"
+    "redis = cluster.connect()\n"
+    'producer = PartsProducer(redis, "weather", key="city", parts=6)\n'
+    'producer.add_many({"city": n} for n in range(600))',
+    "theatre = ClusterTheatre(cluster, producer.parts)\ntheatre",
+    "theatre.still()",
+    "theatre.close()\ncluster.close()",
+]
+
 
 @pytest.fixture(scope="module")
 def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """JupyterLab on a copy of the notebooks, and on two with widgets in them."""
+    """JupyterLab on a copy of the notebooks, and on three with widgets in them."""
     directory = tmp_path_factory.mktemp("lab")
     for folder in ("notebooks", "labs"):
         shutil.copytree(CHECKOUT / folder, directory / folder)
-    for name, cells in (("theatre", THEATRE), ("dashboard", DASHBOARD)):
+    for name, cells in (("theatre", THEATRE), ("dashboard", DASHBOARD), ("nodes", NODES)):
         notebook = nbformat.v4.new_notebook(cells=list(map(nbformat.v4.new_code_cell, cells)))
         notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3"}
         nbformat.write(notebook, directory / f"{name}.ipynb")
@@ -212,6 +226,28 @@ def test_bob_is_killed_and_alice_takes_over(redis, page):
     assert notebook.images(2) == 1
     notebook.run_cell(1)  # again: the first theatre ends, and so does alice
     wait_for(page, "alice, not started, 0 pending")
+    notebook.run_cell(3)
+    expect(page.get_by_role("status")).to_contain_text("closed")
+    assert notebook.errors() == []
+
+
+def test_a_primary_is_killed_and_its_replica_takes_over(page):
+    notebook = Notebook(page, "nodes.ipynb")
+    notebook.run_cell(0)
+    notebook.start_cell(1)
+    wait_for(page, "n1  primary", "n4  replica of n1", "weather:{3}")
+    press(page, "kill -9", "n1")
+    wait_for(page, "n1  doesn't answer", "n4  primary")
+    press(page, "revive", "n1")
+    wait_for(page, "n1  replica of n4")
+    press(page, "pause", "n2")
+    wait_for(page, "n2  doesn't answer", "n5  primary")
+    press(page, "resume", "n2")
+    wait_for(page, "n2  replica of n5")
+    press(page, "fail over", "n6")
+    wait_for(page, "n6  primary", "n3  replica of n6")
+    assert notebook.run_cell(2)
+    assert notebook.images(2) == 1
     notebook.run_cell(3)
     expect(page.get_by_role("status")).to_contain_text("closed")
     assert notebook.errors() == []
