@@ -12,7 +12,7 @@ from html import escape
 from typing import Any
 
 import redis
-from ipywidgets import HTML, Box, Button, Dropdown, HBox, Layout, VBox  # type: ignore[import-untyped]
+from ipywidgets import HTML, Button, Dropdown, HBox, Layout, VBox  # type: ignore[import-untyped]
 
 from helpers.chaos import LocalCluster, NodeStatus
 from helpers.cluster import Parts, PartsWorker
@@ -76,7 +76,7 @@ class ClusterTheatre:
         self._tasks: set[asyncio.Task[Any]] = set()
         self._live_task: asyncio.Task[None] | None = None
         self._picture, self._line = HTML(), HTML(layout=Layout(margin="4px 0 0 16px"))
-        self._rows = {node.name: NodeRow(self, node.name) for node in cluster.nodes}
+        self._columns = {node.name: NodeColumn(self, node.name) for node in cluster.nodes}
         self._box = self._build()
 
     def look(self) -> ClusterLook:
@@ -93,8 +93,8 @@ class ClusterTheatre:
         self._closed = True
         if self._live_task and not self._live_task.get_loop().is_closed():
             self._live_task.cancel()
-        for row in self._rows.values():
-            row.close()
+        for column in self._columns.values():
+            column.close()
         self._move.disabled = True
         self._line.value = _sentence(CLOSED)
 
@@ -127,15 +127,16 @@ class ClusterTheatre:
         return self._box._repr_mimebundle_(**more) | {"text/plain": repr(self)}
 
     def _build(self) -> VBox:
-        flow = Layout(display="flex", flex_flow="row wrap", grid_gap="4px 32px", margin="0 0 8px 0")
-        rows = Box([row.box for row in self._rows.values()], layout=flow)
+        # As wide as the picture below, so that each node's buttons stand above its column.
+        wide = Layout(max_width=f"{WIDTH}px", padding="0 24px 0 14px", grid_gap="5px", margin="0 0 8px 0")
+        columns = HBox([column.box for column in self._columns.values()], layout=wide)
         streams = self.parts.streams if self.parts else []
         names = [node.name for node in self.cluster.nodes]
         self._what = Dropdown(options=streams, layout=Layout(width="150px"))
         self._where = Dropdown(options=names, layout=Layout(width="80px"))
         self._move = big("move", "Move a part's slot to a primary", self._move_part, self.press)
         top = [self._what, self._where, self._move] if streams else []
-        return VBox([HBox([*top, self._line], layout=Layout(flex_flow="row wrap")), rows,
+        return VBox([HBox([*top, self._line], layout=Layout(flex_flow="row wrap")), columns,
                      self._picture])  # fmt: skip
 
     def _move_part(self) -> None:
@@ -157,24 +158,26 @@ class ClusterTheatre:
         self._picture.value = svg(sheet(seen, self.title), self.title, text(seen))
         self._line.value = _sentence(self._said or WANTED)
         for node in seen.nodes:
-            self._rows[node.name].show(node)
+            self._columns[node.name].show(node)
 
 
-class NodeRow:
+class NodeColumn:
     """A node's buttons; which of them can be pressed follows its state."""
 
     def __init__(self, theatre: ClusterTheatre, name: str) -> None:
         cluster, press = theatre.cluster, theatre.press
         self._node = cluster.node(name)
-        label = HTML(f'<span style="font-size: 20px; font-weight: 700">{escape(name)}</span>')
-        label.layout = Layout(min_width="40px", margin="6px 0 0 2px")
+        label = HTML(f'<span style="font-size: 18px; font-weight: 700">{escape(name)}</span>')
         self._kill = big("kill -9", f"Kill {name}", partial(cluster.kill, name), press)
         self._pause = big("pause", f"kill -STOP, or kill -CONT: {name}", self._hold, press)
         self._revive = big("revive", f"Start {name} again", partial(cluster.revive, name), press)
         help_ = f"CLUSTER FAILOVER: make {name} the primary"
         self._failover = big("fail over", help_, partial(cluster.failover, name), press)
         self._cluster, self._name, self._paused = cluster, name, False
-        self.box = HBox([label, self._kill, self._pause, self._revive, self._failover])
+        buttons = [self._kill, self._pause, self._revive, self._failover]
+        for button in buttons:
+            button.layout.width = "auto"
+        self.box = VBox([label, *buttons], layout=Layout(flex="1 1 0", min_width="0"))
 
     def show(self, status: NodeStatus) -> None:
         """Enable the buttons for a state."""
