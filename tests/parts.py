@@ -203,7 +203,7 @@ ON_A_CLUSTER: Choice = {
         "test_what_cannot_be_read",
     ),
     "tests/test_scan.py": ("test_the_next_entries_tell_their_size",),
-    "tests/test_server_states.py": ("test_an_entry_whose_effect_is_larger",),
+    "tests/test_server_states.py": (),
     "tests/test_single.py": (),
     "tests/test_state.py": ("test_what_the_server_refuses",),
     "tests/test_values.py": (),

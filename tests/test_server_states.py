@@ -463,7 +463,7 @@ def test_an_entry_whose_effect_is_larger_than_the_server_takes_is_put_aside(
 
     def handle(entry: Any) -> Any:
         size = 3_000_000 if number(entry) in (7, 8, 20) else 1000
-        return [("HINCRBY", "totals", "count", 1), ("SET", "last", "x" * size)]
+        return [("HINCRBY", "{s}:totals", "count", 1), ("SET", "{s}:last", "x" * size)]
 
     async def run() -> Any:
         async with async_client_of(server.url) as client:

@@ -128,7 +128,7 @@ class ClusterTheatre:
 
     def _build(self) -> VBox:
         # As wide as the picture below, so that each node's buttons stand above its column.
-        wide = Layout(max_width=f"{WIDTH}px", padding="0 24px 0 14px", grid_gap="5px", margin="0 0 8px 0")
+        wide = Layout(max_width=f"{WIDTH}px", padding="0 24px 8px 14px", grid_gap="5px")
         columns = HBox([column.box for column in self._columns.values()], layout=wide)
         streams = self.parts.streams if self.parts else []
         names = [node.name for node in self.cluster.nodes]
