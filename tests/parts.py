@@ -137,6 +137,7 @@ IN_CONTRACT: Choice = {
     ),
     "tests/test_server_states.py": (),
     "tests/test_state.py": (),
+    "tests/test_streams_on_a_cluster.py": ("test_those_that_wait", "test_a_slot_moves"),
     "tests/test_suite.py": ("test_a_server_says",),
     "tests/test_text.py": (
         "test_scan_and_readers",

@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
+from functools import partial
 
 import pytest
 import redis.asyncio
@@ -81,6 +82,14 @@ def succeeded(cluster, victim, key):
     with suppress(CourseError):  # none does for a while
         return cluster.primary_of(key) is not victim
     return False
+
+
+def other_primary(cluster):
+    """A primary that does not serve the stream."""
+    serving = cluster.primary_of(STREAM).name
+    return next(
+        one.name for one in cluster.status() if one.role == "primary" and one.name != serving
+    )
 
 
 def seen(entry):
@@ -277,8 +286,7 @@ def test_a_primary_is_silent(cluster, client):
 
 
 def test_a_slot_moves_with_its_stream(cluster, client):
-    before = cluster.primary_of(STREAM)
-    other = next(one for one in cluster.nodes[:3] if one is not before)
+    before, other = cluster.primary_of(STREAM), other_primary(cluster)
     with at_work(client) as confirmed:
         added_more(confirmed)
         cluster.move(STREAM, other)
@@ -286,6 +294,39 @@ def test_a_slot_moves_with_its_stream(cluster, client):
         cluster.move(STREAM, before)
         added_more(confirmed)
     assert settled(client) == list(range(len(confirmed)))
+
+
+def test_those_that_wait_for_entries_go_on_where_their_stream_is_moved(cluster, client):
+    """Redis 7.0 says UNBLOCKED then, as if the stream had been deleted."""
+    Group(client, STREAM, "g").create("0", make_stream=True)
+    handled: list[str] = []
+
+    def handle(entry):
+        handled.append(entry.fields["n"])
+
+    def waits():
+        node = cluster.primary_of(STREAM)
+        return cluster.client(node).info("clients")["blocked_clients"] == 2
+
+    async def work():
+        async with cluster.connect_async() as nodes:
+            waiting = AsyncConsumer(nodes, STREAM, "g", handle, name="ann", block_ms=5000)
+            running = asyncio.create_task(waiting.run(signals=False))
+            assert await asyncio.to_thread(until, waits)
+            cluster.move(STREAM, other_primary(cluster))
+            for n in range(20):
+                client.xadd(STREAM, {"n": n})
+            assert await asyncio.to_thread(until, lambda: len(handled) == 20)
+            waiting.stop()
+            await running
+
+    other = Consumer(client, STREAM, "g", handle, name="bob", block_ms=5000)
+    thread = threading.Thread(target=partial(other.run, signals=False))
+    thread.start()
+    asyncio.run(work())
+    other.stop()
+    thread.join()
+    assert sorted(map(int, handled)) == list(range(20))
 
 
 def test_parts_keep_the_order_of_each_key_while_a_primary_dies(cluster, client):

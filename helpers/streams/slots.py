@@ -149,6 +149,14 @@ class _AsyncSSLConnection(_AsyncInSlot, AsyncPatientSSLConnection):
     pass
 
 
+def leads_on(error: redis.ResponseError, hop: int) -> bool:
+    """Whether the command was not executed here, and is to be sent again at once."""
+    if isinstance(error, MovedError):
+        return True
+    # So Redis 7.0 ends an XREADGROUP that waits with BLOCK, when the stream moves away.
+    return hop == 0 and str(error).startswith("UNBLOCKED")
+
+
 class SlotClient(redis.Redis):
     """A client of the node that serves a slot."""
 
@@ -156,11 +164,13 @@ class SlotClient(redis.Redis):
 
     def execute_command(self, *args: Any, **options: Any) -> Any:
         """Send a command, to another node where this one says MOVED."""
-        for _ in range(HOPS):
+        for hop in range(HOPS):
             try:
                 reply = super().execute_command(*args, **options)
-            except MovedError:
-                continue
+            except redis.ResponseError as error:
+                if leads_on(error, hop):
+                    continue
+                raise
             if not self.slot.settled:
                 self.slot.settled = True
                 with suppress(redis.RedisError):
@@ -176,11 +186,13 @@ class AsyncSlotClient(redis.asyncio.Redis):
 
     async def execute_command(self, *args: Any, **options: Any) -> Any:
         """Send a command, to another node where this one says MOVED."""
-        for _ in range(HOPS):
+        for hop in range(HOPS):
             try:
                 reply = await super().execute_command(*args, **options)
-            except MovedError:
-                continue
+            except redis.ResponseError as error:
+                if leads_on(error, hop):
+                    continue
+                raise
             if not self.slot.settled:
                 self.slot.settled = True
                 with suppress(redis.RedisError):
