@@ -6,6 +6,8 @@ PYTHONS := python3 python3.14 python3.13 python3.12 python3.11
 NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
 FIND_PYTHON := for p in $(PYTHON) $(PYTHONS); do \
 	command -v $$p >/dev/null 2>&1 && $$p -c '$(NEW_ENOUGH)' 2>/dev/null && echo $$p && break; done
+# What would put other code in place of the course's, or keep pip from installing here.
+unexport PYTHONPATH PYTHONHOME PIP_USER PIP_TARGET PIP_PREFIX
 VENV ?= .venv
 BIN := $(VENV)/bin
 PINS := pyproject.toml constraints.txt
@@ -68,9 +70,13 @@ $(BIN)/python:
 	@p=$$($(FIND_PYTHON)); \
 	if [ -z "$$p" ]; then \
 	  echo "This course needs Python 3.11 or newer, and there is none on PATH: install it, then run make again."; exit 1; fi; \
+	case "$$PWD" in *:*) \
+	  echo "Python makes no environment where the path has a colon, as $$PWD has: move the course to another folder, then run make again."; exit 1;; esac; \
 	echo "Setting up $(VENV) with $$($$p --version); the first time takes a minute or two …"; \
-	$$p -m venv --clear $(VENV) >/dev/null 2>&1 || { rm -rf $(VENV); \
-	  echo "$$p has no venv module: install it (Debian and Ubuntu: the package python3-venv), then run make again."; exit 1; }
+	said=$$($$p -m venv --clear $(VENV) 2>&1) || { rm -rf $(VENV); \
+	  case "$$said" in ""|*ensurepip*|*"No module named"*) \
+	    echo "$$p has no venv module: install it (Debian and Ubuntu: the package python3-venv), then run make again.";; \
+	    *) echo "$$p could not make $(VENV): $$said";; esac; exit 1; }
 
 $(VENV)/.lab: $(PINS) | $(BIN)/python
 	@$(PIP) -e .

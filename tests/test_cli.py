@@ -483,6 +483,9 @@ def test_lab_opens_jupyterlab_with_a_token_of_its_own(redis, tmp_path):
         port = free.getsockname()[1]
     names = ("CONFIG", "DATA", "RUNTIME")
     folders = {f"JUPYTER_{name}_DIR": str(tmp_path / name.lower()) for name in names}
+    (tmp_path / "config").mkdir()  # a learner's own, which would make the lessons' paths wrong
+    own = tmp_path / "config" / "jupyter_server_config.py"
+    own.write_text(f"c.ServerApp.root_dir = {str(tmp_path)!r}\n")
     with started("lab", "--no-browser", f"--port={port}", **folders) as process:
         assert process.stdout
         assert process.stderr

@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -140,6 +141,28 @@ def test_make_env_takes_a_newer_python_where_python3_is_too_old(programs, tmp_pa
     setting_up, sentence = done.stdout.splitlines()
     assert setting_up.startswith(f"Setting up {tmp_path}/venv with Python 3.12.0;")
     assert sentence.startswith("python3.12 has no venv module: install it")
+
+
+def test_make_env_says_that_a_path_has_a_colon(tmp_path):
+    folder = tmp_path / "a:b"
+    folder.mkdir()
+    for name in ("Makefile", "pyproject.toml", "constraints.txt"):
+        (folder / name).symlink_to(CHECKOUT / name)
+    done = make("-C", str(folder), "env")
+    assert done.returncode != 0
+    assert "Python makes no environment where the path has a colon" in done.stdout
+    assert not (folder / ".venv").exists()
+
+
+def test_other_code_and_pip_s_settings_do_not_come_from_the_environment(tmp_path):
+    """Another `helpers` on PYTHONPATH would take the place of the course's."""
+    (tmp_path / "helpers").mkdir()
+    (tmp_path / "helpers" / "__init__.py").write_text("raise SystemExit('the wrong one')")
+    done = make(
+        "bench", "ARGS=--help", f"VENV={sys.prefix}", PYTHONPATH=str(tmp_path), PIP_USER="1"
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "beside its baseline" in " ".join(done.stdout.split())
 
 
 @pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md"])

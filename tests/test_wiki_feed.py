@@ -69,6 +69,24 @@ def test_each_event_comes_once_and_in_order_whatever_breaks():
     assert len([text for text in said if text.startswith("The feed broke off. Trying ag")]) == 8
 
 
+@pytest.mark.parametrize("proxy", ["http://127.0.0.1:9", "socks5h://127.0.0.1:9"])
+def test_a_feed_on_this_machine_is_read_without_a_proxy(proxy, monkeypatch):
+    for name in ("HTTP_PROXY", "ALL_PROXY"):
+        monkeypatch.setenv(name, proxy)
+        monkeypatch.setenv(name.lower(), proxy)
+    with Replay(rate=20_000, total=5) as replay:
+        events = asyncio.run(take(feed_of(replay), 5))
+        assert [event.says for event in events] == list(replay.events(5))
+
+
+def test_a_proxy_that_cannot_be_used_is_told(monkeypatch):
+    for name in ("ALL_PROXY", "all_proxy"):
+        monkeypatch.setenv(name, "socks5h://127.0.0.1:9")
+    feed = Feed("https://stream.wikimedia.org/v2/stream/recentchange", contact="me@example.org")
+    with pytest.raises(FeedError, match="unset ALL_PROXY"):
+        asyncio.run(anext(feed.events()))
+
+
 def test_a_feed_that_refuses_for_a_while_is_read_on():
     with Replay(rate=500) as replay:
 

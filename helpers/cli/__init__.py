@@ -10,6 +10,7 @@ from rich.markup import escape
 from helpers.cli import bench, cluster, groups, partitions, place, streams, wiki
 from helpers.cli.console import commands, err
 from helpers.course.errors import EXPECTED, in_words
+from helpers.course.loopback import spare_loopback
 
 INTERRUPTED = 130  # what a shell expects of a program that Ctrl-C ended
 
@@ -34,6 +35,7 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # where a terminal has no ✓
+    spare_loopback()
     try:
         app()
     except EXPECTED as error:

@@ -22,6 +22,7 @@ from helpers.course.server import OwnServer, find_server
 server_commands = commands("The course's own Redis server.")
 
 FIRST_LESSON = "notebooks/00_start_here.ipynb"
+ROOTS = ("--ServerApp.root_dir", "--notebook-dir", "--ServerApp.notebook_dir")
 
 
 def lab(
@@ -42,6 +43,8 @@ def lab(
         os.environ[path] = os.pathsep.join(filter(None, (ours, os.environ.get(path))))
     command = [sys.executable, "-m", "jupyterlab", f"--port={port}"]
     command += [f"--LabApp.default_url=/lab/tree/{FIRST_LESSON}"]
+    if not any(one.startswith(ROOTS) for one in context.args):  # else a learner's own has its way
+        command += [f"--ServerApp.root_dir={CHECKOUT}"]
     command += [] if browser else ["--no-browser"]
     command += ["--allow-root"] if os.geteuid() == 0 else []  # as in many containers
     command += context.args

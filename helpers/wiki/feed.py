@@ -24,6 +24,7 @@ import httpx
 from httpx_sse import EventSource, ServerSentEvent, SSEError
 
 from helpers.course.errors import CourseError
+from helpers.course.loopback import is_loopback
 from helpers.wiki.bounded import CUT_OFF, Bounded
 from helpers.wiki.names import WIKIMEDIA
 
@@ -108,9 +109,7 @@ class Feed:
 
     async def events(self) -> AsyncGenerator[Event, None]:
         """All events from here on, whatever happens to the connection."""
-        limits = httpx.Timeout(CONNECT_S, read=self._silence_s)
-        client = httpx.AsyncClient(timeout=limits, headers=self._headers, verify=_authorities())
-        async with client:
+        async with self._client() as client:
             while True:
                 try:
                     async with aclosing(self._one_connection(client)) as events:
@@ -171,6 +170,20 @@ class Feed:
     def _skip(self, reason: str) -> None:
         self.counts.skipped[reason] += 1
         self._say(f"Skipped an event of the feed: {reason}.")
+
+    def _client(self) -> httpx.AsyncClient:
+        try:
+            return httpx.AsyncClient(
+                timeout=httpx.Timeout(CONNECT_S, read=self._silence_s),
+                headers=self._headers,
+                verify=_authorities(),
+                trust_env=not is_loopback(self.url),  # a proxy has no feed of this machine's
+            )
+        except (ImportError, ValueError) as error:  # no SOCKS without another package, for one
+            raise FeedError(
+                f"The proxy that the environment names cannot be used ({error}): set HTTPS_PROXY "
+                "to an http:// address, or unset ALL_PROXY and HTTPS_PROXY."
+            ) from error
 
     def _wait_s(self) -> float:
         """How long to wait before the next attempt, with jitter, so that readers come apart."""
