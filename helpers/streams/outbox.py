@@ -298,9 +298,7 @@ class Outbox(Single):
                     return False
                 if count >= self._replicas:
                     break
-                raise redis.ResponseError(
-                    f"NOREPLICAS {count} of {self._replicas} replicas confirm what was appended"
-                )
+                raise _TooFewReplicas(f"NOREPLICAS {count} of {self._replicas}")
             except redis.RedisError as error:
                 yield from self._fail(error)
         return True
@@ -520,10 +518,20 @@ def no_notes(memory: str) -> WrongTypeError:
     )
 
 
+class _TooFewReplicas(redis.ResponseError):
+    """A batch is on its primary, and not on enough replicas yet: a state that passes."""
+
+
 def no_answer(error: redis.RedisError, key: str, patience: Patience) -> str:
     """Why nothing was confirmed for as long as patience lasts."""
     if unreachable(error):
         return f"The server could not be reached for {patience.limit_s:g} s ({error})."
+    if isinstance(error, _TooFewReplicas):
+        said = str(error).partition(" ")[2]
+        return (
+            f"For {patience.limit_s:g} s only {said} replicas confirm what was appended to "
+            f"{key!r}: bring the others back."
+        )
     return f"For {patience.limit_s:g} s: {explain(error, key)}"
 
 
