@@ -10,7 +10,7 @@ import cloudpickle
 import redis
 import redis.asyncio
 
-from helpers.course.connect import connect, connect_async
+from helpers.course.connect import connect, connect_async, settings
 from helpers.course.errors import CourseError
 
 
@@ -89,4 +89,13 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
             return connect, ()
         if isinstance(obj, redis.asyncio.Redis):
             return connect_async, ()
+        if isinstance(obj, redis.RedisCluster):
+            nodes = [(one.host, one.port) for one in obj.get_nodes()]
+            return _connect_cluster, (nodes, obj.get_connection_kwargs().get("password"))
         return super().reducer_override(obj)
+
+
+def _connect_cluster(nodes: list[tuple[str, int]], password: str | None) -> redis.RedisCluster:
+    """A client of the same cluster, with the course's settings."""
+    known = [redis.cluster.ClusterNode(*one) for one in nodes]
+    return redis.RedisCluster(startup_nodes=known, password=password, **settings())

@@ -163,6 +163,19 @@ _SLIPS = (
         )
     ),
     Slip(
+        "MovedError",
+        "",
+        "This client speaks to one node, and the key's slot is on another one. A key that belongs "
+        "beside the stream `weather:{3}` begins with that name, as it is: with braces around it, "
+        "another tag is hashed.",
+    ),
+    Slip(
+        "WatchError",
+        "",
+        "A key that was watched was changed before EXEC, so the server has executed none of the "
+        "transaction: catch this error, and look again at what had changed.",
+    ),
+    Slip(
         "RuntimeError",
         "running event loop",
         "The event loop is already running, in a notebook and in every coroutine: use `await` "

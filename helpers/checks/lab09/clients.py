@@ -72,7 +72,11 @@ def with_node(function: Function, url: str) -> Function:
 
 
 def with_nodes(
-    function: Function, cluster: LocalCluster, first: Node, wandering: Sequence[Node] = ()
+    function: Function,
+    cluster: LocalCluster,
+    first: Node,
+    wandering: Sequence[Node] = (),
+    detour: Detour | None = None,
 ) -> Function:
     """A function of a client of one node, and of `connect(host, port)` for clients of others.
 
@@ -81,9 +85,10 @@ def with_nodes(
     Args:
         function: the learner's.
         cluster: whose nodes they are.
-        first: the node that it begins with.
+        first: the node that it begins with, a primary.
         wandering: the primaries that the slot of its third argument goes to, each just before
             the function's next connection: so the node that MOVED has named says MOVED too.
+        detour: a proxy that the connections to one node go through.
     """
     password, is_async = cluster.password, _is_async(function)
     ports = [node.port for node in cluster.nodes]
@@ -91,6 +96,7 @@ def with_nodes(
     connected = [0]
 
     def url(port: int) -> str:
+        port = detour.proxy if detour and port == detour.node else port
         return f"redis://:{password}@127.0.0.1:{port}"
 
     def connect(host: Any, port: Any) -> Any:
@@ -104,10 +110,11 @@ def with_nodes(
         return async_client_of(url(int(port))) if is_async else client_of(url(int(port)))
 
     def move(source: tuple[int, str], target: tuple[int, str]) -> None:
-        with client_of(url(source[0])) as giving, client_of(url(target[0])) as taking:
+        giving, taking, third = (client_of(url(port)) for port in (source[0], target[0], start))
+        with giving, taking, third:
             taking.execute_command("CLUSTER", "SETSLOT", slot[0], "IMPORTING", source[1])
             giving.execute_command("CLUSTER", "SETSLOT", slot[0], "MIGRATING", target[1])
-            for client in (taking, giving):
+            for client in (taking, giving, third):
                 client.execute_command("CLUSTER", "SETSLOT", slot[0], "NODE", target[1])
 
     slot = [0]

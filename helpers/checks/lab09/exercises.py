@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import secrets
 import time
 import zlib
@@ -10,10 +11,16 @@ from typing import Any
 import redis
 from redis.crc import key_slot
 
-from helpers.chaos import Node, Proxy, Returned
+from helpers.chaos import Failure, Fault, Node, Outcome, Proxy, Returned
 from helpers.checks.lab import Lab
 from helpers.checks.lab09 import fencing, surviving
-from helpers.checks.lab09.clients import MOST_HOPS, with_cluster, with_node, with_nodes
+from helpers.checks.lab09.clients import (
+    MOST_HOPS,
+    Detour,
+    with_cluster,
+    with_node,
+    with_nodes,
+)
 from helpers.checks.lab09.nodes import Ground
 from helpers.checks.scene import LIMIT_S, Scene, result
 from helpers.checks.verdict import StillBlank, Wrong
@@ -34,6 +41,11 @@ def _filled(values: list[Any]) -> list[Any]:
     return values
 
 
+def _gave_up(outcome: Outcome) -> bool:
+    """Whether a learner's own `raise` or `assert` ended the function."""
+    return isinstance(outcome, Failure) and outcome.source.startswith(("raise", "assert"))
+
+
 # ------------------------------------------------------------------ 1: the slot-mate
 
 
@@ -49,8 +61,10 @@ def slot_mate(scene: Scene, counters_of: Any) -> str:
     """The server is asked whether stream and counters lie in one slot."""
     token = secrets.token_hex(2)
     streams = [f"chennai{token}", f"weather{token}:{{3}}", f"{{delhi{token}}}:readings",
-               f"wind{token}:{{3}}", f"rain:{{pune{token}}}:hourly"]  # fmt: skip
-    names = _filled(scene.call(in_turn(counters_of, [(stream,) for stream in streams])))
+               f"wind{token}:{{3}}", f"rain:{{pune{token}}}:hourly",
+               f"{{delhi{token}}}:alarms"]  # fmt: skip
+    made = in_turn(counters_of, [(stream,) for stream in streams])
+    names = _filled(scene.call(made))
     with Ground(scene) as ground:
         for stream, name in zip(streams, names, strict=True):
             _expect_mate(ground, stream, name)
@@ -62,6 +76,15 @@ def slot_mate(scene: Scene, counters_of: Any) -> str:
                 "of the stream has to be in the name of its counters.",
                 expected="another name for each stream",
                 found=f"`{name}` for `{other}` and for `{stream}`",
+            )
+    for stream, name, again in zip(streams, names, scene.call(made, fresh=True), strict=True):
+        if name != again:
+            raise Wrong(
+                "Asked again, in another process, it returned another name, so no two programs "
+                "would use the same counters. Make the name of the stream's and of fixed text: "
+                "Python's `hash()` of a string is different in every process.",
+                expected=f"one name for `{stream}`",
+                found=f"`{name}` and `{again}`",
             )
     return "Each key lies beside its stream, and a script may use both; the server was asked."
 
@@ -177,7 +200,7 @@ def _misnamed(name: str, key: str) -> str:
             "With the stream's name in braces, all parts have the same slot, and so lie on one "
             "node. The number of the part belongs in braces."
         )
-    if "{" not in key:
+    if "{" not in key or hash_tag(key) == "part":
         return (
             "The number of the part stands in braces. In an f-string, `{{` and `}}` stand for "
             "braces: `{{{part}}}` is a brace, the value of `part`, and a brace."
@@ -196,11 +219,14 @@ def _expect_routed(
     ]  # fmt: skip
     right = zlib.crc32(city.encode()) % parts
     wanted = f"{name}:{{{right}}}"
-    if len(lies) != 2 or any(set(fields) != {"city", "n"} for _, fields in lies):
+    have = [" ".join(sorted(fields)) for _, fields in lies]
+    if have != ["city n"] * 2:
         raise Wrong(
             "Append each reading once, with the fields that it has.",
-            expected=f"2 readings of {city}",
-            found=f"{len(lies)} with the field `city`",
+            expected=f"2 readings of {city}, each with the fields `city` and `n`",
+            found=f"{len(have)}, with the fields {', '.join(f'`{one}`' for one in have)}"
+            if have
+            else "none with the field `city`",
         )
     places = {key for key, _ in lies}
     if places == {wanted}:
@@ -212,7 +238,7 @@ def _expect_routed(
         )
     elif _moves(scene, ground, append, call, places):
         hint = (
-            "In another process, the same city goes to another part: Python's `hash()` of a string "
+            "In another process, the same city goes to another part. Python's `hash()` of a string "
             "is different in every process. `zlib.crc32` is the same everywhere."
         )
     elif _by_slot(name, parts, found):
@@ -246,18 +272,16 @@ def _moves(
 ) -> bool:
     """Whether another Python puts the cities elsewhere; two are asked, with more parts."""
     _, parts, _ = call
-    elsewhere, cities = ground.key("elsewhere"), [f"c{n}" for n in range(12)]
+    name, cities = ground.key("elsewhere"), [f"c{n}" for n in range(12)]
+    calls = [(name, parts, city, {"city": city, "n": 0}) for city in cities]
+    made = with_cluster(in_turn(append, calls), ground.cluster, ground.primaries())
     seen = []
-    for number in range(2):
-        name = f"{elsewhere}{number}"
-        calls = [(name, parts, city, {"city": city, "n": 0}) for city in cities]
-        made = with_cluster(in_turn(append, calls), ground.cluster, ground.primaries())
-        scene.call(made, fresh=number == 0)
-        seen.append({
-            fields["city"]: key.removeprefix(name)
-            for key, entries in _where(ground).items() if key.startswith(name)
-            for _, fields in entries
-        })  # fmt: skip
+    for fresh in (True, False):
+        scene.call(made, fresh=fresh)
+        there = {key: entries for key, entries in _where(ground).items() if key.startswith(name)}
+        seen.append({fields["city"]: key for key in there for _, fields in there[key]})
+        for key in there:
+            ground.at(key).unlink(key)
     return seen[0] != seen[1]
 
 
@@ -281,12 +305,12 @@ def confirmed(scene: Scene, add_safely: Any) -> str:
         with Proxy(ground.url(stream)) as proxy:
             function = with_node(add_safely, proxy.url)
             readings = [{"temperature": 20 + n} for n in range(3 + secrets.randbelow(4))]
-            got = scene.call(function, stream, readings, ENDLESS, slow=_HANGS)
+            got = _waited(scene, proxy, function, stream, readings, ENDLESS)
             _expect_appended(ground, stream, readings, got, 0)
             _expect_wait(proxy.commands, got[1])
             proxy.reset()
             ground.stop_replica(stream)
-            got = scene.call(function, stream, readings, 200, slow=_FOREVER)
+            got = _waited(scene, proxy, function, stream, readings, 200)
         _expect_appended(ground, stream, readings, got, len(readings))
         if got[1] != 0:
             raise Wrong(
@@ -297,6 +321,34 @@ def confirmed(scene: Scene, add_safely: Any) -> str:
     return "1 while the replica was well, and 0 while it was paused: you know what is safe."
 
 
+def _waited(
+    scene: Scene, proxy: Proxy, function: Any, stream: str, readings: Any, timeout_ms: int
+) -> Any:
+    """What a function returns that sends WAIT once, and why it doesn't return."""
+    with scene.running(function, stream, readings, timeout_ms) as process:
+        outcome = process.outcome(LIMIT_S)
+    if timeout_ms != ENDLESS and _gave_up(outcome):
+        raise Wrong(_THERE_ALL_THE_SAME, expected="the IDs, and 0", found=str(outcome))
+    waits = proxy.names.count("WAIT")
+    slow = _HANGS if timeout_ms == ENDLESS else _FOREVER
+    if not waits:
+        slow = _NO_WAIT
+    elif waits > 1:
+        slow = _AGAIN
+    return result(outcome, slow, LIMIT_S)
+
+
+_NO_WAIT = (
+    "WAIT wasn't sent, so the number is a guess. It's a command of its own, and comes after the "
+    "XADDs."
+)
+_AGAIN = (
+    "It sends WAIT again and again, until a replica confirms. One is enough: after `timeout_ms` "
+    "its reply is 0, and that's what to return."
+)
+_AS_IT_IS = (
+    "WAIT takes milliseconds, and how many is up to the caller: give it `timeout_ms` as it is."
+)
 _HANGS = (
     "It waits for more than there is: each primary of this cluster has one replica, which had the "
     "readings at once. Ask WAIT for 1."
@@ -322,6 +374,8 @@ def _expect_appended(
         )
     if isinstance(got[1], list | tuple) or isinstance(got[0], int):
         raise Wrong("The IDs come first, then the number.", expected="(IDs, 1)", instead=got)
+    if not new and got[1] == 0:
+        raise Wrong(_THERE_ALL_THE_SAME, expected=f"{len(readings)} entries", found="none")
     if [fields for _, fields in new] != [{k: str(v) for k, v in one.items()} for one in readings]:
         raise Wrong(
             "Append each reading once, in the order of the list.",
@@ -330,16 +384,17 @@ def _expect_appended(
         )
     if not isinstance(got[0], list | tuple) or list(map(str, got[0])) != ids:
         hint = "Return the IDs of the new entries: the replies of XADD."
-        if got[0] in ([], ()):
-            hint = (
-                "The entries are on the primary even if no replica has confirmed them: WAIT "
-                "doesn't undo anything. So return their IDs in any case."
-            )
+        if not got[0] and isinstance(got[0], list | tuple):
+            hint = _THERE_ALL_THE_SAME
         raise Wrong(hint, expected=f"{ids!r:.80}", found=f"{got[0]!r:.80}")
     if isinstance(got[1], bool) or not isinstance(got[1], int):
         raise Wrong("The second one is a number: what WAIT returned.", instead=got[1])
 
 
+_THERE_ALL_THE_SAME = (
+    "The entries are on the primary even if no replica has confirmed them: WAIT doesn't undo "
+    "anything. So leave them there, and return their IDs in any case."
+)
 _GUESSED = (
     "Return what WAIT returned. And WAIT has to come after the XADDs, on their connection: it "
     "counts the replicas that have what this connection has written so far."
@@ -351,8 +406,7 @@ def _expect_wait(commands: list[list[str]], confirmed: int) -> None:
     names = [words[0] for words in commands]
     if "WAIT" not in names:
         raise Wrong(
-            "WAIT wasn't sent, so the number is a guess. It's a command of its own, and comes "
-            "after the XADDs.",
+            _NO_WAIT,
             expected="a WAIT",
             found=f"the commands {', '.join(dict.fromkeys(names))}",
         )
@@ -375,12 +429,25 @@ def _expect_wait(commands: list[list[str]], confirmed: int) -> None:
             "WAIT was sent before an XADD, so it knows nothing of that entry. It has to come last.",
             found=" ".join(names),
         )
-    if commands[at][2] == "0":
-        raise Wrong(_FOREVER, expected="WAIT 1 timeout_ms", found=" ".join(commands[at]))
+    _, replicas, timeout_ms = commands[at]
+    hint = ""
+    if timeout_ms == "0":
+        hint = _FOREVER
+    elif replicas == str(ENDLESS):
+        hint = "First how many replicas, then for how long: `wait(1, timeout_ms)`."
+    elif replicas != "1":
+        hint = "Ask WAIT for 1 replica: each primary has one, and `wait(0, …)` waits for none."
+    elif not ENDLESS / 2 < float(timeout_ms) <= ENDLESS:
+        hint = _AS_IT_IS
+    if hint:
+        raise Wrong(
+            hint, expected=f"WAIT 1 {ENDLESS}: `timeout_ms` is {ENDLESS}",
+            found=" ".join(commands[at]),
+        )  # fmt: skip
     if confirmed != 1:
         raise Wrong(
-            "The replica was well, and had the readings a moment later. Ask WAIT for 1 replica, "
-            "since `wait(0, …)` waits for none, and return its reply.",
+            "Return what WAIT returned: it counts replicas, and the one that there is had the "
+            "readings a moment later.",
             expected="1: the replica was well",
             found=f"{confirmed}",
         )
@@ -399,34 +466,60 @@ def _expect_wait(commands: list[list[str]], confirmed: int) -> None:
     calls=("redis", "streams", "since"),
 )
 def hot_part(scene: Scene, hottest: Any) -> str:
-    """Among streams of which another is the longest, and another has the newest entry."""
+    """Among streams of which another is the longest, and another has the newest entry.
+
+    The hot one lies inside a node's range of slots, then on its last slot, then on its first.
+    """
     with Ground(scene) as ground:
-        for number in range(2):
-            streams = [ground.key(f"weather{number}:{{{part}}}") for part in range(9)]
-            since, counts = _fill(ground, streams)
+        for number, edge in enumerate((None, 1, 0)):
+            *streams, hot = _streams(ground, f"weather{number}", edge)
+            since, counts = _fill(ground, streams, hot)
+            streams.insert(1 + secrets.randbelow(len(streams)), hot)
             made = with_cluster(hottest, ground.cluster, ground.primaries())
             _expect_hot(ground, streams, counts, scene.call(made, streams, since))
-    return "The busiest stream and its node, twice, and not the longest one."
+    return "The busiest stream and its node, three times, and not the longest one."
 
 
-def _fill(ground: Ground, streams: list[str]) -> tuple[int, dict[str, int]]:
-    """Make one stream long and quiet, one short and busy, and one the last to be added to."""
+MOST, ALMOST = 130, 129  # new entries of the hot stream, and of another
+OLD, KEPT = 250, 5  # entries from before, of the longest stream and of each other
+
+
+def _streams(ground: Ground, name: str, edge: int | None) -> list[str]:
+    """The streams of two nodes in turn, and then the hot one, alone on the third node.
+
+    Args:
+        ground: the cluster.
+        name: what they are called, before the number in braces.
+        edge: which slot of a range the hot one has: 0 for the first, 1 for the last.
+    """
+    edges = {one[edge or 0] for one in ground.slots()} - {0}  # 0 tells nothing: it begins the first
+    tags = random.sample(range(150_000), 150_000)
+    hot = next(tag for tag in tags if edge is None or key_slot(b"%d" % tag) in edges)
+    names = [ground.key(f"{name}:{{{tag}}}") for tag in (*tags[1:60], hot)]
+    lie: dict[str, list[str]] = {}
+    for name in names:
+        lie.setdefault(ground.primary_of(name).name, []).append(name)
+    del lie[ground.primary_of(names[-1]).name]
+    return [name for pair in zip(*lie.values(), strict=False) for name in pair][:8] + names[-1:]
+
+
+def _fill(ground: Ground, streams: list[str], hot: str) -> tuple[int, dict[str, int]]:
+    """Make one stream long and quiet, one the last added to, one almost as busy as the hot one.
+
+    The node of that one is the busiest.
+    """
     since = int(time.time() * 1000) - 10_000
-    primaries = {stream: ground.primary_of(stream) for stream in streams}
-    order = sorted(streams, key=lambda _: secrets.randbits(16))
-    hot = next(one for one in order if primaries[one] is not primaries[streams[0]])
-    old = next(one for one in order if primaries[one] is not primaries[hot])
-    rest = [one for one in order if one not in (hot, old)]
-    counts = dict(zip(rest, range(1, 20), strict=False)) | {old: 5, hot: 30}
+    almost, old, newest, *rest = streams
+    counts = dict(zip(rest, range(2, 20), strict=False))
+    counts |= {newest: 1, old: 5, almost: ALMOST, hot: MOST}
     for stream, new in counts.items():
-        pipeline = ground.client(primaries[stream]).pipeline(transaction=False)
-        for n in range(80 if stream == old else 5):
+        pipeline = ground.at(stream).pipeline(transaction=False)
+        for n in range(OLD if stream == old else KEPT):
             pipeline.xadd(stream, {"n": n}, id=f"{since - 9000 + n}-0")
+        first = since + (stream != hot)
         for n in range(new):
-            pipeline.xadd(stream, {"n": n}, id=f"{since + 50 * n + (stream != hot)}-0")
-        if stream == rest[0]:
-            pipeline.xadd(stream, {"n": "last"}, id=f"{since + 9000}-0")
-            counts[stream] += 1
+            at = since + 9000 if stream == newest else first + 50 * n
+            pipeline.xadd(stream, {"n": n}, id=f"{at}-0")
         pipeline.execute()
     return since, counts
 
@@ -436,11 +529,13 @@ def _expect_hot(ground: Ground, streams: list[str], counts: dict[str, int], got:
     node = ground.primary_of(right)
     wanted = f"`{ground.short(right)}`, with {counts[right]} new entries, on port {node.port}"
     if not isinstance(got, list | tuple) or len(got) != 2:
-        raise Wrong(
-            "Return two things: the name of the stream, and the port of the node that serves it.",
-            expected="('weather:{4}', 21923)",
-            found=ground.short(repr(got)),
-        )
+        hint = "Return two things: the name of the stream, and the port of the node that serves it."
+        if got is None:
+            hint += (
+                " If your function has found no range: both its first and its last slot belong to "
+                f"it, and here the slot is {key_slot(right.encode())}."
+            )
+        raise Wrong(hint, expected="('weather:{4}', 21923)", found=ground.short(repr(got)))
     stream, port = got
     if not isinstance(stream, str) or stream not in streams:
         raise Wrong(
@@ -452,8 +547,14 @@ def _expect_hot(ground: Ground, streams: list[str], counts: dict[str, int], got:
         hint = "Take the stream to which most entries were added since `since`."
         if stream == longest:
             hint = (
-                "That's the longest stream, and almost all of it is old. XLEN counts what is kept. "
-                "The load is what is added now: the entries since `since`."
+                "That's the longest stream, and almost all of it is old. The load is what is added "
+                "now: the entries since `since`, whatever was there before."
+            )
+        elif counts[stream] == ALMOST:
+            hint = (
+                "The other one has one entry more. Count all entries of each stream, not of its "
+                "node: also the one of the millisecond `since`, and without a `count=` that ends "
+                "the reply before."
             )
         raise Wrong(
             hint,
@@ -495,21 +596,22 @@ def _expect_port(ground: Ground, stream: str, node: Node, port: Any) -> None:
     calls=("node", "connect", "stream", "fields"),
 )
 def moved(scene: Scene, add: Any) -> str:
-    """With no MOVED, one, two of them, and without an end."""
+    """With no MOVED, one, four of them, without an end, and with a reply that is lost."""
     with Ground(scene) as ground:
         for name, hint in (("here", _AT_HOME), ("there", _FOLLOW), ("wandering", _FURTHER)):
             stream = ground.key(name)
             own = ground.primary_of(stream)
             others = [node for node in ground.primaries() if node is not own]
             first = own if name == "here" else others[0]
-            ways = (own, others[1]) if name == "wandering" else ()
+            ways = (own, others[1]) * 2 if name == "wandering" else ()
             made = with_nodes(add, ground.cluster, first, ways)
             got = _followed(scene, ground, made, stream, hint)
             _expect_once(ground, stream, name, got)
         _expect_an_end(scene, ground, add)
+        _expect_no_retry(scene, ground, add)
     return (
-        "It followed MOVED once, and twice when the slot moved on; and when two nodes named each "
-        "other, it gave up with an error."
+        "It followed MOVED once, and four times when the slot moved on and back; and when two "
+        "nodes named each other, it gave up with an error."
     )
 
 
@@ -519,8 +621,9 @@ _FOLLOW = (
     "error says which node does, in `moved.host` and `moved.port`: send the command there."
 )
 _FURTHER = (
-    "The slot moved on, just before the second node was asked, so that one said MOVED too. Follow "
-    "it again, as you did the first time; five hops are enough."
+    "The slot moved on, just before the second node was asked, so that one said MOVED too; then it "
+    "moved back, and on again. Follow each MOVED as you did the first, also to a node that you "
+    "have asked before: here it took four hops, and you have five."
 )
 
 
@@ -529,8 +632,9 @@ def _followed(scene: Scene, ground: Ground, made: Any, stream: str, hint: str) -
     before = ground.strangers()
     with scene.running(made, stream, {"n": 1}) as process:
         outcome = process.outcome(LIMIT_S)
+    ground.agree(stream)
     kind = getattr(outcome, "kind", "")
-    if kind in ("MovedError", "RecursionError", "SystemExit"):
+    if _gave_up(outcome) or kind in ("MovedError", "RecursionError", "SystemExit"):
         raise Wrong(hint, found=str(outcome))
     if ground.strangers() > before:
         raise Wrong(
@@ -587,6 +691,26 @@ def _expect_an_end(scene: Scene, ground: Ground, add: Any) -> None:
         expected="an error after a few hops",
         found=f"it had followed MOVED {MOST_HOPS} times" if kind else "it was still running",
     )
+
+
+def _expect_no_retry(scene: Scene, ground: Ground, add: Any) -> None:
+    """Lose the reply of a node that has appended the entry."""
+    stream = ground.key("lost")
+    with Proxy(ground.url(stream)) as proxy:
+        proxy.arm(Fault.LOSE_REPLY, ("XADD", 1))
+        node = ground.primary_of(stream)
+        made = with_nodes(add, ground.cluster, node, detour=Detour(node.port, proxy.port))
+        with scene.running(made, stream, {"n": 1}) as process:
+            process.outcome(LIMIT_S)
+    entries: Any = ground.at(stream).xrange(stream)
+    if len(entries) > 1:
+        raise Wrong(
+            "The node had appended the entry, and only its reply was lost: your function sent the "
+            "command again. MOVED means that nothing was done. After any other error you don't "
+            "know that: catch `MovedError` alone, and let the others pass.",
+            expected="1 entry on the stream, after a connection that broke",
+            found=f"{len(entries)} entries",
+        )
 
 
 # ------------------------------------------------------------------ 6 and 7

@@ -21,6 +21,7 @@ from helpers.checks.verdict import Wrong
 PART = "weather:{3}"  # all parts of a check are in its slot
 LEASE_MS = 30_000  # longer than a check
 ENTRIES = 2  # at a time
+MANY = 120  # more than a page
 SLOW = "Nothing was left to count, and it still ran. Return True when there is no more."
 
 
@@ -53,10 +54,10 @@ class Course:
         self.add(part)
         return part
 
-    def add(self, part: Part) -> None:
-        """Add two entries."""
+    def add(self, part: Part, entries: int = ENTRIES) -> None:
+        """Add entries."""
         pipeline = self.node.pipeline(transaction=False)
-        for _ in range(ENTRIES):
+        for _ in range(entries):
             millimetres = 2 + secrets.randbelow(40)
             self.total[part] += millimetres
             pipeline.xadd(part.stream, {"city": "chennai", "mm": millimetres})
@@ -73,6 +74,12 @@ class Course:
             return int(found or 0)
         except ValueError:
             raise Wrong("The field `sum` is a number: HINCRBY adds to it.", instead=found) from None
+
+    def torn(self, part: Part) -> bool:
+        """Whether the sum is another one than that of the entries up to the position."""
+        position: Any = self.node.hget(part.state, "position")
+        counted: Any = self.node.xrange(part.stream, max=position) if position else []
+        return self.sum(part) > sum(int(fields["mm"]) for _, fields in counted)
 
     def expire(self, part: Part) -> None:
         """Let the lease run out."""
@@ -92,6 +99,9 @@ def expect_fenced(scene: Scene, ground: Ground, work: Any) -> str:
         places = gaps(names)
         for place in reversed(places):  # first where she writes: that hint is the plainest
             _paused(course, place)
+        for place in reversed(places):
+            if _taken(course, place):
+                break
     return (
         f"Alice was paused before her commands 2 to {places[-1]}, until bob had taken the part "
         "over and counted: each time the sum was exact at the end."
@@ -107,7 +117,15 @@ def _alone(course: Course) -> list[str]:
     part, alice = course.part(), _token("alice")
     got = course.of(course.proxied(part.stream, alice, LEASE_MS))
     names = course.proxy.names
+    if got is False and not course.sum(part):
+        raise Wrong(
+            "The part was free, so alice could take it, and count. Look at which comparison in "
+            "your function ended it: the lease and the field `token` were hers.",
+            expected="True",
+            instead=got,
+        )
     _expect_counted(course, part, names)
+    _expect_given_time(course, part)
     if got is not True:
         raise Wrong(
             "The part was free, and alice has counted all of it: then return True.",
@@ -115,17 +133,54 @@ def _alone(course: Course) -> list[str]:
             instead=got,
         )
     course.expire(part)
-    course.add(part)
-    course.of(course.direct(part.stream, _token("bob"), LEASE_MS))
-    if course.sum(part) != course.total[part]:
-        raise Wrong(
-            "Bob came later, when alice's lease had run out and there were new entries. Go on "
-            "after "
-            '`position`: `xrange(part, f"({position}")` leaves out the entry that it names.',
-            expected=f"sum: {course.total[part]}",
-            found=f"sum: {course.sum(part)}",
-        )
+    _later(course, part, _token("bob"))
     return names
+
+
+def _later(course: Course, part: Part, bob: str) -> None:
+    """Bob comes when alice is done, and there are many new entries."""
+    course.add(part, MANY)
+    course.of(course.direct(part.stream, bob, LEASE_MS))
+    total, found = course.total[part], course.sum(part)
+    if found == total:
+        return
+    hint = (
+        "Bob came later, when alice's lease had run out and there were new entries. Go on after "
+        '`position`: `xrange(part, f"({position}")` leaves out the entry that it names.'
+    )
+    if course.node.hget(part.state, "token") != bob:
+        hint = (
+            "Bob came later and took the lease, and the field `token` still held alice's. The "
+            "worker that has taken the part writes its own over it: `hset(state, 'token', token)`."
+        )
+    elif found < total:
+        hint = (
+            f"Bob came later, to {MANY} new entries, and hasn't read them all: a `count=` ends the "
+            "reply before the last one."
+        )
+    raise Wrong(hint, expected=f"sum: {total}", found=f"sum: {found}")
+
+
+def _expect_given_time(course: Course, part: Part) -> None:
+    """Make sure that the lease was asked for as long as it should last, and the state for ever."""
+    for words in course.proxy.commands:
+        options = [word.upper() for word in words]
+        if options[0] == "SET" and "PX" in options[3:-1]:
+            milliseconds = words[options.index("PX", 3) + 1]
+            if milliseconds != str(LEASE_MS):
+                raise Wrong(
+                    "`px=` takes milliseconds, and `lease_ms` is in milliseconds: give it as it "
+                    "is. A lease that ends early has two workers at it.",
+                    expected=f"PX {LEASE_MS}",
+                    found=f"PX {milliseconds}",
+                )
+    left: Any = course.node.pttl(part.state)
+    if left >= 0:
+        raise Wrong(
+            "The lease ends by itself, and the state must not: with it, sum and position are gone.",
+            expected="no time to live",
+            found=f"`{{part}}:state` ends in {left:,} ms",
+        )
 
 
 def _expect_counted(course: Course, part: Part, names: list[str]) -> None:
@@ -197,26 +252,22 @@ def _paused(course: Course, place: int) -> None:
         return
     command = course.proxy.names[-1]
     _expect_lease(course, part, alice)
+    had, torn = course.node.hget(part.state, "token") == alice, course.torn(part)
     course.expire(part)
     course.of(course.direct(part.stream, bob, LEASE_MS))
     dave = _token("dave")
-    course.node.set(part.lease, dave, px=LEASE_MS)  # he came when bob was done
+    course.node.set(part.lease, dave, px=2 * LEASE_MS)  # he came when bob was done
     course.proxy.thaw()
     course.of(hers)
-    if course.node.get(part.lease) != dave:
-        raise Wrong(
-            "She has deleted or replaced the lease, and it was another worker's by then. Let "
-            "leases run out; or delete one in a script that compares it with the token.",
-            expected=f"the lease of {dave}",
-            found=f"{course.node.get(part.lease)!r}, with alice paused before her {command}",
-        )
+    _expect_left_alone(course, part, dave, command)
     if course.sum(part) < course.total[part]:
         course.expire(part)
         course.of(course.direct(part.stream, _token("carol"), LEASE_MS))
     total, found = course.total[part], course.sum(part)
     if found != total:
+        again = course.node.hget(part.state, "token") == alice
         raise Wrong(
-            _why(command, too_much=found > total),
+            _too_much(had=had, again=again, torn=torn) if found > total else _TOO_LITTLE,
             expected=f"sum: {total}",
             found=f"sum: {found}, with alice paused before her {command} until bob had taken over",
         )
@@ -248,24 +299,102 @@ def _expect_lease(course: Course, part: Part, alice: str) -> None:
         )
 
 
-def _why(command: str, *, too_much: bool) -> str:
-    if not too_much:
+_TOO_LITTLE = (
+    "An entry was never counted: `position` had passed it, and its `mm` wasn't added. Write both "
+    "in one step, or neither."
+)
+_COMPARE = (
+    "Then she went on, and counted again what bob had counted. The part wasn't hers any more: the "
+    "step that writes must compare the field `token` with her token, as a script can."
+)
+_TAKEN_BACK = (
+    "The part was bob's by then, and she wrote her token over his. A worker writes its token once, "
+    "when it has taken the lease. If the token is another one's later, it returns False."
+)
+
+
+def _too_much(*, had: bool, again: bool, torn: bool) -> str:
+    """Why an entry was counted by alice and by bob.
+
+    Args:
+        had: whether her token was in the state when she was paused.
+        again: whether it was there at the end.
+        torn: whether she had added to the sum by then, and not moved the position.
+    """
+    if torn:
         return (
-            "An entry was never counted: `position` had passed it, and its `mm` wasn't added. "
-            "Write both in one step, or neither."
+            "An entry was counted by both: she wrote sum and position in two steps, and was "
+            "paused between them. Write both in one step."
         )
-    if command in ("EVAL", "EVALSHA", "FCALL", "MULTI", "EXEC"):
+    if had and again:
+        return _TAKEN_BACK
+    if again:
         return (
-            "Then she went on, and counted again what bob had counted. The part wasn't hers any "
-            "more: the step that writes must compare the field `token` with her token, as a script "
-            "can."
+            "An entry was counted by both: she read `position` before she had written her token, "
+            "and went on from there. Until the token is hers, another worker may move it."
         )
-    if command in ("HSET", "HGET", "HMGET", "HGETALL", "XRANGE", "XREAD"):
-        return (
-            "An entry was counted by both. Either she read `position` before she had written her "
-            "token, and went on from there; or she wrote sum and position in two steps."
+    return _COMPARE
+
+
+def _taken(course: Course, place: int) -> bool:
+    """Alice stands still before a command; bob takes the part, and hasn't counted; she goes on.
+
+    Returns:
+        Whether the part was hers before, and something was left to count.
+    """
+    part, alice, bob = course.part(), _token("alice"), _token("bob")
+    course.proxy.reset()
+    course.proxy.arm(Fault.FREEZE_BEFORE, place)
+    hers = course.proxied(part.stream, alice, LEASE_MS)
+    if not hers.stands(course.proxy):
+        course.of(hers)
+        return False
+    command, before = course.proxy.names[-1], course.sum(part)
+    told = course.node.hget(part.state, "token") == alice and before < course.total[part]
+    course.node.set(part.lease, bob, px=LEASE_MS)
+    course.node.hset(part.state, "token", bob)
+    course.proxy.thaw()
+    got = course.of(hers)
+    if not told:
+        return False
+    paused = f"with alice paused before her {command} until bob had taken over"
+    if course.node.hget(part.state, "token") != bob:
+        raise Wrong(_TAKEN_BACK, expected=f"token: {bob}", found=f"token: {alice}, {paused}")
+    if course.sum(part) != before:
+        raise Wrong(
+            "Then she went on counting. Bob hadn't counted yet, so `position` was where she had "
+            "left it; but `token` was his. The step that writes must compare the token too.",
+            expected=f"sum: {before}",
+            found=f"sum: {course.sum(part)}, {paused}",
         )
-    return (
-        "Then she went on, and counted again what bob had counted. What she had asked before was "
-        "no longer true: compare the token and write in one step, in a script."
-    )
+    if got is not False:
+        raise Wrong(
+            "The token wasn't hers any more, so nothing was written; then return False. Look at "
+            "what your script returns when it refuses, and at what your function makes of it.",
+            expected="False",
+            found=f"{got!r}, {paused}",
+        )
+    return True
+
+
+def _expect_left_alone(course: Course, part: Part, dave: str, command: str) -> None:
+    """Make sure that alice, who goes on before a command, does nothing to the lease of another."""
+    holder: Any = course.node.get(part.lease)
+    if holder != dave:
+        raise Wrong(
+            "She had looked whether the lease was there, and set it later: by then it was another "
+            "worker's. `set(…, nx=True)` looks and sets in one step."
+            if command == "SET"
+            else "She has deleted or replaced the lease, and it was another worker's by then. Let "
+            "leases run out; or delete one in a script that compares it with the token.",
+            expected=f"the lease of {dave}",
+            found=f"{holder!r}, with alice paused before her {command}",
+        )
+    left: Any = course.node.pttl(part.lease)
+    if left <= LEASE_MS:
+        raise Wrong(
+            "She has changed how long the lease lasts, and it was another worker's by then. Leave "
+            "it alone: it ends by itself.",
+            expected=f"the lease of {dave}, as he had set it",
+            found=f"it ends sooner, with alice paused before her {command}",
+        )

@@ -21,6 +21,7 @@ from helpers.streams.keys import sibling_key
 # Checks ask for each failover (CLUSTER FAILOVER TAKEOVER) and wait for none. So a node may be
 # silent for long on a busy machine, and no other one takes over by itself.
 NODE_TIMEOUT_MS = 3000
+LOOK_S = 0.005
 AGREED_S = patient(3.0)  # until all know who has taken over
 NO_PROGRAM = (
     "Lab 09 starts a cluster of six servers on this machine, and there is no server program for "
@@ -121,8 +122,14 @@ class Ground:
 
     def nodes_of(self, key: str, asked: Node | None = None) -> list[Node]:
         """The primary of a key, and its replicas, as a node sees it."""
-        slot = key_slot(key.encode())
-        return next(nodes for first, last, nodes in self.slots(asked) if first <= slot <= last)
+        slot, deadline = key_slot(key.encode()), time.monotonic() + AGREED_S
+        while True:
+            for first, last, nodes in self.slots(asked):
+                if first <= slot <= last:
+                    return nodes
+            if time.monotonic() > deadline:
+                raise ServerError(f"No node serves slot {slot} now: check again.")
+            time.sleep(LOOK_S)
 
     def primary_of(self, key: str) -> Node:
         """The node that serves a key."""
@@ -131,6 +138,15 @@ class Ground:
     def primaries(self) -> list[Node]:
         """The nodes that serve slots, in the order of their slots."""
         return list(dict.fromkeys(nodes[0] for _, _, nodes in self.slots()))
+
+    def agree(self, key: str) -> None:
+        """Wait until all nodes know which of them serves a key."""
+        up = [node for node in self.cluster.nodes if node.alive and node not in self._paused]
+        deadline = time.monotonic() + AGREED_S
+        while len({self.nodes_of(key, node)[0].name for node in up}) > 1:
+            if time.monotonic() > deadline:
+                raise ServerError("The nodes don't agree on who serves a slot: check again.")
+            time.sleep(LOOK_S)
 
     def replica_of(self, key: str) -> Node:
         """The replica that follows the primary of a key.
@@ -205,7 +221,7 @@ class Ground:
         while any(self.nodes_of(key, asked)[0] is not replica for asked in others):
             if time.monotonic() > deadline:
                 raise ServerError(f"{replica.name} did not take over from {primary.name} in time.")
-            time.sleep(0.005)
+            time.sleep(LOOK_S)
         return primary
 
     def kill(self, node: Node) -> None:
