@@ -75,6 +75,11 @@ class Course:
         except ValueError:
             raise Wrong("The field `sum` is a number: HINCRBY adds to it.", instead=found) from None
 
+    def braced(self, part: Part) -> bool:
+        """Whether there is a state with braces around the name of the part."""
+        key = f"{{{part.stream}}}:state"
+        return bool(self._ground.at(key).exists(key))
+
     def torn(self, part: Part) -> bool:
         """Whether the sum is another one than that of the entries up to the position."""
         position: Any = self.node.hget(part.state, "position")
@@ -190,6 +195,13 @@ def _expect_counted(course: Course, part: Part, names: list[str]) -> None:
         raise Wrong(
             "Your function sent nothing on the client that it was given: `node`.",
             found="no command",
+        )
+    if course.braced(part):
+        raise Wrong(
+            "`{part}` stands for the name of the part, as in an f-string. With braces around it, "
+            "another tag is hashed, and the key lies where chance puts it.",
+            expected=f"the hash `{PART}:state`",
+            found=f"the hash `{{{PART}}}:state`",
         )
     if "sum" not in state:
         raise Wrong(
