@@ -79,7 +79,7 @@ def test_it_leaves_nothing_also_when_it_is_cancelled_or_the_stream_is_none(redis
     redis.set(STREAM, "it is deleted first")
     assert tried(10, 100, seconds=0.01, rate=100).entries == 1
     assert redis.keys("lesson08*") == []
-    assert redis.info("clients")["connected_clients"] == clients
+    assert redis.info("clients")["connected_clients"] <= clients
 
 
 @pytest.mark.once
