@@ -161,7 +161,7 @@ class _Seen:
         self.failed: BaseException | None = None
 
     def note(self, who: str, added: float) -> None:
-        """Somebody has come so far with an entry that was added at a moment."""
+        """Note that the producer or the consumer is done with an entry, by when it was added."""
         with self._lock:
             if added >= self._since:
                 self._times.setdefault(who, time.monotonic())

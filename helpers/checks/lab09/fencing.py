@@ -167,7 +167,7 @@ def _later(course: Course, part: Part, bob: str) -> None:
 
 
 def _expect_given_time(course: Course, part: Part) -> None:
-    """Make sure that the lease was asked for as long as it should last, and the state for ever."""
+    """Make sure that the lease was asked for as long as it should last, and the state forever."""
     for words in course.proxy.commands:
         options = [word.upper() for word in words]
         if options[0] == "SET" and "PX" in options[3:-1]:
