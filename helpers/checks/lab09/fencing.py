@@ -67,6 +67,16 @@ class Course:
         """What a worker returned."""
         return result(life.outcome(), SLOW, LIMIT_S)
 
+    def begin_and_pause(self, part: Part, token: str, place: int) -> Life | None:
+        """A worker that stands still before a command; None if it ended before that one."""
+        self.proxy.reset()
+        self.proxy.arm(Fault.FREEZE_BEFORE, place)
+        life = self.proxied(part.stream, token, LEASE_MS)
+        if life.stands(self.proxy):
+            return life
+        self.of(life)
+        return None
+
     def sum(self, part: Part) -> int:
         """The field `sum` of the state."""
         found: Any = self.node.hget(part.state, "sum")
@@ -256,11 +266,8 @@ def _busy(course: Course) -> None:
 def _paused(course: Course, place: int) -> None:
     """Alice stands still before a command; bob takes over and counts; she goes on."""
     part, alice, bob = course.part(), _token("alice"), _token("bob")
-    course.proxy.reset()
-    course.proxy.arm(Fault.FREEZE_BEFORE, place)
-    hers = course.proxied(part.stream, alice, LEASE_MS)
-    if not hers.stands(course.proxy):
-        course.of(hers)
+    hers = course.begin_and_pause(part, alice, place)
+    if hers is None:
         return
     command = course.proxy.names[-1]
     _expect_lease(course, part, alice)
@@ -355,11 +362,8 @@ def _taken(course: Course, place: int) -> bool:
         Whether the part was hers before, and something was left to count.
     """
     part, alice, bob = course.part(), _token("alice"), _token("bob")
-    course.proxy.reset()
-    course.proxy.arm(Fault.FREEZE_BEFORE, place)
-    hers = course.proxied(part.stream, alice, LEASE_MS)
-    if not hers.stands(course.proxy):
-        course.of(hers)
+    hers = course.begin_and_pause(part, alice, place)
+    if hers is None:
         return False
     command, before = course.proxy.names[-1], course.sum(part)
     told = course.node.hget(part.state, "token") == alice and before < course.total[part]
