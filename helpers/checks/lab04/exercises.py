@@ -766,7 +766,7 @@ def _expect_more_claimed(scene: Scene, take: Any, commands: list[list[str]]) -> 
     give(scene, stream, BOB, len(numbers))
     _make_idle(scene, stream, BOB, [f"{n}-0" for n in numbers], 700_000)
     with scene.running(take, CLIENT, stream, GROUP, ME, IDLE_MS, rest) as process:
-        outcome = process.outcome(LIMIT_S)
+        outcome = process.outcome(3 * LIMIT_S)  # an answer may take each of them by itself
     left = pending(scene, stream, BOB)
     if left and not (isinstance(outcome, Unfinished) and not outcome.ended):
         raise Wrong(
