@@ -26,7 +26,7 @@ from helpers.course.database import claim
 from helpers.course.errors import CourseError
 from helpers.course.home import hidden_folder
 from helpers.course.server import OwnServer, find_server
-from helpers.course.server.own import State, silent
+from helpers.course.server.own import COURSE, Purpose, State
 from helpers.streams.connection import (
     REPLY_TIMEOUT_S,
     AsyncPatientConnection,
@@ -80,6 +80,18 @@ def async_client_of(url: str, *, retries: int = 0, **more: Any) -> redis.asyncio
     if pool.connection_class is redis.asyncio.Connection:
         pool.connection_class = _AsyncConnection
     return redis.asyncio.Redis.from_pool(patient(pool))
+
+
+def connect_own(server: OwnServer) -> redis.asyncio.Redis:
+    """A client for asyncio of a server of our own, which is started again whenever it died.
+
+    Raises:
+        ServerError: it does not start.
+    """
+    ours = {"folder": server.home, "purpose": server.purpose}
+    return async_client_of(
+        server.ensure().url, connection_class=_OwnAsyncConnection, driver_info=_DRIVER, **ours
+    )
 
 
 def connect_raw() -> redis.Redis:
@@ -142,16 +154,16 @@ class _OwnConnection(PatientConnection):
     may by now belong to somebody else's Redis.
     """
 
-    def __init__(self, folder: Path, **settings: Any) -> None:
+    def __init__(self, folder: Path, purpose: Purpose = COURSE, **settings: Any) -> None:
         super().__init__(**settings)
-        self._server = OwnServer(folder)
+        self._server = OwnServer(folder, purpose)
 
     def connect_check_health(self, *args: Any, **kwargs: Any) -> None:
         state = None
         if not self.is_connected:
             state = self._server.alive() or _revived(self._server)
             self.port = state.port
-        with _saying_who_is_silent(state):
+        with _saying_who_is_silent(self._server, state):
             super().connect_check_health(*args, **kwargs)
 
 
@@ -165,9 +177,9 @@ class _AsyncConnection(AsyncPatientConnection):
 class _OwnAsyncConnection(_AsyncConnection):
     """An `_OwnConnection` for asyncio: a server is started in a thread, and the loop goes on."""
 
-    def __init__(self, folder: Path, **settings: Any) -> None:
+    def __init__(self, folder: Path, purpose: Purpose = COURSE, **settings: Any) -> None:
         super().__init__(**settings)
-        self._server = OwnServer(folder)
+        self._server = OwnServer(folder, purpose)
 
     async def connect_check_health(self, *args: Any, **kwargs: Any) -> None:
         state = None
@@ -176,7 +188,7 @@ class _OwnAsyncConnection(_AsyncConnection):
             if state is None:
                 state = await asyncio.to_thread(_revived, self._server)
             self.port = state.port
-        with _saying_who_is_silent(state):
+        with _saying_who_is_silent(self._server, state):
             await super().connect_check_health(*args, **kwargs)
 
 
@@ -193,10 +205,10 @@ def _revived(server: OwnServer) -> State:
 
 
 @contextmanager
-def _saying_who_is_silent(state: State | None) -> Iterator[None]:
+def _saying_who_is_silent(server: OwnServer, state: State | None) -> Iterator[None]:
     try:
         yield
     except redis.TimeoutError as error:
         if state is None:
             raise
-        raise redis.TimeoutError(silent(state.pid)) from error
+        raise redis.TimeoutError(server.silent(state.pid)) from error

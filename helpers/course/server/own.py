@@ -30,7 +30,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import cast
+from typing import Literal, cast
 
 import psutil
 import redis
@@ -45,6 +45,29 @@ from helpers.course.server.program import Program, choose_program, program_versi
 from helpers.streams.states import state_of
 
 START_TIMEOUT_S = 30.0  # loading a large append-only file takes most of it
+
+
+@dataclass(frozen=True)
+class Purpose:
+    """What a server is for: how sentences name it, and when its disk has what it confirms.
+
+    Attributes:
+        called: what it is.
+        start: how to start it.
+        stop: the command that ends it.
+        appendfsync: `no` keeps what was confirmed when the server is killed; `always` also when
+            the machine loses its power, and takes a disk's time for it.
+    """
+
+    called: str
+    start: str
+    stop: str
+    appendfsync: Literal["no", "always"] = "no"
+
+
+COURSE = Purpose(
+    "course's server", "run `connect()` again, or `course server start`", "`course server stop`"
+)
 
 
 @dataclass(frozen=True)
@@ -77,8 +100,8 @@ class State:
 class OwnServer:
     """The one server that belongs to a hidden folder, shared by every process of this machine."""
 
-    def __init__(self, home: Path) -> None:
-        self.home = home
+    def __init__(self, home: Path, purpose: Purpose = COURSE) -> None:
+        self.home, self.purpose = home, purpose
         self.folder = home / "servers" / machine.machine_name()
         self.data = self.folder / "data"
         self.log = self.folder / "server.log"
@@ -103,8 +126,8 @@ class OwnServer:
                 running = self.running() or self._start(port)
         if port is not None and running.port != port:
             raise ServerError(
-                f"The course's server already runs on port {running.port}: "
-                "stop it first with `course server stop`."
+                f"The {self.purpose.called} already runs on port {running.port}: "
+                f"stop it first with {self.purpose.stop}."
             )
         return describe(running.url, running.source, running.why + _unheeded(running))
 
@@ -141,7 +164,7 @@ class OwnServer:
         if self._answers(state, START_TIMEOUT_S):
             return state
         if self._alive(state.pid):
-            raise ServerError(silent(state.pid))
+            raise ServerError(self.silent(state.pid))
         self._expect_no_life_elsewhere(state)
         return None
 
@@ -164,6 +187,13 @@ class OwnServer:
             ended = self._end_all()
             self._pid_file.unlink(missing_ok=True)  # other places learn from it that none runs
             return state if state and (reached or state.pid in ended) else None
+
+    def silent(self, pid: int) -> str:
+        """What to say of a server whose process is alive and does not answer."""
+        return (
+            f"The {self.purpose.called} (process {pid}) is alive but does not answer: "
+            f"{self.purpose.stop} ends it. Then {self.purpose.start}, to start it again."
+        )
 
     def lacks(self) -> str | None:
         """Why what is added last may not be kept: the disk is full. None if it is kept."""
@@ -194,8 +224,7 @@ class OwnServer:
         if not self._token_file.exists():
             what = "was stopped" if self.folder.is_dir() else f"is gone with its {self.folder}"
             raise ServerError(
-                f"The course's server {what}: run `connect()` again, or `course server start`, to "
-                "start it."
+                f"The {self.purpose.called} {what}: {self.purpose.start}, to start it."
             )
 
     @contextlib.contextmanager
@@ -208,9 +237,9 @@ class OwnServer:
                     locked.enter_context(self._lock)
                 except Timeout as error:
                     raise ServerError(
-                        "Another program has been starting or stopping the course's server for too "
-                        "long: close the other notebooks and terminals of the course, then try "
-                        "again."
+                        f"Another program has been starting or stopping the {self.purpose.called} "
+                        "for too long: close the other notebooks and terminals of the course, then "
+                        "try again."
                     ) from error
                 except OSError as error:
                     if error.errno != errno.ENOLCK:  # no locks at all: the token has to do
@@ -278,9 +307,9 @@ class OwnServer:
         else:
             return
         raise ServerError(
-            f"The course's server {certain} in another container or on another machine, with its "
-            f"data in {self.data}, and a second one would destroy them: stop it there, with "
-            f"`course server stop`, or set COURSE_HOME to another folder.{remedy}"
+            f"The {self.purpose.called} {certain} in another container or on another machine, with "
+            f"its data in {self.data}, and a second one would destroy them: stop it there, with "
+            f"{self.purpose.stop}, or set COURSE_HOME to another folder.{remedy}"
         )
 
     def _end_all(self) -> set[int]:
@@ -340,8 +369,8 @@ class OwnServer:
                 if running or (running := self._wait_for_another()):
                     return running
         raise ServerError(
-            "Other programs have been starting the course's server for too long: close the other "
-            "notebooks and terminals of the course, then try again."
+            f"Other programs have been starting the {self.purpose.called} for too long: close the "
+            "other notebooks and terminals of the course, then try again."
         )
 
     def _wait_for_another(self) -> State | None:
@@ -418,12 +447,13 @@ class OwnServer:
 
         `appendfsync no` writes before every reply, so that a kill -9 loses nothing; when the
         disk gets it is the system's affair. `everysec` replies without having written while
-        its last fsync goes on.
+        its last fsync goes on. A server of another purpose may ask for `always`.
         """
         config = (
             f"bind 127.0.0.1\nport {port}\nrequirepass {password}\n"
             f"dir {_quoted(self.data)}\nlogfile {_quoted(self.log)}\n"
-            'daemonize no\nappendonly yes\nappendfsync no\nsave ""\n'
+            f"daemonize no\nappendonly yes\nappendfsync {self.purpose.appendfsync}\n"
+            'save ""\n'
         )
         self.log.write_text("")
         detach = 'trap "" HUP; umask 077; exec 3<&0; /bin/sh -c "$@" <&3 3<&- >>"$0" 2>&1 & echo $!'
@@ -483,11 +513,3 @@ def _quoted(path: Path) -> str:
     """A path as redis.conf takes it, whatever characters are in it."""
     escaped = str(path.resolve()).replace("\\", "\\\\").replace('"', '\\"')
     return f'"{escaped}"'
-
-
-def silent(pid: int) -> str:
-    """What to say of a server whose process is alive and does not answer."""
-    return (
-        f"The course's server (process {pid}) is alive but does not answer: `course server stop` "
-        "ends it, and `connect()` or the next lesson starts it again."
-    )

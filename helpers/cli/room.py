@@ -1,0 +1,102 @@
+"""`course class`: an instructor opens a class board, and seats join it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import signal
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.markup import escape
+
+from helpers.cli.console import commands, err, many, out, showing_log
+from helpers.course.errors import CourseError
+from helpers.course.home import CHECKOUT
+
+if TYPE_CHECKING:
+    from helpers.room.board import Exercise
+    from helpers.room.opening import Opened
+
+class_commands = commands("The class board: an instructor sees where the class is.")
+
+TAUGHT = (
+    "The class board is a stream of checks and a consumer group that counts each exactly once: "
+    "lessons 03 to 06, at work."
+)
+_HEADING = re.compile(r"^## (\d+) · (.+)$", re.MULTILINE)
+_LEVEL = re.compile(r"^\*(must|should|stretch) · (\d+) minutes · ", re.MULTILINE)
+
+
+@class_commands.command("open")
+def class_open(
+    address: Annotated[
+        str | None, typer.Option(help="Where to listen; 0.0.0.0 is the whole network.")
+    ] = None,
+    port: Annotated[int | None, typer.Option(help="0 means any free port.")] = None,
+    code: Annotated[
+        str | None, typer.Option(help="What seats need to join; made up if others can reach it.")
+    ] = None,
+    cert: Annotated[Path | None, typer.Option(help="A certificate (PEM), for https.")] = None,
+    key: Annotated[Path | None, typer.Option(help="The certificate's key (PEM).")] = None,
+    new: Annotated[bool, typer.Option("--new", help="Begin another class.")] = False,
+    title: Annotated[str | None, typer.Option(help="What the class is called.")] = None,
+    name: Annotated[
+        list[str] | None, typer.Option(help="A host name by which seats reach this machine.")
+    ] = None,
+) -> None:
+    """Open the class board until Ctrl-C. Opening it again goes on with the same class."""
+    from helpers.checks import mistakes
+    from helpers.room.opening import Wanted, open_class
+
+    out.print(f"[dim]{TAUGHT}[/]")
+    wanted = Wanted(address, port, code, cert, key, new, title, tuple(name or ()))
+
+    async def work() -> None:
+        stop, loop = asyncio.Event(), asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, stop.set)
+        await open_class(
+            wanted, exercises(), mistakes.catalogue(), stop=stop, ready=_print_opened, say=_warn
+        )
+
+    with showing_log():
+        asyncio.run(work())
+    out.print("The board is closed for now; `course class open` goes on with the same class.")
+
+
+def exercises() -> list[Exercise]:
+    """The exercises of all labs, in order, as their headings say."""
+    from helpers.room.board import Exercise
+
+    found = []
+    for file in sorted((CHECKOUT / "labs").glob("[0-9][0-9]_*.ipynb")):
+        for cell in json.loads(file.read_text("utf-8"))["cells"]:
+            source = "".join(cell["source"])
+            heading, level = _HEADING.search(source), _LEVEL.search(source)
+            if cell["cell_type"] == "markdown" and heading and level:
+                number, title = heading.groups()
+                id = f"{file.name[:2]}.{number}"
+                found.append(Exercise(id, title, level[1] == "must", int(level[2])))
+    return found
+
+
+def _print_opened(opened: Opened) -> None:
+    room = opened.room
+    title = f" “{escape(room.title)}”" if room.title else ""
+    how = f"goes on, with {many(opened.seats, 'seat')}" if opened.again else "is open"
+    out.print(f"[green]✓[/] The class{title} {how}.")
+    out.print(f"Your page   {escape(opened.page)}")
+    code = f" --code {escape(room.code)}" if room.code else ""
+    for place, url in enumerate(opened.urls):
+        label = "Seats join  " if not place else "or          "
+        out.print(f'{label}course class join {escape(url)}{code} --as "seat 1"')
+    for warning in opened.warnings:
+        _warn(warning)
+    out.print("Ctrl-C ends the board, and keeps the class.")
+
+
+def _warn(sentence: str) -> None:
+    err.print(f"[yellow]{escape(sentence)}[/]")

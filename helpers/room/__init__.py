@@ -1,0 +1,18 @@
+"""The class board: an instructor sees where a class is, by a stream and a consumer group.
+
+It is built with what the course teaches, and counts each check exactly once:
+
+    events.py     what a seat says of a check: five values, read with distrust
+    names.py      the names of seats, codes and keys; secrets are compared and kept as digests
+    classes.py    the class: its server, which keeps what it confirmed, and what the class is called
+    keeping.py    the stream: events are added once, by seat and number, whatever is sent again
+    commits.py    requests that wait share a round trip, and so the disk's time
+    counting.py   the consumer: counts and XACK in one step
+    board.py      what the counts say: `board.json`
+    limits.py     how much one seat or one address may ask
+    service.py    HTTP: for seats, and for the instructor
+
+From a check to the board: a seat sends its events (POST /events). The board adds them to the
+stream, and answers when they are on its disk. A consumer of the group counts them, in the step in
+which it acknowledges them. The page is told, at most twice a second.
+"""

@@ -1,0 +1,161 @@
+"""The class: its server, which keeps what it confirmed, and what it is called.
+
+The board has a server of its own, in a folder of its own: the learner's is none of its business.
+With `appendfsync always` an event that was confirmed is on the disk. One board at a time has it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass, fields
+
+import redis.asyncio
+from filelock import FileLock, Timeout
+
+from helpers.course.connect import connect_own
+from helpers.course.disk import naming_a_full_disk
+from helpers.course.errors import CourseError
+from helpers.course.home import hidden_folder
+from helpers.course.server import OwnServer
+from helpers.course.server.own import Purpose
+from helpers.room.keeping import Keys, Seat, Seats
+from helpers.room.names import new_secret
+from helpers.streams.clock import ms_of, utc_now
+
+CURRENT = "class:current"
+LONGEST_TITLE = 80
+PURPOSE = Purpose(
+    "class board's server", "run `course class open`", "`course class close`", "always"
+)
+
+
+def board_server() -> OwnServer:
+    """The server of this machine's class board."""
+    return OwnServer(hidden_folder() / "room", PURPOSE)
+
+
+@contextlib.contextmanager
+def alone(server: OwnServer) -> Iterator[None]:
+    """Be the only board. The lock ends with this process, however it ends.
+
+    Raises:
+        CourseError: there is another one.
+    """
+    with naming_a_full_disk(server.folder):
+        server.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    lock = FileLock(server.folder / "board.lock", timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise CourseError(
+            "A class board is already open on this machine: end it with Ctrl-C in its terminal, "
+            "or set COURSE_HOME to another folder for a second one."
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextlib.asynccontextmanager
+async def connected(server: OwnServer, *, stop: bool) -> AsyncIterator[redis.asyncio.Redis]:
+    """A client of the server, which is started if it does not run.
+
+    Args:
+        server: whose.
+        stop: end the server afterwards, if it did not run before or if it is a board's own.
+    """
+    client = connect_own(server)
+    try:
+        yield client
+    finally:
+        await client.aclose()
+        if stop:
+            server.stop()
+
+
+@dataclass(frozen=True)
+class Class:
+    """A class, as it is kept.
+
+    Attributes:
+        id: its name among all classes of this machine.
+        title: what the instructor calls it.
+        code: what a seat has to know to join; empty if nothing.
+        key: what the instructor's page has to know.
+        opened: when, in ms; `closed` likewise, if it is.
+        address, port: where its board was last; seats know it by them.
+        certificate, certificate_key: the files with which it was spoken to over TLS.
+    """
+
+    id: str
+    title: str
+    code: str
+    key: str
+    opened: int
+    closed: int | None = None
+    address: str = ""
+    port: int = 0
+    certificate: str = ""
+    certificate_key: str = ""
+
+    @property
+    def keys(self) -> Keys:
+        """Where everything of it is kept."""
+        return Keys(self.id)
+
+    def words(self) -> dict[str, str]:
+        """It as a hash."""
+        return {name: str(value) for name, value in vars(self).items() if value is not None}
+
+    @classmethod
+    def read(cls, kept: dict[str, str]) -> Class:
+        """It from a hash."""
+        numbers = {name: int(kept[name]) for name in ("opened", "closed", "port") if name in kept}
+        known = {one.name: kept[one.name] for one in fields(cls) if one.name in kept}
+        return cls(**(known | numbers))  # type: ignore[arg-type]
+
+
+def new_class(title: str) -> Class:
+    """A class that begins now.
+
+    Raises:
+        CourseError: it cannot be called so.
+    """
+    if len(title) > LONGEST_TITLE or not title.isprintable():
+        raise CourseError(f"A title has up to {LONGEST_TITLE} characters on one line.")
+    return Class(secrets.token_hex(4), title, "", new_secret(), ms_of(utc_now()))
+
+
+async def current(client: redis.asyncio.Redis) -> Class | None:
+    """The class that was opened last."""
+    if not (name := await client.get(CURRENT)):
+        return None
+    return Class.read(await client.hgetall(Keys(name).about))
+
+
+async def keep(client: redis.asyncio.Redis, its: Class) -> None:
+    """Keep what is known of a class, and make it the current one."""
+    async with client.pipeline(transaction=True) as pipeline:
+        pipeline.hset(its.keys.about, mapping=its.words())
+        pipeline.set(CURRENT, its.id)
+        await pipeline.execute()
+
+
+async def close(client: redis.asyncio.Redis, its: Class) -> None:
+    """Take no further event: each seat is told that the class is over."""
+    await client.hsetnx(its.keys.about, "closed", str(ms_of(utc_now())))
+
+
+async def seats_of(client: redis.asyncio.Redis, its: Class) -> Seats:
+    """All seats of a class."""
+    seats = Seats(its.keys)
+    numbers = sorted(map(int, await client.smembers(its.keys.seats)))
+    async with client.pipeline(transaction=False) as pipeline:
+        for number in numbers:
+            pipeline.hgetall(its.keys.seat(number))
+        for number, kept in zip(numbers, await pipeline.execute(), strict=True):
+            seats.add(Seat.read(number, kept))
+    return seats
