@@ -6,6 +6,7 @@ import importlib
 
 from helpers.checks.lab import Lab
 from helpers.course.errors import CourseError
+from helpers.room import noting
 
 __all__ = ["Lab", "open_lab"]
 
@@ -24,4 +25,5 @@ def open_lab(number: int | str) -> Lab:
     lab = importlib.import_module(f"helpers.checks.lab{name}").lab
     assert isinstance(lab, Lab)
     lab.opened()
+    noting.open_lab(name)
     return lab

@@ -11,10 +11,12 @@ import redis
 
 from helpers.checks import progress
 from helpers.checks.adapt import adapted, returns
+from helpers.checks.mistakes import number_of
 from helpers.checks.scene import Scene
 from helpers.checks.verdict import StillBlank, Trouble, Verdict, Wrong
 from helpers.course.blank import BLANK, Blank
 from helpers.course.errors import CourseError
+from helpers.room import noting
 from helpers.streams.errors import StreamsError
 
 Check = Callable[..., str]
@@ -62,6 +64,13 @@ class Lab:
         Raises nothing: whatever an answer does, the verdict says it.
         """
         exercise = self._find(number)
+        verdict = self._judge(exercise, answers)
+        name = f"{self.number}.{number}"
+        noting.note(name, verdict.outcome, lambda: _mistake(name, verdict))
+        return verdict
+
+    def _judge(self, exercise: Exercise, answers: tuple[Any, ...]) -> Verdict:
+        number = exercise.number
         heading = f"Exercise {number} of {len(self.exercises)}: {exercise.title}"
         given = answers
         try:
@@ -108,7 +117,8 @@ class Lab:
             for one in self.exercises.values()
         )
         complete = len(done) >= len(self.exercises)
-        return Verdict("right" if complete else "blank", f"Lab {self.number}", lines, self._count())
+        footer = " · ".join(filter(None, (self._count(), noting.news())))
+        return Verdict("right" if complete else "blank", f"Lab {self.number}", lines, footer)
 
     def __repr__(self) -> str:
         return f"Lab {self.number}, {self._count()}: see lab.progress()"
@@ -185,6 +195,12 @@ def _has_blank(answer: Any) -> bool:
     if isinstance(answer, list | tuple | set):
         return any(isinstance(value, Blank) for value in answer)
     return isinstance(answer, Blank)
+
+
+def _mistake(exercise: str, verdict: Verdict) -> int:
+    """The number of the mistake that a verdict names; 0 for none."""
+    hint = dict(verdict.lines).get("Hint")
+    return number_of(exercise, hint) if hint else 0
 
 
 def _lines(wrong: Wrong) -> tuple[tuple[str, str], ...]:

@@ -7,7 +7,7 @@ import sys
 
 from rich.markup import escape
 
-from helpers.cli import bench, cluster, groups, partitions, place, room, streams, wiki
+from helpers.cli import bench, cluster, groups, partitions, place, room, seat, streams, wiki
 from helpers.cli.console import commands, err
 from helpers.course.errors import EXPECTED, in_words
 from helpers.course.loopback import spare_loopback
@@ -28,6 +28,8 @@ app.add_typer(partitions.partition_commands, name="partitions")
 app.add_typer(wiki.wiki_commands, name="wiki")
 app.add_typer(cluster.cluster_commands, name="cluster")
 app.add_typer(room.class_commands, name="class")
+for one in (seat.join, seat.leave, seat.sent, seat.status):
+    room.class_commands.command()(one)
 app.command()(bench.bench)
 
 

@@ -11,6 +11,11 @@ from helpers.course.disk import naming_a_full_disk
 CHECKOUT = Path(__file__).resolve().parents[2]
 
 
+def hidden_path() -> Path:
+    """Where the hidden folder is, or will be; nothing is made or looked at."""
+    return Path(os.environ.get("COURSE_HOME") or CHECKOUT / ".course").absolute()
+
+
 def hidden_folder() -> Path:
     """The folder of the server's data and the labs' progress: `.course` in the checkout.
 
@@ -20,7 +25,7 @@ def hidden_folder() -> Path:
     Raises:
         CourseError: the folder cannot be made or written.
     """
-    folder = Path(os.environ.get("COURSE_HOME") or CHECKOUT / ".course").absolute()
+    folder = hidden_path()
     with naming_a_full_disk(folder):
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         if not os.access(folder, os.W_OK | os.X_OK):

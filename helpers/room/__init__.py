@@ -12,6 +12,15 @@ It is built with what the course teaches, and counts each check exactly once:
     limits.py     how much one seat or one address may ask
     service.py    HTTP: for seats, and for the instructor
 
+And on a learner's machine:
+
+    joining.py    a seat is joined and left, by command only
+    seat.py       the seat, with its secret, in the hidden folder
+    noting.py     a check is noted, whatever goes wrong
+    spool.py      the file of what was noted, which all kernels share
+    sending.py    what waits is sent in the background, by one kernel at a time
+    post.py       one request to the board, bounded in time and size
+
 From a check to the board: a seat sends its events (POST /events). The board adds them to the
 stream, and answers when they are on its disk. A consumer of the group counts them, in the step in
 which it acknowledges them. The page is told, at most twice a second.

@@ -1,0 +1,141 @@
+"""A seat in a class: joined and left by command only.
+
+It stands in `class/seat.json` in the hidden folder, with its secret. While that file isn't there,
+a check looks for it and does no more.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import secrets
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from helpers.course.disk import naming_a_full_disk, write_whole
+from helpers.course.errors import CourseError
+from helpers.course.home import hidden_folder, hidden_path
+
+if TYPE_CHECKING:
+    from helpers.room.spool import Spool
+
+
+@dataclass(frozen=True)
+class Seat:
+    """A place in a class.
+
+    Attributes:
+        url: the board's address.
+        class_id: the board's ID of the class.
+        name: what the learner called it, such as `seat 12`.
+        secret: what it shows the board; no one else can send in its name.
+        joined: when, in Unix seconds.
+        file: the name of its spool.
+        authority: the certificate that the board's is checked against, as PEM; empty for the
+            system's.
+    """
+
+    url: str
+    class_id: str
+    name: str
+    secret: str
+    joined: float
+    file: str
+    authority: str = ""
+
+    @property
+    def spool(self) -> Spool:
+        """Its events."""
+        return _spool(_folder() / self.file)
+
+    def __repr__(self) -> str:
+        return f"{self.name} of the class at {self.url}"
+
+
+def current() -> Seat | None:
+    """The seat that was joined from this checkout; None if there is none, or its file is spoilt."""
+    try:
+        seat = Seat(**json.loads((_folder() / "seat.json").read_text()))
+    except (OSError, ValueError, TypeError):
+        return None
+    *words, authority = (
+        seat.url, seat.class_id, seat.name, seat.secret, seat.file, seat.authority
+    )  # fmt: skip
+    strings = all(isinstance(one, str) for one in (*words, authority)) and all(words)
+    return seat if strings and isinstance(seat.joined, int | float) else None
+
+
+def is_joined() -> bool:
+    """Whether checks are to be noted, by a look at one file."""
+    return (_folder() / "seat.json").exists()
+
+
+@contextlib.contextmanager
+def taking(name: str) -> Iterator[Path]:
+    """Reserve the place of the one seat while it is taken. Yields a name for its spool.
+
+    Raises:
+        CourseError: there is a seat already, or the hidden folder cannot be written.
+    """
+    from filelock import FileLock
+
+    from helpers.room.spool import Spool
+
+    hidden_folder()
+    folder = _folder()
+    with naming_a_full_disk(folder), contextlib.ExitStack() as stack:
+        folder.mkdir(mode=0o700, exist_ok=True)
+        stack.enter_context(FileLock(folder / "seat.lock", timeout=60))
+        if seat := current():
+            raise CourseError(
+                f"You are {seat.name!r} of the class at {seat.url}: `course class leave` ends "
+                f"that, then join again as {name!r}."
+            )
+        file = folder / f"events-{secrets.token_hex(4)}.sqlite"
+        Spool.create(file)
+        try:
+            yield file
+        except BaseException:
+            file.unlink(missing_ok=True)
+            raise
+
+
+def keep(seat: Seat) -> None:
+    """Keep a new seat, and forget what an earlier one sent."""
+    write_whole(_folder() / "seat.json", json.dumps(asdict(seat)))
+    for file in _folder().glob("events-*"):
+        if not file.name.startswith(seat.file):
+            file.unlink(missing_ok=True)
+
+
+def forget() -> None:
+    """End the seat here; what it sent can still be read.
+
+    Raises:
+        CourseError: the hidden folder cannot be written.
+    """
+    with naming_a_full_disk(_folder()):
+        (_folder() / "seat.json").unlink(missing_ok=True)
+
+
+def latest_spool() -> Spool | None:
+    """The events of the seat, or of the one that was left last."""
+    if seat := current():
+        return seat.spool
+    files = list(_folder().glob("events-*.sqlite"))
+    return _spool(max(files, key=lambda one: one.stat().st_mtime)) if files else None
+
+
+_spools: dict[Path, Spool] = {}  # each counts what it could not write
+
+
+def _spool(file: Path) -> Spool:
+    from helpers.room.spool import Spool  # SQLite is loaded only where a class was joined
+
+    return _spools.setdefault(file, Spool(file))
+
+
+def _folder() -> Path:
+    return hidden_path() / "class"
