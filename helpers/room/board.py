@@ -25,12 +25,14 @@ class Exercise:
         title: its heading.
         must: whether the class should do it.
         minutes: how long it takes.
+        hints: what one may say to a class that is stuck on it.
     """
 
     id: str
     title: str
     must: bool
     minutes: int
+    hints: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
