@@ -13,7 +13,6 @@ import typer
 from rich.markup import escape
 
 from helpers.cli.console import commands, err, many, out, showing_log
-from helpers.course.errors import CourseError
 from helpers.course.home import CHECKOUT
 
 if TYPE_CHECKING:
@@ -78,8 +77,8 @@ def exercises() -> list[Exercise]:
             heading, level = _HEADING.search(source), _LEVEL.search(source)
             if cell["cell_type"] == "markdown" and heading and level:
                 number, title = heading.groups()
-                id = f"{file.name[:2]}.{number}"
-                found.append(Exercise(id, title, level[1] == "must", int(level[2])))
+                its = f"{file.name[:2]}.{number}"
+                found.append(Exercise(its, title, level[1] == "must", int(level[2])))
     return found
 
 

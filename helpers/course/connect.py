@@ -88,7 +88,7 @@ def connect_own(server: OwnServer) -> redis.asyncio.Redis:
     Raises:
         ServerError: it does not start.
     """
-    ours = {"folder": server.home, "purpose": server.purpose}
+    ours: dict[str, Any] = {"folder": server.home, "purpose": server.purpose}
     return async_client_of(
         server.ensure().url, connection_class=_OwnAsyncConnection, driver_info=_DRIVER, **ours
     )

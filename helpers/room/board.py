@@ -14,6 +14,7 @@ from helpers.room.counting import MINUTE_MS, RECENT_MIN, unranked
 from helpers.room.keeping import Keys, Seat
 
 Json = dict[str, Any]
+COUNTED = ("tried", "passed", "tries", "wrong")
 
 
 @dataclass(frozen=True)
@@ -62,11 +63,11 @@ async def counted(client: redis.asyncio.Redis, keys: Keys, now_ms: int) -> Count
         for one in range(minute - RECENT_MIN + 1, minute + 1):
             pipeline.hgetall(keys.of(f"minute:{one}"))
         events, tries, wrong, mistakes, *rest = await pipeline.execute()
-    scores = [{cell: int(score) for cell, score in pairs} for pairs in rest[:4]]
+    rank, first, last, seconds = ({cell: int(score) for cell, score in pairs} for pairs in rest[:4])
     recent: Counter[str] = Counter()
     for one in rest[4:]:
         recent.update({mistake: int(count) for mistake, count in one.items()})
-    return Counted(int(events or 0), tries, wrong, mistakes, *scores, recent)
+    return Counted(int(events or 0), tries, wrong, mistakes, rank, first, last, seconds, recent)
 
 
 def shown(
@@ -113,7 +114,7 @@ def _totals(rows: Sequence[Json]) -> dict[str, Json]:
     totals: dict[str, Json] = {}
     for row in rows:
         for exercise, cell in row["cells"].items():
-            total = totals.setdefault(exercise, dict.fromkeys(("tried", "passed", "tries", "wrong"), 0))
+            total = totals.setdefault(exercise, dict.fromkeys(COUNTED, 0))
             total["tried"] += 1
             total["passed"] += cell["state"] == "passed"
             total["tries"] += cell["tries"]

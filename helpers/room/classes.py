@@ -10,6 +10,7 @@ import contextlib
 import secrets
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, fields
+from typing import Any
 
 import redis.asyncio
 from filelock import FileLock, Timeout
@@ -106,7 +107,7 @@ class Class:
         """Where everything of it is kept."""
         return Keys(self.id)
 
-    def words(self) -> dict[str, str]:
+    def words(self) -> dict[Any, Any]:
         """It as a hash."""
         return {name: str(value) for name, value in vars(self).items() if value is not None}
 
@@ -131,9 +132,9 @@ def new_class(title: str) -> Class:
 
 async def current(client: redis.asyncio.Redis) -> Class | None:
     """The class that was opened last."""
-    if not (name := await client.get(CURRENT)):
-        return None
-    return Class.read(await client.hgetall(Keys(name).about))
+    name: Any = await client.get(CURRENT)
+    kept: Any = await client.hgetall(Keys(name).about) if name else None
+    return Class.read(kept) if kept else None
 
 
 async def keep(client: redis.asyncio.Redis, its: Class) -> None:

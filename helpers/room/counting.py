@@ -12,7 +12,7 @@ seat's exercise) is the one with the largest `rank`.
     {class:ID}:tries         a hash: seat|exercise → how often it was checked
     {class:ID}:wrong         a hash: seat|exercise → how often it was wrong
     {class:ID}:rank          a sorted set: seat|exercise, by `rank` of the newest outcome
-    {class:ID}:first, :last  sorted sets: seat|exercise, by when it was first and last checked, in ms
+    {class:ID}:first, :last  sorted sets: seat|exercise, when it was first and last checked, in ms
     {class:ID}:seconds       a sorted set: seat|exercise, by the seconds since its lab was opened
     {class:ID}:mistakes      a hash: exercise|hint|seat → how often
     {class:ID}:minute:29     a hash: exercise|hint → how often in that minute since 1970; it expires
@@ -69,9 +69,7 @@ def unranked(number: int) -> tuple[str, int]:
 class Counting:
     """Counts a class's events until it is stopped; of a server that is away, it waits."""
 
-    def __init__(
-        self, client: redis.asyncio.Redis, keys: Keys, exercises: Collection[str]
-    ) -> None:
+    def __init__(self, client: redis.asyncio.Redis, keys: Keys, exercises: Collection[str]) -> None:
         self._client, self._keys, self._known = client, keys, frozenset(exercises)
         self._stopped = False
         self._consumer: AsyncConsumer | None = None

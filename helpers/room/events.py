@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, NoReturn
 
 from helpers.course.errors import CourseError
@@ -90,7 +91,7 @@ class Handed:
         for name in ("dropped", "waiting"):
             _expect_whole(name, said[name], 0, MOST_COUNT)
         events = tuple(map(Event.read, said["events"]))
-        if any(one.n >= after.n for one, after in zip(events, events[1:], strict=False)):
+        if any(one.n >= after.n for one, after in pairwise(events)):
             _refuse("the numbers of events must rise")
         return cls(events, said["dropped"], said["waiting"])
 

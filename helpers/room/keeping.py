@@ -100,10 +100,10 @@ class Seat:
     @classmethod
     def read(cls, number: int, kept: Mapping[str, str]) -> Seat:
         """A seat as it is kept."""
-        counts = {name: int(kept.get(name, 0)) for name in ("upto", "dropped", "waiting")}
-        counts["seen"] = int(kept.get("seen") or kept["joined"])
+        upto, dropped, waiting = (int(kept.get(name, 0)) for name in ("upto", "dropped", "waiting"))
+        seen = int(kept.get("seen") or kept["joined"])
         left = int(kept["left"]) if "left" in kept else None
-        return cls(number, kept["name"], kept["digest"], left=left, **counts)
+        return cls(number, kept["name"], kept["digest"], seen, upto, dropped, waiting, left)
 
 
 class Seats:

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-import redis.asyncio
 from tornado.netutil import bind_sockets
 
 from helpers.course.errors import CourseError
@@ -107,7 +106,11 @@ async def open_class(
 
 
 async def _work(
-    board: Board, sockets: list[socket.socket], tls: Any, stop: asyncio.Event, ready: Callable[[], None]
+    board: Board,
+    sockets: list[socket.socket],
+    tls: Any,
+    stop: asyncio.Event,
+    ready: Callable[[], None],
 ) -> None:
     _raise_file_limit()
     http = http_server(board, tls)

@@ -376,7 +376,9 @@ class _Events(_OfSeat):
             wait_s = seat.events.wait_s(fresh)
             self.refuse(429, "This seat sends too many events: wait a little.", wait_s)
         now_ms = ms_of(utc_now())
-        [(how, upto)] = await self.board.commits.commit(self.board.seats.append(seat, handed, now_ms))
+        [(how, upto)] = await self.board.commits.commit(
+            self.board.seats.append(seat, handed, now_ms)
+        )
         self._expect_kept(how)
         seat.events.spend(fresh)
         seat.upto, seat.seen = max(seat.upto, upto), now_ms
