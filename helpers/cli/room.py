@@ -7,13 +7,15 @@ import json
 import re
 import signal
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.markup import escape
 
 from helpers.cli.console import commands, err, many, out, showing_log
+from helpers.course.disk import write_whole
 from helpers.course.home import CHECKOUT
+from helpers.streams.clock import ms_of, utc_now
 
 if TYPE_CHECKING:
     from helpers.room.board import Exercise
@@ -64,6 +66,54 @@ def class_open(
     with showing_log():
         asyncio.run(work())
     out.print("The board is closed for now; `course class open` goes on with the same class.")
+
+
+@class_commands.command("close")
+def class_close() -> None:
+    """End the class: seats are told, and no further event is taken. Its counts stay."""
+    from helpers.room import classes
+
+    async def work() -> int:
+        async with classes.visited() as client:
+            room = await classes.expect_class(client)
+            await classes.close(client, room)
+            return len((await classes.seats_of(client, room)).all)
+
+    count = asyncio.run(work())
+    out.print(
+        f"The class of {many(count, 'seat')} is over. `course class export` writes what it did; "
+        "the next `course class open` begins another one."
+    )
+
+
+@class_commands.command("export")
+def class_export(
+    file: Annotated[
+        Path | None, typer.Argument(help="A .csv or .json file; by default it is printed as CSV.")
+    ] = None,
+    summary: Annotated[
+        bool, typer.Option("--summary", help="A row for each exercise, not for each seat.")
+    ] = False,
+    id: Annotated[str | None, typer.Option(help="Of an earlier class.")] = None,
+) -> None:
+    """Write what the seats of the class did, while it is open or afterwards."""
+    from helpers.room import classes, export
+    from helpers.room.board import counted, shown
+
+    async def work() -> dict[str, Any]:
+        async with classes.visited() as client:
+            room, now_ms = await classes.expect_class(client, id), ms_of(utc_now())
+            seats = (await classes.seats_of(client, room)).all.values()
+            return shown(room, exercises(), seats, await counted(client, room.keys, now_ms), now_ms)
+
+    board = asyncio.run(work())
+    as_csv = export.summary_csv if summary else export.to_csv
+    text = export.to_json(board) if file and file.suffix == ".json" else as_csv(board)
+    if file:
+        write_whole(file.absolute(), text)
+        out.print(f"Wrote {escape(str(file))}.")
+    else:
+        print(text, end="", flush=True)
 
 
 def exercises() -> list[Exercise]:

@@ -41,6 +41,7 @@ class Counted:
     """All counts of a class, of one moment."""
 
     events: int
+    closed: int | None  # when the class was closed, in ms
     tries: Mapping[str, str]
     wrong: Mapping[str, str]
     mistakes: Mapping[str, str]
@@ -56,18 +57,30 @@ async def counted(client: redis.asyncio.Redis, keys: Keys, now_ms: int) -> Count
     minute = now_ms // MINUTE_MS
     async with client.pipeline(transaction=True) as pipeline:
         pipeline.hget(keys.totals, "events")
+        pipeline.hget(keys.about, "closed")
         for name in ("tries", "wrong", "mistakes"):
             pipeline.hgetall(keys.of(name))
         for name in ("rank", "first", "last", "seconds"):
             pipeline.zrange(keys.of(name), 0, -1, withscores=True)
         for one in range(minute - RECENT_MIN + 1, minute + 1):
             pipeline.hgetall(keys.of(f"minute:{one}"))
-        events, tries, wrong, mistakes, *rest = await pipeline.execute()
+        events, closed, tries, wrong, mistakes, *rest = await pipeline.execute()
     rank, first, last, seconds = ({cell: int(score) for cell, score in pairs} for pairs in rest[:4])
     recent: Counter[str] = Counter()
     for one in rest[4:]:
         recent.update({mistake: int(count) for mistake, count in one.items()})
-    return Counted(int(events or 0), tries, wrong, mistakes, rank, first, last, seconds, recent)
+    return Counted(
+        int(events or 0),
+        int(closed) if closed else None,
+        tries,
+        wrong,
+        mistakes,
+        rank,
+        first,
+        last,
+        seconds,
+        recent,
+    )
 
 
 def shown(
@@ -92,7 +105,7 @@ def shown(
         "class": room.id,
         "title": room.title,
         "opened": room.opened,
-        "closed": room.closed,
+        "closed": counts.closed,
         "now": now_ms,
         "exercises": [asdict(one) for one in exercises],
         "seats": rows,

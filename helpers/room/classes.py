@@ -27,9 +27,14 @@ from helpers.streams.clock import ms_of, utc_now
 
 CURRENT = "class:current"
 LONGEST_TITLE = 80
+NONE = "No class was opened on this machine yet: `course class open` opens one."
 PURPOSE = Purpose(
     "class board's server", "run `course class open`", "`course class close`", "always"
 )
+
+
+class OpenAlreadyError(CourseError):
+    """A class board is at work already."""
 
 
 def board_server() -> OwnServer:
@@ -42,7 +47,7 @@ def alone(server: OwnServer) -> Iterator[None]:
     """Be the only board. The lock ends with this process, however it ends.
 
     Raises:
-        CourseError: there is another one.
+        OpenAlreadyError: there is another one.
     """
     with naming_a_full_disk(server.folder):
         server.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -50,7 +55,7 @@ def alone(server: OwnServer) -> Iterator[None]:
     try:
         lock.acquire()
     except Timeout:
-        raise CourseError(
+        raise OpenAlreadyError(
             "A class board is already open on this machine: end it with Ctrl-C in its terminal, "
             "or set COURSE_HOME to another folder for a second one."
         ) from None
@@ -75,6 +80,26 @@ async def connected(server: OwnServer, *, stop: bool) -> AsyncIterator[redis.asy
         await client.aclose()
         if stop:
             server.stop()
+
+
+@contextlib.asynccontextmanager
+async def visited() -> AsyncIterator[redis.asyncio.Redis]:
+    """A client of the server of classes, beside a board that is at work or without one.
+
+    Raises:
+        CourseError: no class was ever opened here, or the server cannot be used.
+    """
+    server = board_server()
+    if not server.data.is_dir():
+        raise CourseError(NONE)
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(alone(server))
+            at_work = False
+        except OpenAlreadyError:
+            at_work = True
+        async with connected(server, stop=not at_work) as client:
+            yield client
 
 
 @dataclass(frozen=True)
@@ -133,8 +158,25 @@ def new_class(title: str) -> Class:
 async def current(client: redis.asyncio.Redis) -> Class | None:
     """The class that was opened last."""
     name: Any = await client.get(CURRENT)
-    kept: Any = await client.hgetall(Keys(name).about) if name else None
+    return await called(client, name) if name else None
+
+
+async def called(client: redis.asyncio.Redis, id: str) -> Class | None:
+    """The class of an ID."""
+    kept: Any = await client.hgetall(Keys(id).about)
     return Class.read(kept) if kept else None
+
+
+async def expect_class(client: redis.asyncio.Redis, id: str | None = None) -> Class:
+    """The class of an ID, or the one that was opened last.
+
+    Raises:
+        CourseError: there is none.
+    """
+    room = await called(client, id) if id else await current(client)
+    if room is None:
+        raise CourseError(f"There is no class {id!r} on this machine." if id else NONE)
+    return room
 
 
 async def keep(client: redis.asyncio.Redis, its: Class) -> None:
