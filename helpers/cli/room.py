@@ -7,7 +7,7 @@ import json
 import re
 import signal
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 from rich.markup import escape
@@ -20,6 +20,7 @@ from helpers.streams.clock import ms_of, utc_now
 if TYPE_CHECKING:
     from helpers.room.board import Exercise
     from helpers.room.opening import Opened
+    from helpers.room.view import Board as Shown
 
 class_commands = commands("The class board: an instructor sees where the class is.")
 
@@ -106,7 +107,7 @@ def class_export(
             seats = (await classes.seats_of(client, room)).all.values()
             return shown(room, exercises(), seats, await counted(client, room.keys, now_ms), now_ms)
 
-    board = asyncio.run(work())
+    board = cast("Shown", asyncio.run(work()))
     as_csv = export.summary_csv if summary else export.to_csv
     text = export.to_json(board) if file and file.suffix == ".json" else as_csv(board)
     if file:
