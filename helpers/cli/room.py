@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import json
 import re
 import signal
@@ -51,6 +52,7 @@ def class_open(
 ) -> None:
     """Open the class board until Ctrl-C. Opening it again goes on with the same class."""
     from helpers.checks import mistakes
+    from helpers.room import sheet
     from helpers.room.opening import Wanted, open_class
 
     out.print(f"[dim]{TAUGHT}[/]")
@@ -61,8 +63,9 @@ def class_open(
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, stop.set)
         await open_class(
-            wanted, exercises(), mistakes.catalogue(), stop=stop, ready=_print_opened, say=_warn
-        )
+            wanted, exercises(), mistakes.catalogue(), sheet.routes(),
+            stop=stop, ready=_print_opened, say=_warn,
+        )  # fmt: skip
 
     with showing_log():
         asyncio.run(work())
@@ -128,9 +131,16 @@ def exercises() -> list[Exercise]:
             heading, level = _HEADING.search(source), _LEVEL.search(source)
             if cell["cell_type"] == "markdown" and heading and level:
                 number, title = heading.groups()
-                its = f"{file.name[:2]}.{number}"
-                found.append(Exercise(its, title, level[1] == "must", int(level[2])))
+                must, minutes = level[1] == "must", int(level[2])
+                hints = _hints(file.name[:2], int(number))
+                found.append(Exercise(f"{file.name[:2]}.{number}", title, must, minutes, hints))
     return found
+
+
+def _hints(lab: str, number: int) -> tuple[str, ...]:
+    """What an instructor may say to a class: the hints but for the last, which is the solution."""
+    exercises = importlib.import_module(f"helpers.checks.lab{lab}").lab.exercises
+    return exercises[number].hints[:-1] if number in exercises else ()
 
 
 def _print_opened(opened: Opened) -> None:

@@ -22,6 +22,7 @@ from helpers.room.board import Exercise
 from helpers.room.classes import Class
 from helpers.room.names import expect_code, new_code
 from helpers.room.service import Board, http_server, own_names
+from helpers.room.sheet import Route
 
 LOOPBACK, PORT = "127.0.0.1", 8750
 FILES = 8192  # that may be open at once, where the system allows it
@@ -76,6 +77,7 @@ async def open_class(
     wanted: Wanted,
     exercises: Sequence[Exercise],
     catalogue: dict[str, dict[int, str]],
+    routes: Sequence[Route],
     *,
     stop: asyncio.Event,
     ready: Callable[[Opened], None],
@@ -98,7 +100,10 @@ async def open_class(
             await classes.keep(client, room)
             seats = await classes.seats_of(client, room)
             names = own_names() | {name.lower() for name in wanted.names}
-            board = Board(room, seats, client, exercises, catalogue, names, tls is not None, say)
+            board = Board(
+                room, seats, client, exercises, catalogue, routes, join(room), names,
+                tls is not None, say,
+            )  # fmt: skip
             opened = Opened(
                 room, before is not None, len(seats.all), urls(room), page(room), warnings(room)
             )
@@ -143,6 +148,12 @@ def urls(room: Class) -> tuple[str, ...]:
     """Where seats reach a class: each address of this machine, if it listens to all."""
     scheme = "https" if room.certificate else "http"
     return tuple(f"{scheme}://{_host(one)}:{room.port}" for one in _addresses(room.address))
+
+
+def join(room: Class, url: str = "", seat: str = "seat 1") -> str:
+    """The command with which a seat joins a class."""
+    code = f" --code {room.code}" if room.code else ""
+    return f'course class join {url or urls(room)[0]}{code} --as "{seat}"'
 
 
 def page(room: Class) -> str:

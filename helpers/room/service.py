@@ -15,7 +15,6 @@ import hashlib
 import ipaddress
 import json
 import logging
-import math
 import mimetypes
 import socket
 from collections import Counter
@@ -23,7 +22,7 @@ from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 from urllib.parse import urlsplit
 
 import redis
@@ -32,8 +31,8 @@ from tornado.httpserver import HTTPServer
 from tornado.iostream import IOStream, StreamClosedError
 from tornado.web import Application, Finish, HTTPError, RequestHandler, stream_request_body
 
-from helpers.course.errors import CourseError
-from helpers.room.board import Exercise, Json, counted, shown
+from helpers.room import export
+from helpers.room.board import Exercise, counted, shown
 from helpers.room.classes import Class
 from helpers.room.commits import Commits, UnkeptError
 from helpers.room.counting import Counting
@@ -41,6 +40,9 @@ from helpers.room.events import Handed, MalformedError, json_of
 from helpers.room.keeping import Seat, Seats
 from helpers.room.limits import Budgets
 from helpers.room.names import NameRefusedError, digest, is_code, is_key, seat_name, secret_of_seat
+from helpers.room.sheet import Route
+from helpers.room.telling import told
+from helpers.room.view import Board as Shown
 from helpers.streams.clock import ms_of, utc_now
 
 PAGE = Path(__file__).with_name("page")
@@ -53,7 +55,9 @@ CONNECTIONS, CONNECTIONS_AN_ADDRESS = 4000, 2000
 WRONG_CODES, WRONG_CODES_S = 30, 0.5  # of an address, then so many a second
 LIVE = 20  # pages that are told
 TELL_S = 0.5
-ALIVE_S = 10.0
+AGAIN_MS = 5000  # after which it is told again: someone is stuck for longer
+WORDS = ("route", "began", "projector")  # what a page may ask for
+Asked = tuple[tuple[str, str], ...]
 
 POLICY = (
     "default-src 'self'; img-src 'self' data:; object-src 'none'; base-uri 'none'; "
@@ -68,6 +72,8 @@ class Board:
     Attributes:
         room: the class.
         catalogue: exercise → number → what a mistake is.
+        routes: the run-sheets that the class may follow.
+        join: the command with which a seat joins.
         names: by which this machine may be called, besides its addresses.
         secure: whether it is spoken to over TLS.
         say: what to do with a sentence for the instructor.
@@ -78,6 +84,8 @@ class Board:
     client: redis.asyncio.Redis
     exercises: Sequence[Exercise]
     catalogue: dict[str, dict[int, str]]
+    routes: Sequence[Route] = ()
+    join: str = ""
     names: Collection[str] = ()
     secure: bool = False
     say: Callable[[str], None] = print
@@ -89,22 +97,29 @@ class Board:
         self.closed = self.room.closed is not None
         self.live = 0  # pages that are told
         self.changes = 0  # grows with what the page shows, but for the counts
-        self._told: tuple[Any, str] = (None, "")
+        self._shown: Shown
+        self._version: object = None
+        self._told: dict[Asked, str] = {}
         self._reading = asyncio.Lock()
 
-    async def said(self) -> str:
-        """The board as JSON; what has not changed is not read again."""
+    async def said(self, asked: Asked = ()) -> str:
+        """The board as JSON, as a page asked for it; it is read when it has changed, or is old."""
         async with self._reading:
-            version = self.changes, self.counting.version
-            if self._told[0] != version:
-                self._told = version, json.dumps(await self.now(), separators=(",", ":"))
-            return self._told[1]
+            version = self.changes, self.counting.version, ms_of(utc_now()) // AGAIN_MS
+            if self._version != version:
+                self._shown, self._told, self._version = await self.now(), {}, version
+            if asked not in self._told:
+                data = told(self._shown, self.catalogue, self.routes, dict(asked))
+                self._told[asked] = json.dumps(data, separators=(",", ":"))
+            return self._told[asked]
 
-    async def now(self) -> Json:
+    async def now(self) -> Shown:
         """What the board shows."""
         now_ms = ms_of(utc_now())
         counts = await counted(self.client, self.room.keys, now_ms)
-        return shown(self.room, self.exercises, list(self.seats.all.values()), counts, now_ms)
+        seats = list(self.seats.all.values())
+        board = shown(self.room, self.exercises, seats, counts, now_ms) | {"join": self.join}
+        return cast(Shown, board)
 
     async def run(self) -> None:
         """Keep and count until cancelled."""
@@ -443,17 +458,25 @@ class _Page(_Instructors):
             return
         file = PAGE / f"{name or 'index'}.html"
         self.set_header("Content-Type", "text/html; charset=utf-8")
-        self.finish(file.read_bytes() if file.exists() else _PLACEHOLDER)
+        self.finish(file.read_bytes())
 
 
-class _BoardJson(_Instructors):
+class _Told(_Instructors):
+    """What shows the board as a page asks for it."""
+
+    def asked(self) -> Asked:
+        """The words of the address that say how."""
+        return tuple((word, self.get_query_argument(word, "")) for word in WORDS)
+
+
+class _BoardJson(_Told):
     async def get(self) -> None:
         self.set_header("Content-Type", "application/json; charset=utf-8")
-        self.finish(await self.board.said())
+        self.finish(await self.board.said(self.asked()))
 
 
-class _Live(_Instructors):
-    """GET /live: the board whenever it has changed, at most twice a second."""
+class _Live(_Told):
+    """GET /live: the board when it has changed, at most twice a second, and every few seconds."""
 
     async def get(self) -> None:
         if self.board.live >= LIVE:
@@ -468,21 +491,16 @@ class _Live(_Instructors):
             self.board.live -= 1
 
     async def _tell(self) -> None:
-        told, quiet_s = "", math.inf
+        last, asked = "", self.asked()
         self.write("retry: 1000\n\n")
         while not self.request.connection.stream.closed():  # type: ignore[union-attr]
-            said = told
             with suppress(redis.RedisError):  # the next look tells
-                said = await self.board.said()
-            if said != told:
-                self.write(f"data: {said}\n\n")
-                told, quiet_s = said, 0.0
-            elif quiet_s >= ALIVE_S:
-                self.write(": still here\n\n")
-                quiet_s = 0.0
+                said = await self.board.said(asked)
+                if said != last:
+                    self.write(f"data: {said}\n\n")
+                    last = said
             await self.flush()
             await asyncio.sleep(TELL_S)
-            quiet_s += TELL_S
 
 
 class _Export(_Instructors):
@@ -493,10 +511,11 @@ class _Export(_Instructors):
         self.set_header("Content-Disposition", f'attachment; filename="class-{its.id}.{kind}"')
         said = await self.board.now()
         if kind == "json":
-            self.finish(json.dumps(said, indent=1, ensure_ascii=False).encode())
+            self.finish(export.to_json(said))
             return
         self.set_header("Content-Type", "text/csv; charset=utf-8")
-        self.finish(_csv(said))
+        write = export.summary_csv if self.get_query_argument("summary", "") else export.to_csv
+        self.finish(write(said))
 
 
 class _Static(_Handler):
@@ -513,10 +532,6 @@ class _Static(_Handler):
         self.set_header("Cache-Control", "no-cache")
         self.set_header("Etag", f'"{hashlib.sha256(body).hexdigest()[:16]}"')
         self.finish(body)
-
-
-def _csv(said: Json) -> str:
-    raise CourseError("Not built yet.")
 
 
 def _is_ours(host: str, names: Collection[str]) -> bool:
@@ -536,8 +551,3 @@ def own_names() -> set[str]:
     found = socket.gethostname().lower()
     first = found.partition(".")[0]
     return {found, first, f"{first}.local"} - {""}
-
-
-_PLACEHOLDER = b"""<!doctype html><html lang="en"><meta charset="utf-8"><title>Class board</title>
-<p>The class board is at work. Its page comes with the next version; <a href="/board.json">
-board.json</a> has what it shows."""
