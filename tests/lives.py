@@ -11,6 +11,7 @@ warm.preload(
     "tests.consumers",
     "tests.soaks.groups",
     "tests.soaks.parts",
+    "tests.soaks.seats",
     "tests.soaks.workers",
     "tests.wiki",
 )

@@ -14,6 +14,7 @@ from helpers.course.pace import patient
 from tests.calibration import slowness
 from tests.servers import SERVERS, program
 from tests.soaks.averages import Averages
+from tests.soaks.board import Class
 from tests.soaks.cluster import Cluster, Tail
 from tests.soaks.groups import Groups
 from tests.soaks.lives import Lives
@@ -27,6 +28,7 @@ SOAKS: dict[str, type[Stage]] = {
     "lives": Lives,
     "cluster": Cluster,
     "tail": Tail,
+    "board": Class,
 }
 
 
