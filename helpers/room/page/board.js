@@ -19,7 +19,7 @@ function show(fresh) {
   const { view } = data;
   const stuck = new Map(view.stuck.map((one) => [one.seat, one]));
   get("title").textContent = data.title || "Class board";
-  get("count").textContent = counted(view);
+  get("count").textContent = counted(view, data.closed);
   document.title = `${view.stuck.length ? `(${view.stuck.length}) ` : ""}${data.title || "Class board"}`;
   showJoin(data);
   showPace(view.pace);
@@ -31,9 +31,10 @@ function show(fresh) {
   announce(stuck);
 }
 
-function counted({ seats, left, stuck }) {
+function counted({ seats, left, stuck }, closed) {
   if (!seats && !left) return "No seats yet";
   const parts = [many(seats, "seat"), `${stuck.length} stuck`];
+  if (closed) parts.unshift(`Closed at ${clock(closed)}`);
   if (left) parts.push(`${left} left`);
   return parts.join(" · ");
 }
