@@ -88,7 +88,7 @@ export function showPace(pace) {
 }
 
 function lower(title) {
-  return title.charAt(0).toLowerCase() + title.slice(1);
+  return title === "Break" ? "a break" : title.charAt(0).toLowerCase() + title.slice(1);
 }
 
 // The mistakes with their sentence and what to say; `most` hints of the exercise for the first one.

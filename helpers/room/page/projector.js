@@ -3,7 +3,8 @@
 import { clock, follow, teller } from "./live.js";
 import { fill, kept, labOf, make, sheetQuery, showJoin, showMistakes, showPace, used } from "./parts.js";
 
-const LABS = 2; // the last ones that are in use
+const LABS = 2; // from the first one in use that the class has not done
+const DONE = 0.9; // of the seats
 const get = (id) => document.getElementById(id);
 
 function show(data) {
@@ -12,10 +13,13 @@ function show(data) {
   showJoin(data);
   showPace(data.view.pace);
   showMistakes(data.view.mistakes, 1);
-  const labs = [...used(data.view.finished)].sort().slice(-LABS);
   const { finished, seats, pace } = data.view;
-  const counts = ({ id }) => labs.includes(labOf(id)) && (pace.due?.[id] || finished[id].passed + finished[id].trying);
-  const shown = data.exercises.filter(counts);
+  const counts = ({ id }) => pace.due?.[id] || finished[id].passed + finished[id].trying;
+  const left = (lab) => data.exercises.some((one) => labOf(one.id) === lab && pace.due?.[one.id] && finished[one.id].passed < seats * DONE);
+  const labs = [...used(finished)].sort();
+  const from = Math.min(Math.max(labs.findIndex(left), 0), Math.max(labs.length - LABS, 0));
+  const those = labs.slice(from, from + LABS);
+  const shown = data.exercises.filter((one) => those.includes(labOf(one.id)) && counts(one));
   fill(get("bars"), JSON.stringify([shown, shown.map(({ id }) => finished[id]), seats]), () => shown.map((one) => bar(one, finished[one.id], seats)));
 }
 
