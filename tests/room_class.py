@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import cache
 
 from helpers.checks import LABS, open_lab
-from helpers.room.sheet import Route, exercises, routes
+from helpers.course.authoring.routes import Route, exercises, routes
 from helpers.room.view import RECENT, Board, Catalogue, Cell, Exercise, Seat
 
 OPENED = 1_795_770_000_000  # ms: 09:00 on a day in November 2026, somewhere in Europe

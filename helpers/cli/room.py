@@ -52,7 +52,7 @@ def class_open(
 ) -> None:
     """Open the class board until Ctrl-C. Opening it again goes on with the same class."""
     from helpers.checks import mistakes
-    from helpers.room import sheet
+    from helpers.course.authoring.routes import routes
     from helpers.room.opening import Wanted, open_class
 
     out.print(f"[dim]{TAUGHT}[/]")
@@ -63,7 +63,7 @@ def class_open(
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, stop.set)
         await open_class(
-            wanted, exercises(), mistakes.catalogue(), sheet.routes(),
+            wanted, exercises(), mistakes.catalogue(), routes(),
             stop=stop, ready=_print_opened, say=_warn,
         )  # fmt: skip
 

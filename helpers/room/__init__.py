@@ -9,7 +9,6 @@ It is built with what the course teaches, and counts each check exactly once:
     commits.py    requests that wait share a round trip, and so the disk's time
     counting.py   the consumer: counts and XACK in one step
     board.py      what the counts say: `board.json`
-    sheet.py      the run-sheet of each route, by the course's own times
     view.py       who is stuck, what to say to all, and the pace, from what the counts say
     telling.py    what a page asks for and gets
     export.py     what is kept of a class: CSV and JSON

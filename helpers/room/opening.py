@@ -16,13 +16,13 @@ from typing import Any
 import psutil
 from tornado.netutil import bind_sockets
 
+from helpers.course.authoring.routes import Route
 from helpers.course.errors import CourseError
 from helpers.room import classes
 from helpers.room.board import Exercise
 from helpers.room.classes import Class
 from helpers.room.names import expect_code, new_code
 from helpers.room.service import Board, http_server, own_names
-from helpers.room.sheet import Route
 
 LOOPBACK, PORT = "127.0.0.1", 8750
 FILES = 8192  # that may be open at once, where the system allows it

@@ -31,6 +31,7 @@ from tornado.httpserver import HTTPServer
 from tornado.iostream import IOStream, StreamClosedError
 from tornado.web import Application, Finish, HTTPError, RequestHandler, stream_request_body
 
+from helpers.course.authoring.routes import Route
 from helpers.room import export
 from helpers.room.board import Exercise, counted, shown
 from helpers.room.classes import Class
@@ -40,7 +41,6 @@ from helpers.room.events import Handed, MalformedError, json_of
 from helpers.room.keeping import Seat, Seats
 from helpers.room.limits import Budgets
 from helpers.room.names import NameRefusedError, digest, is_code, is_key, seat_name, secret_of_seat
-from helpers.room.sheet import Route
 from helpers.room.telling import told
 from helpers.room.view import Board as Shown
 from helpers.streams.clock import ms_of, utc_now
