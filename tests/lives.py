@@ -9,6 +9,7 @@ from helpers.chaos import Running, warm
 
 warm.preload(
     "tests.consumers",
+    "tests.room_lives",
     "tests.soaks.groups",
     "tests.soaks.parts",
     "tests.soaks.seats",

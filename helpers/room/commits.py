@@ -14,10 +14,13 @@ from helpers.course.errors import CourseError
 from helpers.room.keeping import Command
 from helpers.streams.states import passes, reconnect_async
 
-MOST_WAITING = 5000  # requests
-AT_ONCE = 200  # requests a round trip
+MOST_WAITING = 1_000_000  # words of commands
+AT_ONCE = 20_000  # words a round trip: some 4,000 events
 PATIENCE_S = 8.0  # for how long a request waits for a server that is away
 RETRY_S = 0.05
+
+
+Waiting = tuple[list[Command], float, asyncio.Future[list[Any]]]  # what, until when, and for whom
 
 
 class UnkeptError(CourseError):
@@ -29,9 +32,9 @@ class Commits:
 
     def __init__(self, client: redis.asyncio.Redis) -> None:
         self._client = client
-        self._waiting: deque[tuple[list[Command], float, asyncio.Future[list[Any]]]] = deque()
+        self._waiting: deque[Waiting] = deque()
+        self._words = 0  # that wait
         self._work = asyncio.Event()
-        self.trouble = ""  # why nothing is written at the moment
 
     async def commit(self, commands: list[Command]) -> list[Any]:
         """Send commands that can be sent again; their replies when they are on the disk.
@@ -40,18 +43,28 @@ class Commits:
             UnkeptError: the server is out of reach, or too much waits.
             redis.ResponseError: it refuses one of them.
         """
-        if len(self._waiting) >= MOST_WAITING:
+        if self._words >= MOST_WAITING:
             raise UnkeptError("The board has too much to do: it can be sent again soon.")
         replies: asyncio.Future[list[Any]] = asyncio.get_running_loop().create_future()
         self._waiting.append((commands, time.monotonic() + PATIENCE_S, replies))
+        words = sum(map(len, commands))
+        self._words += words
         self._work.set()
-        return await replies
+        try:
+            return await replies
+        finally:
+            self._words -= words
+
+    async def idle(self) -> None:
+        """Wait until nothing waits."""
+        while self._waiting:  # noqa: ASYNC110 (each is waited for already)
+            await asyncio.sleep(RETRY_S)
 
     async def run(self) -> None:
         """Write until cancelled."""
         while True:
             await self._work.wait()
-            batch = [self._waiting[place] for place in range(min(AT_ONCE, len(self._waiting)))]
+            batch = self._batch()
             if not batch:
                 self._work.clear()
                 continue
@@ -62,7 +75,18 @@ class Commits:
                 self._give_up()
                 await asyncio.sleep(RETRY_S)
 
-    async def _write(self, batch: list[Any]) -> bool:
+    def _batch(self) -> list[Waiting]:
+        """The first of those that wait, up to so many words."""
+        batch: list[Waiting] = []
+        words = 0
+        for one in self._waiting:
+            words += sum(map(len, one[0]))
+            if batch and words > AT_ONCE:
+                break
+            batch.append(one)
+        return batch
+
+    async def _write(self, batch: list[Waiting]) -> bool:
         """Send a batch; False if it may not have arrived."""
         pipeline = self._client.pipeline(transaction=False)
         for commands, _, _ in batch:
@@ -70,17 +94,14 @@ class Commits:
                 pipeline.execute_command(*words)
         try:
             replies = iter(await pipeline.execute(raise_on_error=False))
-        except redis.RedisError as error:
-            self.trouble = str(error)
+        except (redis.RedisError, OSError) as error:
             await reconnect_async(self._client, error)
             return False
         answers = [[next(replies) for _ in commands] for commands, _, _ in batch]
         for said in answers:
             for one in said:
                 if isinstance(one, redis.RedisError) and passes(one):
-                    self.trouble = str(one)
                     return False
-        self.trouble = ""
         for (_, _, future), said in zip(batch, answers, strict=True):
             wrong = next((one for one in said if isinstance(one, Exception)), None)
             if future.done():  # the one who waited is gone

@@ -90,11 +90,14 @@ class Counting:
 
     async def run(self) -> None:
         """Count until `stop()`."""
+        said = ""
         while not self._stopped:
             try:
                 await self._count()
-            except (StreamsError, redis.RedisError) as error:
-                log.warning("Counting goes on soon: %s", error)
+            except (StreamsError, redis.RedisError, OSError) as error:
+                if str(error) != said:
+                    log.warning("Nothing is counted at the moment, nor lost. %s", error)
+                said = str(error)
                 await asyncio.sleep(AGAIN_S)
 
     async def _count(self) -> None:

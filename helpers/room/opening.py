@@ -19,12 +19,15 @@ from tornado.netutil import bind_sockets
 from helpers.course.authoring.routes import Route
 from helpers.course.errors import CourseError
 from helpers.room import classes
+from helpers.room.at_work import Board
 from helpers.room.board import Exercise
 from helpers.room.classes import Class
+from helpers.room.handler import own_names
 from helpers.room.names import expect_code, new_code
-from helpers.room.service import Board, http_server, own_names
+from helpers.room.service import http_server
 
 LOOPBACK, PORT = "127.0.0.1", 8750
+END_S = 5.0  # for what is in hand at the end
 FILES = 8192  # that may be open at once, where the system allows it
 Say = Callable[[str], None]
 
@@ -126,13 +129,16 @@ async def _work(
         ready()
         await asyncio.wait([working, asked], return_when=asyncio.FIRST_COMPLETED)
         http.stop()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(board.commits.idle(), END_S)
     finally:
         asked.cancel()
         board.counting.stop()
-        for task in (working,):
-            await asyncio.wait([task], timeout=5)
+        await asyncio.wait([working], timeout=END_S)
+        working.cancel()
         await http.close_all_connections()
-    await working
+    with contextlib.suppress(asyncio.CancelledError):
+        await working
 
 
 def is_loopback(address: str) -> bool:
