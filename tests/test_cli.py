@@ -30,6 +30,7 @@ import redis as redis_py
 
 from helpers import Producer, cli
 from helpers.checks import progress
+from helpers.course.database import claim
 from helpers.course.keys import MARK
 from helpers.course.pace import patient
 from helpers.course.server import OwnServer, find_server
@@ -138,7 +139,7 @@ def shared(redis: redis_py.Redis, monkeypatch: pytest.MonkeyPatch) -> Iterator[r
     with probe(url) as client:
         assert client.dbsize() == 0
         monkeypatch.setenv("REDIS_URL", url)
-        client.set(MARK, "1")
+        claim(url)
         yield client
         for key in client.scan_iter():
             client.delete(key)

@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import ast
+import json
+import os
 import re
-from collections.abc import Iterator
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -19,9 +25,11 @@ from helpers import Consumer, DeadLetters, Entry, Group, Producer, Reader, clean
 from helpers.averages.names import AGGREGATING_STATE, AVERAGES, AVERAGES_STATE, SET_ASIDE
 from helpers.chaos import Fault, Proxy
 from helpers.course import keys as course_keys
-from helpers.course.database import claim, reset
+from helpers.course.checkout import Mark, checkout_id, mark_of
+from helpers.course.database import adopt, claim, others_mark, reset
 from helpers.course.errors import ForeignDatabaseError, ServerError
 from helpers.course.keys import MARK
+from helpers.course.pace import patient
 from helpers.course.server import find_server
 from helpers.course.server.identity import probe
 from helpers.partitions.producer import PartitionProducer
@@ -29,7 +37,7 @@ from helpers.streams import keys as stream_keys
 from helpers.streams.keys import sibling_key
 from helpers.wiki.counters import Counters
 from helpers.wiki.names import WIKI, place_key
-from tests.test_cli import told
+from tests.test_cli import course, refused, told
 from tests.test_connect import strange_server
 from tests.test_server import taken_port
 
@@ -73,18 +81,15 @@ def test_a_marked_database_is_taken_again_with_what_is_in_it(elsewhere):
         assert keys(client) == {"chennai", "whatever"}
 
 
-def test_somebody_elses_database_is_refused_and_an_empty_one_named(elsewhere, monkeypatch):
+def test_somebody_elses_database_is_refused_and_ones_own_named(elsewhere):
     fill(elsewhere, "chennai", "customers")
     with pytest.raises(ForeignDatabaseError) as caught:
         connect()
     said = str(caught.value)
     assert said.startswith("Database 3 of redis://***@127.0.0.1:")
     assert "/3 holds 2 keys that this course did not make." in said
-    assert said.endswith("Database 1 is empty: end REDIS_URL with /1.")
+    assert said.endswith("Database 0 is yours: end REDIS_URL with /0.")
     assert set(elsewhere.keys()) == {"chennai", "customers"}
-    monkeypatch.setenv("REDIS_URL", find_server().url.removesuffix("/3") + "/1")
-    with connect() as client:
-        client.delete(MARK)
 
 
 def test_a_server_without_an_empty_database_is_refused(monkeypatch):
@@ -93,7 +98,7 @@ def test_a_server_without_an_empty_database_is_refused(monkeypatch):
     monkeypatch.setenv("REDIS_URL", f"redis://127.0.0.1:{port}")
     with strange_server(port, "--databases", "2") as stranger:
         fill(stranger, "customers")
-        with pytest.raises(ForeignDatabaseError, match=r"Database 1 is empty"):
+        with pytest.raises(ForeignDatabaseError, match=r"Database 1 is empty: end REDIS_URL wi"):
             connect()
         with redis_py.Redis(port=port, db=1) as second:
             fill(second, "customers")
@@ -139,6 +144,172 @@ def test_all_that_is_on_its_own_server_is_the_courses(elsewhere):
         claim(find_server().url)
     claim(find_server().url, own=True)
     assert elsewhere.exists(MARK)
+
+
+# ------------------------------------------------------------------ two checkouts
+
+OLD_MARK = "This database belongs to the Redis Streams course."
+
+
+@pytest.fixture
+def another(tmp_path: Path) -> Callable[[], AbstractContextManager[None]]:
+    """Makes this process another checkout of the course, for a while."""
+
+    @contextmanager
+    def other() -> Iterator[None]:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("COURSE_HOME", str(tmp_path / "another"))
+            yield
+
+    return other
+
+
+def test_another_checkout_is_refused_and_told_whose_it_is(elsewhere, another):
+    with connect() as client:
+        fill(client, "chennai")
+        with another():
+            with pytest.raises(ForeignDatabaseError) as caught:
+                connect()
+            with pytest.raises(ForeignDatabaseError, match="does not own this database"):
+                clean(client, "chennai")
+            assert "belongs to another checkout" in refused("reset", "--yes")
+        assert keys(client) == {"chennai"}
+    assert re.fullmatch(
+        rf"Database 3 of redis://\*\*\*@127.0.0.1:\d+/3 belongs to another checkout of the course "
+        rf"\({checkout_id()}, since \d\d \w+ \d{{4}}\)\. "
+        r"Database 1 is empty: end REDIS_URL with /1\. If this one is yours too, `course adopt` takes it over\.",
+        str(caught.value),
+    )
+
+
+def test_to_adopt_takes_over_after_asking(elsewhere, another):
+    with connect() as client:
+        fill(client, "chennai")
+        with another():
+            done = course("adopt", answer="n\n")
+            assert done.returncode == 1
+            assert "another checkout of the course" in done.stdout
+            assert "holds 1 key" in done.stdout
+            with pytest.raises(ForeignDatabaseError):
+                connect()
+            assert "Database 3" in course("adopt", answer="y\n").stdout
+            assert told("adopt", "--yes").startswith("It is this checkout's already")
+            connect().close()
+            assert keys(client) == {"chennai"}
+        with pytest.raises(ForeignDatabaseError, match="does not own"):
+            clean(client, "chennai")
+        with pytest.raises(ForeignDatabaseError, match="belongs to another checkout"):
+            connect()
+
+
+def test_only_the_mark_that_was_shown_is_replaced(elsewhere, another):
+    connect().close()
+    url = os.environ["REDIS_URL"]
+    with another():
+        seen = others_mark(url) or ""
+        elsewhere.set(MARK, mark_of("00000000"))  # a third one was faster
+        with pytest.raises(ForeignDatabaseError, match="taken this database meanwhile"):
+            adopt(url, seen)
+    assert Mark.read(elsewhere.get(MARK)).checkout == "00000000"
+
+
+def test_to_adopt_takes_an_empty_database_and_no_strangers(elsewhere, monkeypatch):
+    fill(elsewhere, "customers")
+    assert "holds 1 keys that this course did not make" in refused("adopt", "--yes")
+    elsewhere.delete("customers")
+    assert told("adopt", "--yes").startswith("It is this checkout's already")
+    monkeypatch.delenv("REDIS_URL")
+    assert told("adopt", "--yes").startswith("The course's own server is always this checkout's")
+
+
+def test_a_mark_of_an_earlier_version_is_adopted_on_request_and_at_home_silently(elsewhere, redis):
+    elsewhere.set(MARK, OLD_MARK)
+    with pytest.raises(ForeignDatabaseError, match="by an earlier version of the course, which"):
+        connect()
+    assert course("adopt", answer="y\n").returncode == 0
+    connect().close()
+    own = os.environ["REDIS_URL"].removesuffix("/3") + "/0"
+    redis.set(MARK, OLD_MARK)
+    clean(redis, "chennai")
+    claim(own, own=True)
+    claim(own)  # as REDIS_URL="$(course server url)" does
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("REDIS_URL", own)
+        connect().close()
+
+
+@pytest.mark.parametrize("kind", ["list", "bytes"])
+def test_a_key_of_the_marks_name_that_is_no_mark_is_refused(kind, elsewhere):
+    if kind == "list":
+        elsewhere.rpush(MARK, "a")
+    else:
+        elsewhere.set(MARK, "checkout 12345678, since soon.")
+    with pytest.raises(ForeignDatabaseError):
+        connect()
+    assert "\n✗ Database 3 of" in course("doctor").stdout
+
+
+@pytest.mark.once
+def test_of_two_who_claim_at_once_one_gets_it(elsewhere, tmp_path):
+    """Two processes of one checkout, and one of another, begin at the same moment."""
+    code = (
+        "import os, sys; from helpers.course.database import claim; "
+        "from helpers.course.errors import ForeignDatabaseError; sys.stdin.readline()\n"
+        "try: claim(os.environ['REDIS_URL'])\n"
+        "except ForeignDatabaseError as error: print(error)\n"
+    )
+    started = [
+        subprocess.Popen(
+            [sys.executable, "-c", code], text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            env=os.environ | {"COURSE_HOME": str(tmp_path / str(home))},
+        )
+        for home in (1, 1, 2)
+    ]  # fmt: skip
+    for process in started:
+        assert process.stdin
+        process.stdin.write("\n")
+        process.stdin.flush()
+    said = [process.communicate(timeout=patient(60))[0] for process in started]
+    assert all(process.returncode == 0 for process in started)
+    owner = Mark.read(elsewhere.get(MARK)).checkout
+    ids = [(tmp_path / str(home) / "checkout.id").read_text() for home in (1, 1, 2)]
+    assert owner in ids
+    assert len(set(ids)) == 2
+    for its, sentence in zip(ids, said, strict=True):
+        assert ("belongs to another checkout" in sentence) == (its != owner)
+        assert owner in sentence or not sentence
+
+
+def test_the_folder_carries_the_id_and_the_doctor_says_whose_database_it_is(
+    elsewhere, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("COURSE_HOME", str(tmp_path / "here"))
+    connect().close()
+    shutil.move(tmp_path / "here", tmp_path / "there")
+    monkeypatch.setenv("COURSE_HOME", str(tmp_path / "there"))
+    connect().close()
+    report = json.loads(told("doctor", "--json"))
+    assert report["database"] == f"3, taken by this checkout ({checkout_id()})"
+    assert checkout_id() in told("doctor")
+    (tmp_path / "there" / "checkout.id").write_text("spoilt")
+    with pytest.raises(ForeignDatabaseError):
+        connect()
+
+
+def test_a_user_who_may_not_select_is_named_no_database(elsewhere, another):
+    connect().close()
+    elsewhere.acl_setuser(
+        "carol", enabled=True, passwords=["+pw"], keys="*", channels="*",
+        categories=["+@all"], commands=["-select"],
+    )  # fmt: skip
+    try:
+        url = re.sub("//.*@", "//carol:pw@", os.environ["REDIS_URL"].removesuffix("/3"))
+        elsewhere.select(0)
+        with another(), pytest.raises(ForeignDatabaseError, match="Name an empty one in REDIS_"):
+            claim(url)
+    finally:
+        elsewhere.select(3)
+        elsewhere.acl_deluser("carol")
 
 
 # ------------------------------------------------------------------ cleaning

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from helpers.checks import open_lab
@@ -316,6 +317,8 @@ def test_a_full_disk_or_a_spoilt_file_does_no_harm_to_a_check(disk, board, monke
     checked()
     assert "can't be used" in course("class", "status").stderr
     assert "You left the class" in told("class", "leave")
+    here_open = psutil.Process().open_files
+    until(lambda: not any(one.path.startswith(str(disk.folder)) for one in here_open()))
 
 
 def test_a_home_that_cannot_be_written_refuses_to_join(folder, board):

@@ -19,6 +19,7 @@ app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options"
 app.command()(place.doctor)
 app.add_typer(place.server_commands, name="server")
 app.command()(place.reset)
+app.command()(place.adopt)
 app.command()(streams.produce)
 app.command()(streams.tail)
 app.command()(streams.consume)

@@ -13,8 +13,9 @@ from rich.table import Table
 
 from helpers.checks import progress
 from helpers.cli.console import commands, many, out
+from helpers.course import database
+from helpers.course.checkout import Mark
 from helpers.course.connect import connect
-from helpers.course.database import reset as reset_database
 from helpers.course.doctor import examine
 from helpers.course.home import CHECKOUT, hidden_folder
 from helpers.course.server import OwnServer, find_server
@@ -113,10 +114,34 @@ def reset(
     if not yes:
         typer.confirm(f"Delete {what} at {server.safe_url}?", abort=True)
     with connect() as client:
-        out.print(f"Deleted {many(reset_database(client, server), 'key')}.")
+        out.print(f"Deleted {many(database.reset(client, server), 'key')}.")
     if labs:
         progress.forget()
         out.print("All exercises are open again.")
+
+
+def adopt(
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+) -> None:
+    """Take over the database that REDIS_URL names from another checkout of the course."""
+    server = find_server()
+    if server.source != "url":
+        out.print("The course's own server is always this checkout's: there is nothing to adopt.")
+        return
+    mark = database.others_mark(server.url)
+    if mark is None:
+        connect().close()  # it may be empty, or hold keys that are not the course's
+        out.print(f"It is this checkout's already: {escape(server.safe_url)}")
+        return
+    number, size = database.size(server.url)
+    out.print(
+        f"Database {number} of {escape(server.safe_url)} {database.taken_by(Mark.read(mark))}. It "
+        f"holds {many(size, 'key')} of it, which stay."
+    )
+    if not yes:
+        typer.confirm("Take it over? The other checkout will be refused from then on.", abort=True)
+    database.adopt(server.url, mark)
+    out.print(f"Database {number} is this checkout's now.")
 
 
 def _print_report(report: dict[str, Any]) -> None:
@@ -126,6 +151,8 @@ def _print_report(report: dict[str, Any]) -> None:
         table.add_row("server", f"{server['product']} {server['version']}, {server['source']}")
         table.add_row("why", escape(server["why"]))
         table.add_row("url", escape(server["url"]))
+    if whose := report.get("database"):
+        table.add_row("database", whose)
     for name in ("python", "redis_py", "checkout", "hidden_folder"):
         table.add_row(name.replace("_", " "), escape(str(report.get(name, "-"))))
     out.print(table)

@@ -7,6 +7,7 @@ from typing import Any
 
 import redis
 
+from helpers.course.checkout import checkout_id
 from helpers.course.connect import connect
 from helpers.course.errors import EXPECTED, in_words
 from helpers.course.home import CHECKOUT, hidden_folder
@@ -21,7 +22,8 @@ def examine() -> dict[str, Any]:
     Returns:
         `ok` and `problems`, a sentence each; `warnings` of what may go wrong later; `server`, if
         one answers, with its `product`, `version`, `source`, `url` without the password, and `why`
-        it is the one; `python`, `redis_py`, `checkout` and `hidden_folder`.
+        it is the one; `database`, if REDIS_URL names one: whose it is; `python`, `redis_py`,
+        `checkout` and `hidden_folder`.
     """
     report: dict[str, Any] = {
         "ok": True,
@@ -44,6 +46,9 @@ def examine() -> dict[str, Any]:
         }
         report["warnings"] += _of_the_home() if server.source != "url" else _of_the_user(server)
         with connect() as client:
+            if server.source == "url":
+                number = client.connection_pool.connection_kwargs.get("db", 0)
+                report["database"] = f"{number}, taken by this checkout ({checkout_id()})"
             report["problems"] += _full(client, server)
             report["warnings"] += _evicts(client)
     except EXPECTED as error:

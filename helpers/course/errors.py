@@ -20,7 +20,7 @@ class ServerError(CourseError):
 
 
 class ForeignDatabaseError(CourseError):
-    """A database holds keys that the course did not make."""
+    """A database holds keys that the course did not make, or is another checkout's."""
 
 
 def in_words(error: Exception) -> str:

@@ -27,29 +27,29 @@ CHANNELS = (WIKI, "lesson07:a")
 
 # As the servers counted them in INFO commandstats, in a run of each.
 EVERYWHERE = (
-    "dbsize", "del", "eval", "evalsha", "exec", "exists", "expire", "hdel", "hget", "hset", "multi",
-    "ping", "sadd", "scan", "script|load", "set", "smembers", "time", "type", "unlink", "xack",
-    "xadd", "xgroup|create", "xinfo|consumers", "xinfo|groups", "xinfo|stream", "xlen", "xpending",
-    "xrange", "xreadgroup", "xrevrange",
+    "dbsize", "del", "eval", "evalsha", "exec", "exists", "expire", "get", "hdel", "hget", "hset",
+    "multi", "ping", "sadd", "scan", "script|load", "set", "smembers", "time", "type", "unlink",
+    "xack", "xadd", "xgroup|create", "xinfo|consumers", "xinfo|groups", "xinfo|stream", "xlen",
+    "xpending", "xrange", "xreadgroup", "xrevrange",
 )  # fmt: skip
 NEEDS = {
     "lesson 01": "hrandfield info memory|usage rpush xdel xtrim zadd",
-    "lesson 02": "get hgetall xread",
+    "lesson 02": "hgetall xread",
     "lesson 03": "command|list hkeys hrandfield pttl xdel xgroup|createconsumer xgroup|setid",
-    "lesson 04": "command|list get hkeys hlen hrandfield incr incrby lrange rpush xautoclaim "
+    "lesson 04": "command|list hkeys hlen hrandfield incr incrby lrange rpush xautoclaim "
                  "xclaim xdel xgroup|createconsumer xgroup|delconsumer",
     "lesson 05": "config|get expireat expiretime hrandfield memory|usage pexpireat ttl xtrim",
     "lesson 06": "expireat hgetall hmget xread",
     "lesson 07": "client|kill client|list command|list config|get config|set expireat "
-                 "expiretime get hgetall hincrby hkeys hvals pexpire psubscribe pttl publish "
+                 "expiretime hgetall hincrby hkeys hvals pexpire psubscribe pttl publish "
                  "pubsub|channels pubsub|numsub select subscribe ttl xgroup|createconsumer "
                  "xgroup|delconsumer xread",
-    "lesson 08": "acl|deluser acl|setuser client|id client|kill client|list command|list get "
+    "lesson 08": "acl|deluser acl|setuser client|id client|kill client|list command|list "
                  "hkeys hrandfield info memory|usage rpush xdel xgroup|createconsumer "
                  "xgroup|destroy xread zadd",
     "lab 01": "echo monitor",
-    "lab 02": "client|list client|unblock echo get lrange monitor rpush xread",
-    "lab 03": "echo get llen lrange monitor rpush xdel xtrim",
+    "lab 02": "client|list client|unblock echo lrange monitor rpush xread",
+    "lab 03": "echo llen lrange monitor rpush xdel xtrim",
     "lab 04": "hincrby lrange rpush xautoclaim xclaim xdel xgroup|createconsumer "
               "xgroup|delconsumer",
     "lab 05": "expireat expiretime pexpiretime ttl xtrim",

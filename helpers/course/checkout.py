@@ -1,0 +1,72 @@
+"""Which checkout this is: an ID in its hidden folder, and what it writes into a database's mark.
+
+The ID is random, so it tells nothing about anyone. It goes where the folder goes: a folder that
+is moved, or that two machines share, is the same checkout; a new clone is another.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+from datetime import datetime
+from pathlib import Path
+from typing import NamedTuple
+
+from filelock import FileLock
+
+from helpers.course.disk import naming_a_full_disk, write_whole
+from helpers.course.home import hidden_folder
+from helpers.streams.clock import utc_now
+
+_ID = re.compile(r"[0-9a-f]{8}")
+_MARK = re.compile(r"checkout ([0-9a-f]{8}), since (\S+)\.$")
+
+
+def checkout_id() -> str:
+    """The ID of this checkout, made when it is first asked for.
+
+    Raises:
+        CourseError: it cannot be kept, since the hidden folder cannot be written.
+    """
+    file = hidden_folder() / "checkout.id"
+    if known := _read(file):
+        return known
+    with naming_a_full_disk(file.parent), FileLock(file.with_suffix(".lock"), timeout=60):
+        if not _read(file):
+            write_whole(file, secrets.token_hex(4))
+        return _read(file) or ""
+
+
+class Mark(NamedTuple):
+    """What a mark says: whose the database is, and since when; empty where it does not say."""
+
+    checkout: str
+    since: datetime | None
+
+    @classmethod
+    def read(cls, text: str | bytes) -> Mark:
+        """The meaning of a mark; earlier versions of the course did not note whose it is."""
+        said = text.decode(errors="replace") if isinstance(text, bytes) else text
+        found = _MARK.search(said)
+        if not found:
+            return cls("", None)
+        try:
+            return cls(found[1], datetime.fromisoformat(found[2]))
+        except ValueError:
+            return cls(found[1], None)
+
+
+def mark_of(checkout: str) -> str:
+    """What to write into a database that a checkout takes now."""
+    course = "This database belongs to the Redis Streams course"
+    if not checkout:
+        return f"{course}."
+    return f"{course}: checkout {checkout}, since {utc_now():%Y-%m-%dT%H:%MZ}."
+
+
+def _read(file: Path) -> str:
+    try:
+        text = file.read_text().strip()
+    except (OSError, ValueError):
+        return ""
+    return text if _ID.fullmatch(text) else ""
