@@ -177,7 +177,8 @@ def test_another_checkout_is_refused_and_told_whose_it_is(elsewhere, another):
     assert re.fullmatch(
         rf"Database 3 of redis://\*\*\*@127.0.0.1:\d+/3 belongs to another checkout of the course "
         rf"\({checkout_id()}, since \d\d \w+ \d{{4}}\)\. "
-        r"Database 1 is empty: end REDIS_URL with /1\. If this one is yours too, `course adopt` takes it over\.",
+        r"Database 1 is empty: end REDIS_URL with /1\. "
+        r"If this one is yours too, `course adopt` takes it over\.",
         str(caught.value),
     )
 
