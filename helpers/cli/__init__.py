@@ -29,7 +29,7 @@ app.add_typer(partitions.partition_commands, name="partitions")
 app.add_typer(wiki.wiki_commands, name="wiki")
 app.add_typer(cluster.cluster_commands, name="cluster")
 app.add_typer(room.class_commands, name="class")
-for one in (seat.join, seat.leave, seat.sent, seat.status):
+for one in (seat.join, seat.leave, seat.sent, seat.status, seat.servers):
     room.class_commands.command()(one)
 app.command()(bench.bench)
 

@@ -1,4 +1,4 @@
-"""`course class join`, `leave`, `sent` and `status`: a learner's seat in a class."""
+"""`course class join`, `leave`, `sent`, `status`: a learner's seat in a class; and `servers`."""
 
 from __future__ import annotations
 
@@ -12,14 +12,16 @@ import typer
 from filelock import Timeout
 from rich.markup import escape
 
-from helpers.cli.console import many, out, table
+from helpers.cli.console import err, many, out, table
 from helpers.course.errors import CourseError
+from helpers.course.loopback import is_loopback
 from helpers.room import joining
 from helpers.room import seat as seats
 from helpers.room.post import BoardError
 from helpers.room.seat import Seat
 from helpers.room.sending import hand_over
 
+LOOPBACK = "127.0.0.1"
 LIMIT_S = 6.0  # how long a command waits for the board to take what waits
 
 NONE = "You haven't joined a class; `course class join URL --as NAME` joins one."
@@ -99,6 +101,41 @@ def status() -> None:
         out.print(f"{escape(standing.ended)} Nothing is noted any more: `course class leave`.")
     elif trouble := trouble or (standing.trouble if standing.waiting else ""):
         out.print(f"{escape(trouble)} Your checks work as before, and what waits is sent later.")
+
+
+def servers(
+    seats: Annotated[int, typer.Option(help="How many.")] = 30,
+    address: Annotated[
+        str, typer.Option(help="This machine's address, by which learners reach it.")
+    ] = LOOPBACK,
+    file: Annotated[
+        Path | None, typer.Option("--csv", help="Write the addresses there, instead of printing.")
+    ] = None,
+    new: Annotated[bool, typer.Option("--new", help="Begin with empty ones.")] = False,
+    stop: Annotated[
+        bool, typer.Option("--stop", help="End all of them; their data stays.")
+    ] = False,
+) -> None:
+    """Start a Redis server for each seat, where learners can't run one, and print its REDIS_URL."""
+    from helpers.room import servers as seat_servers
+
+    if stop:
+        out.print(f"Stopped {many(seat_servers.stop(), 'server')}.")
+        return
+    started = seat_servers.start(seats, address, new=new)
+    if file:
+        seat_servers.write_csv(file, started)
+        out.print(f"Wrote {many(len(started), 'URL')} to {escape(str(file))}.")
+    else:
+        for one in started:
+            out.print(escape(f"{one.seat:<9}REDIS_URL={one.url}"))
+    out.print("A learner sets REDIS_URL to the address of the seat, then starts the course.")
+    if not is_loopback(started[0].url):
+        err.print(
+            "[yellow]Anyone who can listen to this network can read these passwords and what is "
+            "sent: use them in a network that you trust, and end them with `course class servers "
+            "--stop`.[/]"
+        )
 
 
 def _seat() -> Seat:

@@ -57,12 +57,16 @@ class Purpose:
         stop: the command that ends it.
         appendfsync: `no` keeps what was confirmed when the server is killed; `always` also when
             the machine loses its power, and takes a disk's time for it.
+        address: where it listens besides loopback; empty for nowhere.
+        most_mb: how much memory its data may take; 0 for all there is.
     """
 
     called: str
     start: str
     stop: str
     appendfsync: Literal["no", "always"] = "no"
+    address: str = ""
+    most_mb: int = 0
 
 
 COURSE = Purpose(
@@ -450,9 +454,10 @@ class OwnServer:
         its last fsync goes on. A server of another purpose may ask for `always`.
         """
         config = (
-            f"bind 127.0.0.1\nport {port}\nrequirepass {password}\n"
+            f"bind 127.0.0.1 {self.purpose.address}\nport {port}\nrequirepass {password}\n"
             f"dir {_quoted(self.data)}\nlogfile {_quoted(self.log)}\n"
             f"daemonize no\nappendonly yes\nappendfsync {self.purpose.appendfsync}\n"
+            f"maxmemory {self.purpose.most_mb}mb\n"
             'save ""\n'
         )
         self.log.write_text("")

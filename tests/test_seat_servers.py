@@ -1,0 +1,90 @@
+"""A server for each seat: one for one learner, with its own password, data and limit."""
+
+from __future__ import annotations
+
+import csv
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import redis as redis_py
+
+from helpers import connect
+from helpers.course.server.identity import probe
+from helpers.room import servers
+from tests.test_cli import course, refused, told
+
+pytestmark = pytest.mark.once
+
+ELSEWHERE = "127.0.0.2"  # another address of this machine, where the system has it
+
+
+@pytest.fixture(autouse=True)
+def all_ended(home: Path) -> Iterator[None]:
+    yield
+    servers.stop()
+
+
+def test_each_seat_has_a_server_of_its_own(home, tmp_path, monkeypatch):
+    file = tmp_path / "seats.csv"
+    told("class", "servers", "--seats", "2", "--csv", str(file))
+    assert file.stat().st_mode & 0o77 == 0
+    with file.open() as lines:
+        first, second = csv.DictReader(lines)
+    assert [first["seat"], second["seat"]] == ["seat 1", "seat 2"]
+    urls = [first["REDIS_URL"], second["REDIS_URL"]]
+    monkeypatch.setenv("REDIS_URL", urls[0])
+    with connect() as client, probe(urls[1]) as other:
+        assert client.xadd("chennai", {"temperature": "26"})
+        assert other.dbsize() == 0
+        assert client.info("memory")["maxmemory"] == servers.MOST_MB * 2**20
+        password = other.connection_pool.connection_kwargs["password"]
+        port = client.connection_pool.connection_kwargs["port"]
+        with pytest.raises(redis_py.AuthenticationError):
+            probe(f"redis://:{password}@127.0.0.1:{port}").ping()
+    assert told("class", "servers", "--stop") == "Stopped 2 servers.\n"
+    again = told("class", "servers", "--seats", "2").splitlines()
+    assert again[0] == f"seat 1   REDIS_URL={urls[0]}"  # so what learners have set is still right
+    with connect() as client:
+        assert client.xlen("chennai") == 1
+    begun = [one.url for one in servers.start(2, new=True)]
+    assert not {*begun} & {*urls}
+    with probe(begun[0]) as client:
+        assert client.dbsize() == 0
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="SKIPPED, only Linux has all of 127.*")
+def test_it_listens_where_it_is_told_and_nowhere_else(home):
+    (one,) = servers.start(1, ELSEWHERE)
+    assert f"@{ELSEWHERE}:" in one.url
+    with probe(one.url) as client, probe(one.url.replace(ELSEWHERE, "127.0.0.1")) as near:
+        assert client.ping()
+        assert near.ping()
+    with pytest.raises(redis_py.ConnectionError):
+        probe(one.url.replace(ELSEWHERE, "127.0.0.3")).ping()
+    (moved,) = servers.start(1)
+    with pytest.raises(redis_py.ConnectionError):
+        probe(moved.url.replace("127.0.0.1", ELSEWHERE)).ping()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--seats", "0"], "There can be 1 to 200 seats"),
+        (["--address", "0.0.0.0"], "stands for all addresses of this machine"),
+        (["--address", "192.0.2.77"], "isn't an address of this machine"),
+        (["--address", "localhost"], "isn't an address of this machine (it is a name)"),
+    ],
+)
+def test_what_cannot_be_had_is_told(words, said, home):
+    assert said in refused("class", "servers", *words)
+    assert told("class", "servers", "--stop") == "Stopped 0 servers.\n"
+
+
+def test_a_file_that_holds_something_else_stays(home, tmp_path):
+    file = tmp_path / "notes.csv"
+    file.write_text("mine")
+    done = course("class", "servers", "--seats", "1", "--csv", str(file))
+    assert "holds something else" in done.stderr
+    assert file.read_text() == "mine"
