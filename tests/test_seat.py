@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -12,18 +13,20 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import psutil
 import pytest
 
 from helpers.checks import open_lab
 from helpers.course.pace import patient
+from helpers.course.server import OwnServer
 from helpers.room import joining, noting, post, sending, spool
 from helpers.room import seat as seats
 from helpers.room.joining import join
 from helpers.room.post import BoardError, board_url
 from tests import test_home
 from tests.boards import SECRET, Answer, Board, answer, dripping, silent
-from tests.test_cli import course, refused, told, until
+from tests.test_cli import course, refused, started, told, until
 
 pytestmark = pytest.mark.once
 disk = test_home.disk
@@ -326,6 +329,53 @@ def test_a_home_that_cannot_be_written_refuses_to_join(folder, board):
     (folder / "class").write_text("in the way")
     assert "cannot write to" in refused("class", "join", board.url, "--as", "seat 12")
     assert not board.requests
+
+
+# ------------------------------------------------------------------ the real board
+
+
+@contextlib.contextmanager
+def opened(instructor: Path, *more: str) -> Iterator[tuple[subprocess.Popen[str], str, str]]:
+    """The class board. Yields its process, its address, and the instructor's key."""
+    with started("class", "open", *more, COURSE_HOME=str(instructor)) as process:
+        assert process.stdout
+        lines = [next(process.stdout) for _ in range(4)]
+        key = "".join(lines).partition("?key=")[2].split()[0]
+        url = "".join(lines).partition("class join ")[2].split()[0]
+        yield process, url, key
+
+
+def test_the_real_board_has_every_check_once_though_it_is_killed(folder, tmp_path):
+    instructor = tmp_path / "instructor"
+    try:
+        with opened(instructor, "--port", "0", "--code", "apple-tree") as (process, url, _):
+            assert "rejects this code" in refused(
+                "class", "join", url, "--as", "seat 12", "--code", "pear-trees"
+            )
+            here = join(url, "seat 12", "apple-tree")
+            checked()
+            until(lambda: here.spool.standing().upto == 1)
+            process.kill()  # and its server lives on
+            process.wait()
+            checked("03.2", "right", 0)
+            until(lambda: here.spool.standing().trouble)
+        with opened(instructor) as (process, url, key):
+            until(lambda: here.spool.standing().upto == 2)
+
+            def cell() -> dict[str, Any]:
+                said = httpx.get(f"{url}/board.json", params={"key": key}).json()
+                return said["seats"][0]["cells"].get("03.2", {})
+
+            until(lambda: cell().get("tries") == 2)
+            assert (cell()["state"], cell()["wrong"]) == ("passed", 1)
+            told("class", "leave")
+            seats.keep(here)  # somebody kept the secret
+            checked()
+            until(lambda: here.spool.standing().ended)
+            process.send_signal(signal.SIGINT)
+            process.wait(patient(60))
+    finally:
+        OwnServer(instructor / "room").stop()
 
 
 # ------------------------------------------------------------------ joining and leaving
