@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -26,7 +27,7 @@ class Board:
         at_once: the most requests for events that were answered at the same time.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
         self.requests: list[tuple[str, dict[str, Any], str]] = []
         self.kept: dict[int, dict[str, Any]] = {}
         self.misbehave: Callable[[BaseHTTPRequestHandler], Answer | None] | None = None
@@ -37,8 +38,10 @@ class Board:
         self.ended = threading.Event()
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self._server.daemon_threads = True
+        if tls:
+            self._server.socket = tls.wrap_socket(self._server.socket, server_side=True)
         self.port = self._server.server_address[1]
-        self.url = f"http://127.0.0.1:{self.port}"
+        self.url = f"https://localhost:{self.port}" if tls else f"http://127.0.0.1:{self.port}"
 
     def __enter__(self) -> Board:
         threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()

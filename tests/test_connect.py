@@ -239,4 +239,4 @@ def test_a_server_that_redis_url_names_is_not_replaced(home, monkeypatch):
         client.set("course:kept", "1")
     with pytest.raises(redis_py.ConnectionError):
         client.get("course:kept")
-    assert {one.name for one in home.iterdir()} == {"checkout.id", "checkout.lock"}
+    assert {one.name for one in home.iterdir()} == {"checkout.id"}

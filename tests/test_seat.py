@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
+import ssl
 import subprocess
 import sys
 import textwrap
@@ -27,6 +29,7 @@ from helpers.room.post import BoardError, board_url
 from tests import test_home
 from tests.boards import SECRET, Answer, Board, answer, dripping, silent
 from tests.test_cli import course, refused, started, told, until
+from tests.tls import certificates
 
 pytestmark = pytest.mark.once
 disk = test_home.disk
@@ -210,6 +213,18 @@ def test_when_the_class_is_over_nothing_more_is_noted(status, why, seat, board):
     assert "The board has 1 check; none waits." in told("class", "status")
     checked()
     until(lambda: numbers(board) == [1, 2])
+
+
+def test_a_board_that_is_gone_for_a_week_is_given_up(seat, board, monkeypatch):
+    board.misbehave = lambda _: answer(500, {})
+    monkeypatch.setattr(sending, "GIVEN_UP_S", -1.0)
+    checked()
+    until(lambda: seat.spool.standing().ended)
+    asked = len(board.requests)
+    checked()
+    noting.open_lab("03")
+    assert len(board.requests) == asked
+    assert "has not been reached for a week. Nothing is noted" in told("class", "status")
 
 
 def test_an_older_copy_of_the_file_goes_on_after_what_the_board_has(seat, board):
@@ -424,6 +439,27 @@ def test_a_learner_joins_leaves_and_reads_what_was_sent(folder, board, monkeypat
     board.kept.clear()
     told("class", "join", board.url, "--as", "seat 13")
     assert told("class", "sent").startswith("Nothing was sent so far")
+
+
+def test_a_certificate_of_the_boards_own_is_trusted_on_request(folder, tmp_path):
+    if not shutil.which("openssl"):
+        pytest.skip("SKIPPED, there is no openssl on PATH to make a certificate with")
+    certificates(tmp_path)
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(tmp_path / "server.crt", tmp_path / "server.key")
+    with Board(context) as board:
+        words = ("class", "join", board.url, "--as", "seat 12")
+        assert "certificate of the class board at" in refused(*words)
+        assert "holds no certificate in PEM" in refused(*words, "--certificate", __file__)
+        told(*words, "--certificate", str(tmp_path / "ca.crt"))
+        checked()
+        until(lambda: numbers(board) == [1])
+        assert "uses no TLS" not in told("class", "leave")
+        with Board() as plain:
+            wrong = plain.url.replace("http:", "https:")
+            assert "uses no TLS: begin the address with http://" in refused(
+                "class", "join", wrong, "--as", "seat 12"
+            )
 
 
 def test_leaving_needs_no_board(folder, board):

@@ -1,25 +1,22 @@
-"""`course class join`, `leave`, `sent`, `status`: a learner's seat in a class; and `servers`."""
+"""`course class join`, `leave`, `sent`, `status`: a learner's seat in a class; and `servers`.
+
+Each command imports what it needs: SQLite and what sends need not be there for the others.
+"""
 
 from __future__ import annotations
 
-import sqlite3
-import threading
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from filelock import Timeout
 from rich.markup import escape
 
 from helpers.cli.console import err, many, out, table
 from helpers.course.errors import CourseError
 from helpers.course.loopback import is_loopback
-from helpers.room import joining
 from helpers.room import seat as seats
-from helpers.room.post import BoardError
 from helpers.room.seat import Seat
-from helpers.room.sending import hand_over
 
 LOOPBACK = "127.0.0.1"
 LIMIT_S = 6.0  # how long a command waits for the board to take what waits
@@ -36,6 +33,8 @@ def join(
     ] = None,
 ) -> None:
     """Join a class: from now on, its board is told how each check ended."""
+    from helpers.room import joining
+
     seat = joining.join(url, name, code, certificate)
     out.print(f"You are {escape(seat.name)!r} of the class at {escape(seat.url)}.")
     out.print(
@@ -47,6 +46,8 @@ def join(
 
 def leave() -> None:
     """Leave the class: nothing more is sent."""
+    from helpers.room import joining
+
     seat = _seat()
     waiting = _waiting(seat)
     trouble = joining.leave(seat)
@@ -59,6 +60,8 @@ def leave() -> None:
 
 def sent() -> None:
     """Print all that was sent to the class board, and what waits."""
+    import sqlite3
+
     spool = seats.latest_spool()
     if spool is None:
         out.print("Nothing was sent: you haven't joined a class.")
@@ -79,6 +82,8 @@ def sent() -> None:
 
 def status() -> None:
     """Send what waits, and say how it stands; the exit code is 1 if no class is joined."""
+    import sqlite3
+
     seat = seats.current()
     if seat is None:
         out.print(NONE)
@@ -145,6 +150,8 @@ def _seat() -> Seat:
 
 
 def _waiting(seat: Seat) -> int:
+    import sqlite3
+
     try:
         return seat.spool.standing().waiting
     except sqlite3.Error:
@@ -153,6 +160,14 @@ def _waiting(seat: Seat) -> int:
 
 def _sent_now(seat: Seat) -> str:
     """Send what waits, and say why that did not work; empty if it did, or is being done."""
+    import sqlite3
+    import threading
+
+    from filelock import Timeout
+
+    from helpers.room.post import BoardError
+    from helpers.room.sending import hand_over
+
     said = [f"The class board at {seat.url} doesn't answer."]
 
     def send() -> None:
@@ -172,7 +187,7 @@ def _sent_now(seat: Seat) -> str:
     return said[0]
 
 
-def _damaged(error: sqlite3.Error) -> str:
+def _damaged(error: Exception) -> str:
     return (
         f"The file of what was noted for the class can't be used ({error}): run `course class "
         "leave`, then join again."

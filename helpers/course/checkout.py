@@ -1,18 +1,18 @@
 """Which checkout this is: an ID in its hidden folder, and what it writes into a database's mark.
 
 The ID is random, so it tells nothing about anyone. It goes where the folder goes: a folder that
-is moved, or that two machines share, is the same checkout; a new clone is another.
+is moved, or that two machines of one learner share, is the same checkout, and so is a copy of it;
+a new clone is another.
 """
 
 from __future__ import annotations
 
+import os
 import re
 import secrets
 from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple
-
-from filelock import FileLock
 
 from helpers.course.disk import naming_a_full_disk, write_whole
 from helpers.course.home import hidden_folder
@@ -29,12 +29,10 @@ def checkout_id() -> str:
         CourseError: it cannot be kept, since the hidden folder cannot be written.
     """
     file = hidden_folder() / "checkout.id"
-    if known := _read(file):
-        return known
-    with naming_a_full_disk(file.parent), FileLock(file.with_suffix(".lock"), timeout=60):
-        if not _read(file):
-            write_whole(file, secrets.token_hex(4))
-        return _read(file) or ""
+    if not _read(file):
+        with naming_a_full_disk(file.parent):
+            _make(file)
+    return _read(file)
 
 
 class Mark(NamedTuple):
@@ -62,6 +60,23 @@ def mark_of(checkout: str) -> str:
     if not checkout:
         return f"{course}."
     return f"{course}: checkout {checkout}, since {utc_now():%Y-%m-%dT%H:%MZ}."
+
+
+def _make(file: Path) -> None:
+    """Write an ID, unless another process was faster: so two that begin at once have the same."""
+    fresh = file.with_name(f".id-{secrets.token_hex(4)}")
+    write_whole(fresh, secrets.token_hex(4))
+    try:
+        if file.exists():  # it is spoilt
+            os.replace(fresh, file)
+        else:
+            os.link(fresh, file)
+    except FileExistsError:
+        pass
+    except OSError:  # some file systems have no links
+        os.replace(fresh, file)
+    finally:
+        fresh.unlink(missing_ok=True)
 
 
 def _read(file: Path) -> str:

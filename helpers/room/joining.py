@@ -14,7 +14,7 @@ from filelock import Timeout
 from helpers.room import seat as seats
 from helpers.room.post import BoardError, Reply, board_url, post
 from helpers.room.seat import Seat
-from helpers.room.sending import alone
+from helpers.room.sending import lock_of
 
 _SECRET = re.compile(r"[\w.~+/=-]{16,200}", re.ASCII)
 _IN_FLIGHT_S = 3.0  # how long to wait for what another kernel is sending
@@ -45,7 +45,7 @@ def join(url: str, name: str, code: str | None = None, certificate: Path | None 
         try:
             seats.keep(seat)
         except BaseException:
-            with contextlib.suppress(BoardError):  # nobody could ever send in its name
+            with contextlib.suppress(BoardError):  # no one could ever send in its name
                 post(url, "/leave", {}, secret=secret, authority=authority)
             raise
         return seat
@@ -59,7 +59,7 @@ def leave(seat: Seat) -> str:
     """
     with contextlib.ExitStack() as stack:
         with contextlib.suppress(Timeout):
-            stack.enter_context(alone(seat, _IN_FLIGHT_S))
+            stack.enter_context(seats.alone(lock_of(seat), _IN_FLIGHT_S))
         seats.forget()
         try:
             reply = post(seat.url, "/leave", {}, secret=seat.secret, authority=seat.authority)
@@ -95,7 +95,7 @@ def _authority(certificate: Path | None) -> str:
     if certificate is None:
         return ""
     try:
-        pem = certificate.read_text()
+        pem = certificate.read_text("ascii", "ignore")
         ssl.create_default_context(cadata=pem)
     except (OSError, ValueError, ssl.SSLError) as error:
         raise BoardError(f"{certificate} holds no certificate in PEM ({error}).") from error

@@ -7,6 +7,7 @@ a check looks for it and does no more.
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import secrets
 from collections.abc import Iterator
@@ -20,6 +21,8 @@ from helpers.course.home import hidden_folder, hidden_path
 
 if TYPE_CHECKING:
     from helpers.room.spool import Spool
+
+_NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
 @dataclass(frozen=True)
@@ -74,32 +77,58 @@ def is_joined() -> bool:
 
 @contextlib.contextmanager
 def taking(name: str) -> Iterator[Path]:
-    """Reserve the place of the one seat while it is taken. Yields a name for its spool.
+    """Reserve the place of the one seat while it is taken. Yields the file of its spool.
 
     Raises:
         CourseError: there is a seat already, or the hidden folder cannot be written.
     """
-    from filelock import FileLock
+    import sqlite3
 
     from helpers.room.spool import Spool
 
-    hidden_folder()
-    folder = _folder()
+    folder = hidden_folder() / "class"
     with naming_a_full_disk(folder), contextlib.ExitStack() as stack:
         folder.mkdir(mode=0o700, exist_ok=True)
-        stack.enter_context(FileLock(folder / "seat.lock", timeout=60))
+        stack.enter_context(alone(folder / "seat.lock", 60))
         if seat := current():
             raise CourseError(
                 f"You are {seat.name!r} of the class at {seat.url}: `course class leave` ends "
                 f"that, then join again as {name!r}."
             )
         file = folder / f"events-{secrets.token_hex(4)}.sqlite"
-        Spool.create(file)
         try:
+            Spool.create(file)
             yield file
-        except BaseException:
+        except BaseException as error:
             file.unlink(missing_ok=True)
+            if isinstance(error, sqlite3.Error):
+                raise CourseError(
+                    f"The course can't keep a file of events in {folder} ({error}): set "
+                    "COURSE_HOME to a folder on a local disk that has some room."
+                ) from error
             raise
+
+
+@contextlib.contextmanager
+def alone(file: Path, wait_s: float = 0) -> Iterator[None]:
+    """Hold a lock; where a file system has none, or is full, go on without it.
+
+    Raises:
+        filelock.Timeout: another process holds it.
+    """
+    from filelock import FileLock, Timeout
+
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(FileLock(file, timeout=wait_s))
+        except Timeout:
+            raise
+        except OSError as error:
+            if error.errno not in _NO_LOCKS:
+                raise
+        except NotImplementedError:
+            pass
+        yield
 
 
 def keep(seat: Seat) -> None:

@@ -7,14 +7,14 @@ twice, does no harm: the board knows events by their numbers.
 from __future__ import annotations
 
 import contextlib
-import errno
 import logging
 import random
 import sqlite3
 import threading
-from collections.abc import Iterator
+import time
+from pathlib import Path
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
 from helpers.room import seat as seats
 from helpers.room.post import BoardError, Reply, post
@@ -24,8 +24,10 @@ BATCH = 500  # events in a request, at most
 FIRST_RETRY_S = 1.0
 LONGEST_RETRY_S = 60.0
 LONGEST_ASKED_S = 300.0  # a board may ask for a pause
+GIVEN_UP_S = 7 * 24 * 3600.0  # by then the address may be another machine's
 FINISHED = (401, 410)  # the class is closed, or the seat was left
 
+_GONE = "The class board has not been reached for a week."
 _LOG = logging.getLogger(__name__)
 _NAME = "class board"  # of the thread
 _awake = threading.Event()
@@ -58,6 +60,11 @@ def wake() -> None:
                 _thread.start()
 
 
+def lock_of(seat: Seat) -> Path:
+    """The file whose lock those hold who send."""
+    return seat.spool.file.with_suffix(".lock")
+
+
 def hand_over(seat: Seat) -> None:
     """Send what waits, if no other process does so just now, and note how that went.
 
@@ -67,7 +74,7 @@ def hand_over(seat: Seat) -> None:
         BoardError: the board did not take it. The events are kept.
         sqlite3.Error: the spool cannot be used.
     """
-    with alone(seat):
+    with seats.alone(lock_of(seat)):
         try:
             _send(seat)
         except SeatEndedError as error:
@@ -75,7 +82,8 @@ def hand_over(seat: Seat) -> None:
             raise
         except BoardError as error:
             with contextlib.suppress(sqlite3.Error):
-                seat.spool.tell(str(error))
+                gone = time.time() - max(seat.joined, seat.spool.standing().reached) > GIVEN_UP_S
+                seat.spool.tell(str(error), ended=_GONE if gone else "")
             raise
 
 
@@ -156,22 +164,3 @@ def _try(failures: int) -> float | None:
         _LOG.debug("events were not sent to the class board", exc_info=True)
         return pause_s
     return None
-
-
-@contextlib.contextmanager
-def alone(seat: Seat, wait_s: float = 0) -> Iterator[None]:
-    """Hold the lock of those who send; where a file system has none, the board sorts it out.
-
-    Raises:
-        Timeout: another process holds it.
-    """
-    lock = FileLock(seat.spool.file.with_suffix(".lock"), timeout=wait_s)
-    with contextlib.ExitStack() as stack:
-        try:
-            stack.enter_context(lock)
-        except (OSError, NotImplementedError) as error:
-            if isinstance(error, Timeout) or getattr(error, "errno", 0) not in (
-                0, errno.ENOLCK, errno.ENOTSUP, errno.ENOSPC, errno.EROFS,
-            ):  # fmt: skip
-                raise
-        yield

@@ -29,8 +29,9 @@ CREATE TABLE events (
   n INTEGER PRIMARY KEY, exercise TEXT, outcome TEXT, hint INTEGER, seconds INTEGER, at INTEGER
 );
 CREATE TABLE opened (lab TEXT PRIMARY KEY, at REAL);
-CREATE TABLE state (numbered INTEGER, upto INTEGER, dropped INTEGER, trouble TEXT, ended TEXT);
-INSERT INTO state VALUES (0, 0, 0, '', '');
+CREATE TABLE state (numbered INTEGER, upto INTEGER, dropped INTEGER, reached REAL,
+  trouble TEXT, ended TEXT);
+INSERT INTO state VALUES (0, 0, 0, 0, '', '');
 """
 
 
@@ -58,6 +59,7 @@ class Standing:
         numbered: the number of the latest event.
         upto: events up to this number are on the board's disk.
         dropped: how many were not kept, because too many waited, or nothing could be written.
+        reached: when the board last took something, in Unix seconds.
         trouble: why the latest attempt to send failed; empty if it did not.
         ended: why nothing is noted any more; empty while it is.
     """
@@ -65,6 +67,7 @@ class Standing:
     numbered: int = 0
     upto: int = 0
     dropped: int = 0
+    reached: float = 0.0
     trouble: str = ""
     ended: str = ""
 
@@ -150,8 +153,8 @@ class Spool:
                 database.execute(words, (upto - state.upto, state.upto))
                 database.execute("UPDATE events SET n = -n WHERE n < 0")
             upto = max(upto, state.upto)
-            words = "UPDATE state SET numbered = ?, upto = ?, trouble = '', ended = ''"
-            database.execute(words, (numbered, upto))
+            words = "UPDATE state SET numbered = ?, upto = ?, reached = ?, trouble = '', ended = ''"
+            database.execute(words, (numbered, upto, time.time()))
             database.execute("DELETE FROM events WHERE n <= ?", (upto - MOST,))
 
     def tell(self, trouble: str = "", ended: str = "") -> None:
@@ -190,7 +193,11 @@ def _connection(file: Path) -> sqlite3.Connection:
     database = sqlite3.connect(
         f"{file.absolute().as_uri()}?mode=rw", uri=True, timeout=WAIT_S, isolation_level=None
     )
-    database.execute("PRAGMA synchronous = OFF")
+    try:
+        database.execute("PRAGMA synchronous = OFF")
+    except sqlite3.Error:
+        database.close()
+        raise
     return database
 
 
