@@ -67,14 +67,10 @@ def _make(file: Path) -> None:
     fresh = file.with_name(f".id-{secrets.token_hex(4)}")
     write_whole(fresh, secrets.token_hex(4))
     try:
-        if file.exists():  # it is spoilt
+        os.link(fresh, file)
+    except OSError:  # there is a file by now, or the file system has no links
+        if not _read(file):
             os.replace(fresh, file)
-        else:
-            os.link(fresh, file)
-    except FileExistsError:
-        pass
-    except OSError:  # some file systems have no links
-        os.replace(fresh, file)
     finally:
         fresh.unlink(missing_ok=True)
 
