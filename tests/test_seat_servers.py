@@ -7,13 +7,17 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import nbformat
 import pytest
 import redis as redis_py
 
 from helpers import connect
+from helpers.course.authoring.rule import LESSONS
+from helpers.course.keys import MARK
 from helpers.course.server.identity import probe
 from helpers.room import servers
 from tests.test_cli import course, refused, told
+from tests.test_times import run
 
 pytestmark = pytest.mark.once
 
@@ -52,6 +56,17 @@ def test_each_seat_has_a_server_of_its_own(home, tmp_path, monkeypatch):
     assert not {*begun} & {*urls}
     with probe(begun[0]) as client:
         assert client.dbsize() == 0
+
+
+def test_a_lesson_runs_on_a_seats_server(home, monkeypatch, request):
+    if not request.config.getoption("--all-answers"):
+        pytest.skip("a whole lesson runs on a seat's server in `make test-all`")
+    (one,) = servers.start(1)
+    monkeypatch.setenv("REDIS_URL", one.url)
+    run(nbformat.read(LESSONS / "03_consumer_groups.ipynb", as_version=4).cells)
+    with probe(one.url) as client:
+        assert client.info("commandstats")["cmdstat_xreadgroup"]["calls"] > 10
+        assert client.keys() == [MARK]  # it tidies up
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="SKIPPED, only Linux has all of 127.*")
