@@ -38,12 +38,11 @@ disk = test_home.disk
 
 
 @pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def folder(home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A hidden folder of the test's own; retries come soon."""
-    monkeypatch.setenv("COURSE_HOME", str(tmp_path / "home"))
     monkeypatch.setattr(sending, "FIRST_RETRY_S", 0.01)
     monkeypatch.setattr(sending, "LONGEST_RETRY_S", 0.05)
-    return tmp_path / "home"
+    return home
 
 
 @pytest.fixture
@@ -124,7 +123,7 @@ def test_without_a_class_a_check_opens_no_file_and_loads_nothing(folder):
         assert not {"sqlite3", "httpx", "helpers.room.sending"} & set(sys.modules)
     """
     ran(code.replace("helpers.checks", "helpers.room"))
-    assert not folder.exists()
+    assert list(folder.iterdir()) == []
 
 
 # ------------------------------------------------------------------ a board that is not well
@@ -340,7 +339,6 @@ def test_a_full_disk_or_a_spoilt_file_does_no_harm_to_a_check(disk, board, monke
 
 
 def test_a_home_that_cannot_be_written_refuses_to_join(folder, board):
-    folder.mkdir()
     (folder / "class").write_text("in the way")
     assert "cannot write to" in refused("class", "join", board.url, "--as", "seat 12")
     assert not board.requests
