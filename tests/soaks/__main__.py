@@ -18,6 +18,7 @@ from tests.soaks.board import Class
 from tests.soaks.cluster import Cluster, Tail
 from tests.soaks.groups import Groups
 from tests.soaks.lives import Lives
+from tests.soaks.room import Room
 from tests.soaks.stage import LIMIT_S, Stage, end_on_signals, run
 from tests.soaks.wiki import Wiki
 
@@ -29,6 +30,7 @@ SOAKS: dict[str, type[Stage]] = {
     "cluster": Cluster,
     "tail": Tail,
     "board": Class,
+    "class": Room,
 }
 
 
