@@ -9,11 +9,12 @@ from __future__ import annotations
 import random
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cache
+from typing import cast
 
-from helpers.checks import LABS, open_lab
-from helpers.course.authoring.routes import Route, exercises, routes
+from helpers.cli.room import exercises
+from helpers.course.authoring.routes import Route, routes
 from helpers.room.view import RECENT, Board, Catalogue, Cell, Exercise, Seat
 
 OPENED = 1_795_770_000_000  # ms: 09:00 on a day in November 2026, somewhere in Europe
@@ -97,20 +98,8 @@ def day(
 
 @cache
 def course() -> tuple[Exercise, ...]:
-    """The exercises as the board's service knows them."""
-    about = exercises()
-    return tuple(
-        Exercise(
-            id=f"{lab}.{one.number}",
-            title=one.title,
-            must=about[f"{lab}.{one.number}"][0],
-            minutes=about[f"{lab}.{one.number}"][1],
-            hints=list(one.hints[:-1]),
-        )
-        for lab in LABS
-        for one in open_lab(lab).exercises.values()
-        if f"{lab}.{one.number}" in about
-    )
+    """The exercises as the board shows them."""
+    return tuple(cast(Exercise, asdict(one)) for one in exercises())
 
 
 def board_of(

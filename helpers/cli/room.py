@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import importlib
-import json
-import re
 import signal
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
@@ -15,7 +13,6 @@ from rich.markup import escape
 
 from helpers.cli.console import commands, err, many, out, showing_log
 from helpers.course.disk import write_whole
-from helpers.course.home import CHECKOUT
 from helpers.streams.clock import ms_of, utc_now
 
 if TYPE_CHECKING:
@@ -29,8 +26,6 @@ TAUGHT = (
     "The class board is a stream of checks and a consumer group that counts each exactly once: "
     "lessons 03 to 06, at work."
 )
-_HEADING = re.compile(r"^## (\d+) · (.+)$", re.MULTILINE)
-_LEVEL = re.compile(r"^\*(must|should|stretch) · (\d+) minutes · ", re.MULTILINE)
 
 
 @class_commands.command("open")
@@ -121,26 +116,22 @@ def class_export(
 
 
 def exercises() -> list[Exercise]:
-    """The exercises of all labs, in order, as their headings say."""
+    """The exercises of the course in order, with what one may say to a class: their hints.
+
+    The last hint is the solution's place, so it is left out.
+    """
+    from helpers.checks import LABS
+    from helpers.course.authoring import routes
     from helpers.room.board import Exercise
 
-    found = []
-    for file in sorted((CHECKOUT / "labs").glob("[0-9][0-9]_*.ipynb")):
-        for cell in json.loads(file.read_text("utf-8"))["cells"]:
-            source = "".join(cell["source"])
-            heading, level = _HEADING.search(source), _LEVEL.search(source)
-            if cell["cell_type"] == "markdown" and heading and level:
-                number, title = heading.groups()
-                must, minutes = level[1] == "must", int(level[2])
-                hints = _hints(file.name[:2], int(number))
-                found.append(Exercise(f"{file.name[:2]}.{number}", title, must, minutes, hints))
+    about, found = routes.exercises(), []
+    for number in LABS:
+        lab = importlib.import_module(f"helpers.checks.lab{number}").lab
+        for one in lab.exercises.values():
+            name = f"{number}.{one.number}"
+            must, minutes = about.get(name, (False, 0))  # the one of lesson 00 is in the lesson
+            found.append(Exercise(name, one.title, must, minutes, one.hints[:-1]))
     return found
-
-
-def _hints(lab: str, number: int) -> tuple[str, ...]:
-    """What an instructor may say to a class: the hints but for the last, which is the solution."""
-    exercises = importlib.import_module(f"helpers.checks.lab{lab}").lab.exercises
-    return exercises[number].hints[:-1] if number in exercises else ()
 
 
 def _print_opened(opened: Opened) -> None:
