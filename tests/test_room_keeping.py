@@ -38,7 +38,7 @@ class Room:
     """A class with a seat, its counting held back until it is asked for."""
 
     def __init__(self, client: Any) -> None:
-        self.client, self.its = client, new_class("")
+        self.client, self.its = client, new_class()
         self.commits, self.seats = Commits(client), Seats(self.its.keys)
 
     async def join(self, name: str = "seat 1") -> Seat:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
+import ssl
 import threading
 from collections.abc import Iterator
 from contextlib import closing, suppress
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -18,7 +20,7 @@ from tornado.netutil import bind_sockets
 
 from helpers import connect_async
 from helpers.course.pace import patient
-from helpers.room import keeping, service
+from helpers.room import keeping, opening, service
 from helpers.room.at_work import Board
 from helpers.room.board import Exercise
 from helpers.room.classes import Class, close, keep, new_class
@@ -27,6 +29,7 @@ from helpers.room.keeping import Seats
 from helpers.room.limits import Budget
 from helpers.room.names import expect_code, is_code, new_code
 from helpers.room.service import http_server
+from tests.tls import certificates
 from tests.waiting import until
 
 pytestmark = pytest.mark.once
@@ -38,25 +41,42 @@ SECRET = "s" * 40
 class Served:
     """A board in a thread, over this run's server, and who asks it."""
 
-    def __init__(self, code: str = CODE) -> None:
+    def __init__(self, code: str = CODE, folder: Path | None = None) -> None:
         self.said: list[str] = []
-        self._code, self._ready = code, threading.Event()
+        self._folder, self._code, self._ready = folder, code, threading.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()), daemon=True)
         self._thread.start()
         assert self._ready.wait(patient(20.0))
-        self.url = f"http://127.0.0.1:{self.room.port}"
-        self.http = httpx.Client(base_url=self.url, trust_env=False, timeout=patient(10.0))
+        trusted: Any = ssl.create_default_context(cafile=folder / "ca.crt") if folder else True
+        host = "https://localhost" if folder else "http://127.0.0.1"
+        self.url = f"{host}:{self.room.port}"
+        limit_s = patient(10.0)
+        self.http = httpx.Client(
+            base_url=self.url, trust_env=False, timeout=limit_s, verify=trusted
+        )  # fmt: skip
 
     async def _serve(self) -> None:
         self.loop, self._end = asyncio.get_running_loop(), asyncio.Event()
         sockets = bind_sockets(0, "127.0.0.1")
         async with connect_async() as client:
-            given = vars(new_class("Streams")) | {"port": sockets[0].getsockname()[1]}
-            self.room = Class(**given | {"code": self._code})
+            given = vars(new_class()) | {"port": sockets[0].getsockname()[1]}
+            given |= {"code": self._code}
+            if self._folder:
+                given |= {"certificate": str(self._folder / "server.crt")}
+                given |= {"certificate_key": str(self._folder / "server.key")}
+            self.room, tls = Class(**given), opening.tls_of(Class(**given))
             await keep(client, self.room)
             sheet = [Exercise("03.1", "Who gets what?", True, 4)]
-            board = Board(self.room, Seats(self.room.keys), client, sheet, {}, say=self.said.append)
-            self.board, server = board, http_server(board)
+            board = Board(
+                self.room,
+                Seats(self.room.keys),
+                client,
+                sheet,
+                {},
+                secure=tls is not None,
+                say=self.said.append,
+            )
+            self.board, server = board, http_server(board, tls)
             server.add_sockets(sockets)
             self.server = server
             work = asyncio.create_task(board.run())
@@ -418,5 +438,19 @@ def test_a_class_that_was_closed_tells_its_seats(redis):
         refused(one.join("seat 2"), 410, "over")
         assert one.shown()["closed"] > one.shown()["opened"]
         assert one.shown()["totals"]["events"] == 0
+    finally:
+        one.end()
+
+
+def test_over_tls_it_does_the_same_and_its_cookie_is_for_tls_alone(redis, tmp_path):
+    certificates(tmp_path)
+    one = Served(folder=tmp_path)
+    try:
+        assert one.send(one.seat("seat 1"), 1).json() == {"upto": 1}
+        page = one.http.get("/", params={"key": one.room.key})
+        assert "Secure" in page.headers["Set-Cookie"]
+        plain = f"http://localhost:{one.room.port}/join"
+        with pytest.raises(httpx.TransportError):
+            httpx.post(plain, json={"code": CODE, "as": "x"}, trust_env=False)
     finally:
         one.end()

@@ -55,9 +55,13 @@ class _Lines(logging.Handler):
 
 
 @contextlib.contextmanager
-def showing_log() -> Iterator[None]:
-    """Show on stderr what consumers survive: failures, dead letters, claims, lost connections."""
-    log, lines = logging.getLogger("helpers"), _Lines(logging.INFO)
+def showing_log(least: int = logging.INFO) -> Iterator[None]:
+    """Show on stderr what consumers survive: failures, dead letters, claims, lost connections.
+
+    Args:
+        least: the level from which on it is shown.
+    """
+    log, lines = logging.getLogger("helpers"), _Lines(least)
     level = log.level
     log.setLevel(logging.INFO)
     log.addHandler(lines)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+import logging
 import signal
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
@@ -50,7 +51,6 @@ def class_open(
     from helpers.course.authoring.routes import routes
     from helpers.room.opening import Wanted, open_class
 
-    out.print(f"[dim]{TAUGHT}[/]")
     wanted = Wanted(address, port, code, cert, key, new, title, tuple(name or ()))
 
     async def work() -> None:
@@ -62,7 +62,7 @@ def class_open(
             stop=stop, ready=_print_opened, say=_warn,
         )  # fmt: skip
 
-    with showing_log():
+    with showing_log(logging.WARNING):
         asyncio.run(work())
     out.print("The board is closed for now; `course class open` goes on with the same class.")
 
@@ -73,7 +73,7 @@ def class_close() -> None:
     from helpers.room import classes
 
     async def work() -> int:
-        async with classes.visited() as client:
+        async with classes.visited() as (client, _):
             room = await classes.expect_class(client)
             await classes.close(client, room)
             return len((await classes.seats_of(client, room)).all)
@@ -98,12 +98,16 @@ def class_export(
     """Write what the seats of the class did, while it is open or afterwards."""
     from helpers.room import classes, export
     from helpers.room.board import counted, shown
+    from helpers.room.counting import Counting
 
     async def work() -> dict[str, Any]:
-        async with classes.visited() as client:
-            room, now_ms = await classes.expect_class(client, id), ms_of(utc_now())
-            seats = (await classes.seats_of(client, room)).all.values()
-            return shown(room, exercises(), seats, await counted(client, room.keys, now_ms), now_ms)
+        async with classes.visited() as (client, at_work):
+            room, sheet = await classes.expect_class(client, id), exercises()
+            if not at_work:
+                await Counting(client, room.keys, [one.id for one in sheet]).drain()
+            seats, now_ms = await classes.seats_of(client, room), ms_of(utc_now())
+            counts = await counted(client, room.keys, now_ms)
+            return shown(room, sheet, seats.all.values(), counts, now_ms)
 
     board = cast("Shown", asyncio.run(work()))
     as_csv = export.summary_csv if summary else export.to_csv
@@ -136,6 +140,7 @@ def exercises() -> list[Exercise]:
 
 def _print_opened(opened: Opened) -> None:
     room = opened.room
+    out.print(f"[dim]{TAUGHT}[/]")
     title = f" “{escape(room.title)}”" if room.title else ""
     how = f"goes on, with {many(opened.seats, 'seat')}" if opened.again else "is open"
     out.print(f"[green]✓[/] The class{title} {how}.")

@@ -10,7 +10,7 @@ import contextlib
 import secrets
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, NamedTuple
 
 import redis.asyncio
 from filelock import FileLock, Timeout
@@ -82,9 +82,16 @@ async def connected(server: OwnServer, *, stop: bool) -> AsyncIterator[redis.asy
             server.stop()
 
 
+class Visit(NamedTuple):
+    """A client of the server of classes, and whether a board is at work."""
+
+    client: redis.asyncio.Redis
+    at_work: bool
+
+
 @contextlib.asynccontextmanager
-async def visited() -> AsyncIterator[redis.asyncio.Redis]:
-    """A client of the server of classes, beside a board that is at work or without one.
+async def visited() -> AsyncIterator[Visit]:
+    """Use the server of classes, beside a board that is at work or without one.
 
     Raises:
         CourseError: no class was ever opened here, or the server cannot be used.
@@ -99,7 +106,7 @@ async def visited() -> AsyncIterator[redis.asyncio.Redis]:
         except OpenAlreadyError:
             at_work = True
         async with connected(server, stop=not at_work) as client:
-            yield client
+            yield Visit(client, at_work)
 
 
 @dataclass(frozen=True)
@@ -144,15 +151,20 @@ class Class:
         return cls(**(known | numbers))  # type: ignore[arg-type]
 
 
-def new_class(title: str) -> Class:
-    """A class that begins now.
+def new_class() -> Class:
+    """A class that begins now."""
+    return Class(secrets.token_hex(4), "", "", new_secret(), ms_of(utc_now()))
+
+
+def expect_title(title: str) -> str:
+    """What a class may be called.
 
     Raises:
-        CourseError: it cannot be called so.
+        CourseError: not this.
     """
     if len(title) > LONGEST_TITLE or not title.isprintable():
         raise CourseError(f"A title has up to {LONGEST_TITLE} characters on one line.")
-    return Class(secrets.token_hex(4), title, "", new_secret(), ms_of(utc_now()))
+    return title
 
 
 async def current(client: redis.asyncio.Redis) -> Class | None:

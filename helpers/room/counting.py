@@ -100,7 +100,16 @@ class Counting:
                 said = str(error)
                 await asyncio.sleep(AGAIN_S)
 
-    async def _count(self) -> None:
+    async def drain(self) -> None:
+        """Count what is left, of a class without a board.
+
+        Raises:
+            StreamsError, redis.RedisError: that failed; what isn't counted is left.
+        """
+        if await self._client.exists(self._keys.events):
+            await self._count(drain=True)
+
+    async def _count(self, *, drain: bool = False) -> None:
         stream = self._keys.events
         self._begun += 1
         await AsyncGroup(self._client, stream, GROUP).create("0", make_stream=True)
@@ -109,7 +118,7 @@ class Counting:
             on_lost_group="0", block_ms=500, allow_oom=True,
         )  # fmt: skip
         if not self._stopped:
-            await consumer.run()
+            await consumer.run(drain=drain)
 
     def effect_of(self, entry: Entry) -> list[Command]:
         """The commands that count an event. An exercise that the board doesn't know has no cell."""

@@ -25,6 +25,7 @@ from helpers.room.classes import Class
 from helpers.room.handler import own_names
 from helpers.room.names import expect_code, new_code
 from helpers.room.service import http_server
+from helpers.wiki.replay import expect_port
 
 LOOPBACK, PORT = "127.0.0.1", 8750
 END_S = 5.0  # for what is in hand at the end
@@ -91,13 +92,14 @@ async def open_class(
     Raises:
         CourseError: it cannot be opened so, or is open already.
     """
+    tls_of(as_wanted(classes.new_class(), wanted))  # what is wrong is said before a server starts
     server = classes.board_server()
     with classes.alone(server):
         async with classes.connected(server, stop=True) as client:
             before = None if wanted.new else await classes.current(client)
             before = None if before and before.closed else before
-            room = _as_wanted(before or classes.new_class(wanted.title or ""), wanted)
-            tls = _tls(room)
+            room = as_wanted(before or classes.new_class(), wanted)
+            tls = tls_of(room)
             sockets = _listen(room, wanted.port, again=before is not None)
             room = replace(room, port=sockets[0].getsockname()[1])
             await classes.keep(client, room)
@@ -188,12 +190,14 @@ def ipaddress_of(address: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address 
     return None
 
 
-def _as_wanted(room: Class, wanted: Wanted) -> Class:
+def as_wanted(room: Class, wanted: Wanted) -> Class:
     """A class as it is to be opened now.
 
     Raises:
-        CourseError: half of a certificate, or a code that would be guessed.
+        CourseError: half of a certificate, a code that would be guessed, or a port that is none.
     """
+    if wanted.port is not None:
+        expect_port(wanted.port)
     address = wanted.address or room.address or LOOPBACK
     code = room.code if wanted.code is None else expect_code(wanted.code)
     if not code and not is_loopback(address):
@@ -206,11 +210,11 @@ def _as_wanted(room: Class, wanted: Wanted) -> Class:
             certificate=str(wanted.certificate.absolute()),
             certificate_key=str(wanted.certificate_key.absolute()),
         )
-    title = room.title if wanted.title is None else wanted.title
+    title = room.title if wanted.title is None else classes.expect_title(wanted.title)
     return replace(room, address=address, code=code, title=title)
 
 
-def _tls(room: Class) -> ssl.SSLContext | None:
+def tls_of(room: Class) -> ssl.SSLContext | None:
     """How it is spoken to over TLS.
 
     Raises:
