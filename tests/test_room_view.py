@@ -179,7 +179,8 @@ def test_what_is_shown_of_a_class_agrees_with_its_cells(number, minute, seed):
 
     assert len(view["mistakes"]) <= 3
     for one in view["mistakes"]:
-        assert one["sentence"] == catalogue()[one["exercise"]][one["hint"]]
+        assert one["sentence"]
+        assert catalogue()[one["exercise"]][one["hint"]].endswith(one["sentence"])
         assert one["still"] <= one["seats"]
         assert one["recent"] >= one["still"]
     shown = json.dumps(told(board, catalogue(), known_routes(), {"projector": "1"}))

@@ -154,7 +154,7 @@ def _stuck(
                     "title": known[exercise]["title"] if exercise in known else "",
                     "state": cell["state"],
                     "hint": cell["hint"],
-                    "sentence": catalogue.get(exercise, {}).get(cell["hint"], ""),
+                    "sentence": _sentence(catalogue, exercise, cell["hint"]),
                     "tries": cell["tries"],
                     "for": max(0, now - cell["since"]),
                     "quiet": max(0, now - cell["at"]),
@@ -266,7 +266,7 @@ def _mistakes(
     found: list[dict[str, Any]] = []
     for exercise, numbers in board["mistakes"].items():
         for number, counts in numbers.items():
-            sentence = catalogue.get(exercise, {}).get(int(number))
+            sentence = _sentence(catalogue, exercise, int(number))
             recent = counts.get("recent", 0)
             if sentence and recent and exercise in known:
                 found.append(
@@ -275,7 +275,11 @@ def _mistakes(
                         "title": known[exercise]["title"],
                         "hint": int(number),
                         "sentence": sentence,
-                        "say": known[exercise].get("hints", []),
+                        "say": [
+                            hint
+                            for hint in known[exercise].get("hints", [])
+                            if hint not in sentence
+                        ],
                         "recent": recent,
                         "seats": counts.get("seats", 0),
                         "still": still.get((exercise, int(number)), 0),
@@ -283,6 +287,11 @@ def _mistakes(
                 )
     found.sort(key=lambda one: (-one["still"], -one["recent"], one["exercise"], one["hint"]))
     return found[:MOST_MISTAKES]
+
+
+def _sentence(catalogue: Catalogue, exercise: str, number: int) -> str:
+    """What a check says of a mistake; a value that it would begin with is left out."""
+    return catalogue.get(exercise, {}).get(number, "").removeprefix("…").strip()
 
 
 def _still(seats: Sequence[Seat], now: int) -> dict[tuple[str, int], int]:
