@@ -35,8 +35,9 @@ lint: $(VENV)/.test  ## check style, types, and who imports whom
 bench: $(VENV)/.lab  ## measure how fast everything goes on this machine; ARGS=--quick is shorter
 	@$(BIN)/course bench $(ARGS)
 
-labs: $(VENV)/.test  ## for authors: write labs/ again, from solutions/
+labs: $(VENV)/.test  ## for authors: write labs/ again, from solutions/, and number the checks' hints
 	@$(BIN)/python -m helpers.course.authoring.labs
+	@$(BIN)/python -m helpers.course.authoring.mistakes
 
 drawings: $(VENV)/.lab  ## for authors: write notebooks/drawings/, and print their lines for lessons
 	@$(BIN)/python -m helpers.views.drawings

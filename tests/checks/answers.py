@@ -14,6 +14,8 @@ from textwrap import dedent
 from typing import Any, NamedTuple
 
 import helpers.checks
+from helpers.checks.mistakes import number_of
+from helpers.checks.verdict import Verdict
 from helpers.course.blank import BLANK
 
 _numbers = count()
@@ -112,6 +114,11 @@ def too_few(lab: str, right: Sequence[Case], wrong: Sequence[Case]) -> list[int]
             for count, enough in zip(counts, (6, 8), strict=True)
         )
     ]
+
+
+def mistake(lab: str, case: Case, verdict: Verdict) -> int:
+    """The number of the mistake that a verdict names, which the class board counts; 0 if none."""
+    return number_of(f"{lab}.{case.exercise}", dict(verdict.lines)["Hint"])
 
 
 def _bound(source: str) -> str:

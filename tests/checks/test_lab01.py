@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from helpers.checks import open_lab
-from tests.checks.answers import Case, answer, function, too_few, written
+from tests.checks.answers import Case, answer, function, mistake, too_few, written
 
 pytestmark = (
     pytest.mark.once
@@ -160,6 +160,7 @@ def test_a_mistake_draws_its_hint(redis, case):
     verdict = open_lab(1).check(case.exercise, answer(case.source, redis=redis))
     assert verdict.outcome == "wrong", verdict
     assert case.says.lower() in repr(verdict).lower()
+    assert mistake("01", case, verdict), verdict
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from helpers.checks import open_lab
-from tests.checks.answers import Case, answer, function, too_few, written
+from tests.checks.answers import Case, answer, function, mistake, too_few, written
 
 pytestmark = (
     pytest.mark.once
@@ -358,6 +358,7 @@ def test_a_mistake_draws_its_hint(redis, case):
     verdict = open_lab(3).check(case.exercise, answer(case.source))
     assert verdict.outcome == "wrong", verdict
     assert case.says.lower() in repr(verdict).lower()
+    assert mistake("03", case, verdict), verdict
 
 
 @pytest.mark.parametrize(

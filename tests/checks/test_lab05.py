@@ -10,7 +10,7 @@ from redis import ResponseError
 from helpers.checks import open_lab
 from helpers.checks.lab05.exercises import CHOICES, WHY_NOT
 from helpers.checks.stepping import MOST_GAPS, far_from_utc, gaps
-from tests.checks.answers import Case, answer, function, too_few, written
+from tests.checks.answers import Case, answer, function, mistake, too_few, written
 
 pytestmark = (
     pytest.mark.once
@@ -366,6 +366,7 @@ def test_a_mistake_draws_its_hint(redis, case):
     verdict = open_lab(5).check(case.exercise, answer(case.source))
     assert verdict.outcome == "wrong", verdict
     assert case.says.lower() in repr(verdict).lower()
+    assert mistake("05", case, verdict), verdict
 
 
 def test_what_redis_8_2_does_in_one_command_is_a_right_answer(redis):

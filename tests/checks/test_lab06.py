@@ -7,7 +7,7 @@ from textwrap import dedent
 import pytest
 
 from helpers.checks import open_lab
-from tests.checks.answers import Case, answer, function, too_few, written
+from tests.checks.answers import Case, answer, function, mistake, too_few, written
 
 pytestmark = (
     pytest.mark.once
@@ -490,6 +490,7 @@ def test_a_mistake_draws_its_hint(redis, case):
     verdict = open_lab(6).check(case.exercise, answer(case.source))
     assert verdict.outcome == "wrong", verdict
     assert case.says.lower() in repr(verdict).lower()
+    assert mistake("06", case, verdict), verdict
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import pytest
 
 from helpers.checks import open_lab
 from helpers.checks.lab07.exercises import CHOICES, RIGHT, WHY_NOT
-from tests.checks.answers import Case, answer, function, too_few, written
+from tests.checks.answers import Case, answer, function, mistake, too_few, written
 
 pytestmark = (
     pytest.mark.once
@@ -354,6 +354,7 @@ def test_a_mistake_draws_its_hint(redis, case):
     verdict = checked(case)
     assert verdict.outcome == "wrong", verdict
     assert case.says.lower() in repr(verdict).lower()
+    assert mistake("07", case, verdict), verdict
 
 
 @pytest.mark.parametrize(

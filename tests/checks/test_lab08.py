@@ -7,7 +7,7 @@ import pytest
 from helpers.checks import open_lab
 from helpers.checks.lab08.exercises import DEMANDS, WHY_TRIPS
 from helpers.course.blank import BLANK
-from tests.checks.answers import Case, answer, function, too_few, written
+from tests.checks.answers import Case, answer, function, mistake, too_few, written
 
 pytestmark = (
     pytest.mark.once
@@ -264,6 +264,7 @@ def test_a_mistake_draws_its_hint(redis, case):
     verdict = open_lab(8).check(case.exercise, answer(case.source))
     assert verdict.outcome == "wrong", verdict
     assert case.says.lower() in repr(verdict).lower(), verdict
+    assert mistake("08", case, verdict), verdict
 
 
 @pytest.mark.parametrize(

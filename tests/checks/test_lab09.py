@@ -11,7 +11,7 @@ from helpers.checks import open_lab
 from helpers.checks.lab09 import nodes
 from helpers.checks.lab09.nodes import lab_cluster
 from helpers.course.errors import ServerError
-from tests.checks.answers import answer, function, too_few, written
+from tests.checks.answers import answer, function, mistake, too_few, written
 
 pytestmark = [
     pytest.mark.once,  # the solution, which nbval runs on every server, goes through the checks
@@ -49,6 +49,7 @@ def test_a_mistake_draws_its_hint(redis, case):
     verdict = open_lab(9).check(case.exercise, answer(case.source))
     assert verdict.outcome == "wrong", verdict
     assert case.says.lower() in repr(verdict).lower(), verdict
+    assert mistake("09", case, verdict), verdict
 
 
 @pytest.mark.parametrize(("exercise", "line"), list(enumerate(SIGNATURES, 1)))
