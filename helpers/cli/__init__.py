@@ -7,7 +7,7 @@ import sys
 
 from rich.markup import escape
 
-from helpers.cli import bench, cluster, groups, partitions, place, streams, wiki
+from helpers.cli import bench, catchup, cluster, groups, partitions, place, streams, wiki
 from helpers.cli.console import commands, err
 from helpers.course.errors import EXPECTED, in_words
 from helpers.course.loopback import spare_loopback
@@ -19,6 +19,7 @@ app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options"
 app.command()(place.doctor)
 app.add_typer(place.server_commands, name="server")
 app.command()(place.reset)
+app.command()(catchup.catchup)
 app.command()(streams.produce)
 app.command()(streams.tail)
 app.command()(streams.consume)
