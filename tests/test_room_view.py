@@ -13,7 +13,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from helpers.checks.mistakes import catalogue
-from helpers.course.authoring.routes import Route, Step
+from helpers.course.authoring.runsheet import Route, Step
 from helpers.room.export import summary_csv, to_csv, to_json
 from helpers.room.telling import told
 from helpers.room.view import (

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from statistics import median_low
 from typing import Any, NotRequired, TypedDict
 
-from helpers.course.authoring.routes import Route
+from helpers.course.authoring.runsheet import Route
 
 MINUTE = 60_000
 RECENT = 10 * MINUTE  # "now", for mistakes
