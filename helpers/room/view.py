@@ -246,13 +246,18 @@ def _passed(cell: Cell) -> bool:
 
 
 def _on_sheet(route: Route, elapsed: int) -> dict[str, Any]:
-    """What the sheet has at this minute, until when, and what comes next."""
+    """What the sheet has at this minute, until when, what comes next, and can be left out."""
     ends = route.ends()
     for number, end in enumerate(ends):
         if elapsed < end:
-            following = route.steps[number + 1].title if number + 1 < len(ends) else ""
-            return {"title": route.steps[number].title, "until": end, "next": following}
-    return {"title": "", "until": ends[-1] if ends else 0, "next": ""}
+            after = route.steps[number:]
+            return {
+                "title": after[0].title,
+                "until": end,
+                "next": after[1].title if len(after) > 1 else "",
+                "late": next((step.late for step in after if step.late), ""),
+            }
+    return {"title": "", "until": ends[-1] if ends else 0, "next": "", "late": ""}
 
 
 # ------------------------------------------------------------------ what to say to all
