@@ -92,6 +92,7 @@ def look(
         "where": {seat["seat"]: _where(seat) for seat in present},
         "finished": _finished(present, known, stuck),
         "mistakes": _mistakes(board, present, known, catalogue),
+        "sentences": _sentences(board["seats"], catalogue),
         "pace": _pace(board, present, routes, route, began),
     }
 
@@ -297,6 +298,16 @@ def _mistakes(
 def _sentence(catalogue: Catalogue, exercise: str, number: int) -> str:
     """What a check says of a mistake; a value that it would begin with is left out."""
     return catalogue.get(exercise, {}).get(number, "").removeprefix("…").strip()
+
+
+def _sentences(seats: Sequence[Seat], catalogue: Catalogue) -> dict[str, dict[int, str]]:
+    """What the mistakes mean that stand in the cells."""
+    found: dict[str, dict[int, str]] = {}
+    for seat in seats:
+        for exercise, cell in seat["cells"].items():
+            if cell["hint"] and (sentence := _sentence(catalogue, exercise, cell["hint"])):
+                found.setdefault(exercise, {})[cell["hint"]] = sentence
+    return found
 
 
 def _still(seats: Sequence[Seat], now: int) -> dict[tuple[str, int], int]:
