@@ -96,7 +96,7 @@ def look(
     }
 
 
-SHOWN_TO_ALL = ("title", "closed", "join", "now", "exercises")
+SHOWN_TO_ALL = ("class", "title", "closed", "join", "now", "exercises")
 OF_NO_ONE = ("seats", "left", "finished", "pace")
 
 

@@ -1,7 +1,7 @@
 // The instructor's page: who is stuck, what to say, the pace, and seats × exercises.
 
 import { clock, follow, say, teller } from "./live.js";
-import { duration, fill, kept, labOf, make, many, prose, sheetQuery, showJoin, showMistakes, showPace } from "./parts.js";
+import { duration, fill, forgetEarlier, kept, labOf, make, many, prose, sheetQuery, showJoin, showMistakes, showPace } from "./parts.js";
 import { Grid } from "./grid.js";
 import { details } from "./details.js";
 
@@ -15,6 +15,10 @@ let said = 0;
 const grid = new Grid(get("seats"), get("held"), (seat, exercise) => details(data, seat, exercise));
 
 function show(fresh) {
+  if (forgetEarlier(fresh.class)) {
+    begin();
+    return;
+  }
   data = fresh;
   const { view } = data;
   const stuck = new Map(view.stuck.map((one) => [one.seat, one]));
@@ -73,7 +77,7 @@ function showRoutes({ routes, route, began }) {
   const select = get("route");
   fill(select, JSON.stringify(routes), () => routes.map((name) => make("option", {}, name)));
   if (document.activeElement !== select) select.value = route;
-  if (!kept.get("began") && document.activeElement !== get("began")) get("began").value = clock(began);
+  if (document.activeElement !== get("began")) get("began").value = kept.get("began") || clock(began);
 }
 
 function showLabs() {
@@ -109,10 +113,13 @@ for (const name of ["sort", "theme"]) {
 }
 get("theme").addEventListener("change", theme);
 theme();
-get("sort").addEventListener("change", () => data && show(data));
-get("lab").addEventListener("change", () => data && show(data));
+for (const name of ["sort", "lab"]) {
+  get(name).addEventListener("change", () => {
+    grid.release();
+    if (data) show(data);
+  });
+}
 get("sheet").addEventListener("submit", (event) => event.preventDefault());
-get("began").value = kept.get("began");
 
 const begin = follow(sheetQuery, show, teller());
 for (const name of ["route", "began"]) {

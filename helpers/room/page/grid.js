@@ -4,6 +4,8 @@ import { fill, labOf, make, many, used } from "./parts.js";
 
 const SIGN = { passed: "✓", wrong: "✗", blank: "○", error: "!" };
 
+const HOLD_MS = 15000;
+
 export class Grid {
   // `details` is called with a seat and an exercise, on Enter or a click.
   constructor(region, held, details) {
@@ -12,21 +14,23 @@ export class Grid {
     this.held = held;
     this.rows = new Map();
     this.columns = "";
-    this.inside = false;
+    this.touched = -Infinity;
     this.table.addEventListener("keydown", (event) => this.moved(event));
     this.table.addEventListener("click", (event) => {
       const cell = event.target.closest("td[data-exercise]");
       if (cell) details(cell.parentElement.dataset.seat, cell.dataset.exercise);
     });
     this.table.addEventListener("focusin", (event) => this.enter(event.target.closest("td, th")));
-    this.region.addEventListener("mouseenter", () => { this.inside = true; });
-    this.region.addEventListener("mouseleave", () => { this.inside = false; });
+    for (const name of ["pointermove", "wheel", "keydown"]) {
+      this.region.addEventListener(name, () => { this.touched = performance.now(); }, { passive: true });
+    }
     this.details = details;
   }
 
   show(data, stuck, { sort, lab }) {
     const { finished, seats, where } = data.view;
     const labs = used(finished);
+    if (!labs.size) for (const { id } of data.exercises.slice(0, 2)) labs.add(labOf(id)); // what comes first
     const shown = data.exercises.filter(({ id }) => lab === "all" || (lab === "used" ? labs.has(labOf(id)) : labOf(id) === lab));
     const columns = JSON.stringify(shown.map((one) => [one.id, one.title, one.must]));
     if (columns !== this.columns) {
@@ -118,14 +122,22 @@ export class Grid {
     cell.setAttribute("aria-label", `${exercise}: ${its.state}${stuck ? ", stuck" : ""}, ${many(its.tries, "try", "tries")}`);
   }
 
-  // The order changes only while no one reads or moves in the table.
+  // Let the next order be seen at once.
+  release() {
+    this.touched = -Infinity;
+  }
+
+  // The order stays for a while when someone reads or moves in the table.
   order(seats, stuck, where, sort) {
     const body = this.table.tBodies[0];
     const wanted = sorted(seats, stuck, where, sort).map((name) => this.rows.get(name));
     const same = wanted.every((row, place) => body.rows[place] === row);
-    const held = this.inside || this.table.contains(document.activeElement);
+    const held = performance.now() - this.touched < HOLD_MS;
     this.held.hidden = same || !held;
-    if (!same && !held) body.append(...wanted);
+    if (same || held) return;
+    const focused = body.contains(document.activeElement) ? document.activeElement : null;
+    body.append(...wanted);
+    focused?.focus({ preventScroll: true });
   }
 
   first() {

@@ -22,7 +22,7 @@ export function prose(sentence) {
 
 export function duration(ms) {
   const minutes = Math.floor(ms / 60000);
-  if (minutes < 1) return "under a minute";
+  if (minutes < 1) return "< 1 min";
   return minutes < 60 ? `${minutes} min` : `${Math.floor(minutes / 60)} h ${String(minutes % 60).padStart(2, "0")}`;
 }
 
@@ -37,15 +37,25 @@ export function fill(element, signature, build) {
   element.replaceChildren(...build());
 }
 
-// What was kept in this browser; a browser that keeps nothing is fine.
+// What was kept in this browser; one that keeps nothing remembers it as long as the page is open.
+const remembered = new Map();
 export const kept = {
   get(name) {
-    try { return localStorage.getItem(`class ${name}`) ?? ""; } catch { return ""; }
+    try { return localStorage.getItem(`class ${name}`) ?? ""; } catch { return remembered.get(name) ?? ""; }
   },
   set(name, value) {
-    try { localStorage.setItem(`class ${name}`, value); } catch { /* it lasts as long as the page */ }
+    try { localStorage.setItem(`class ${name}`, value); } catch { remembered.set(name, value); }
   },
 };
+
+// Forget the run-sheet of an earlier class; whether there was one.
+export function forgetEarlier(id) {
+  if (kept.get("id") === id) return false;
+  const had = Boolean(kept.get("route") || kept.get("began"));
+  for (const name of ["route", "began"]) kept.set(name, "");
+  kept.set("id", id);
+  return had;
+}
 
 // The words of the address that say what to compare the class with.
 export function sheetQuery() {
@@ -79,7 +89,7 @@ export function showPace(pace) {
   fill(document.getElementById("pace-text"), JSON.stringify([pace.now, pace.class_at, pace.began]), () => {
     if (!pace.now) return [];
     const sheet = pace.now.title
-      ? ["On the sheet now: ", make("b", {}, pace.now.title), `, until ${at(pace.now.until)}`, pace.now.next ? `; then ${lower(pace.now.next)}. ` : ". "]
+      ? ["On the sheet now: ", make("b", {}, plain(pace.now.title)), `, until ${at(pace.now.until)}`, pace.now.next ? `; then ${lower(pace.now.next)}. ` : ". "]
       : [`The sheet ended at ${at(pace.now.until)}. `];
     if (!pace.class_at) return sheet;
     const due = at(pace.due[pace.class_at]);
@@ -87,12 +97,17 @@ export function showPace(pace) {
   });
 }
 
+function plain(title) {
+  return title.replaceAll("*", "");
+}
+
 function lower(title) {
+  title = plain(title);
   return title === "Break" ? "a break" : title.charAt(0).toLowerCase() + title.slice(1);
 }
 
-// The mistakes with their sentence and what to say; `most` hints of the exercise for the first one.
-export function showMistakes(mistakes, most) {
+// The mistakes with their sentence and what to say: `most` hints of the exercise for the first one.
+export function showMistakes(mistakes, most, others = 1) {
   fill(document.getElementById("mistakes"), JSON.stringify(mistakes), () => {
     if (!mistakes.length) return [make("li", { class: "none" }, "✓ No frequent mistake in the last 10 minutes.")];
     return mistakes.map((one, place) => make(
@@ -103,7 +118,7 @@ export function showMistakes(mistakes, most) {
         ...(one.still ? [make("span", { class: one.still > 1 ? "chip bad" : "chip" }, `✗ ${many(one.still, "seat")} now`), " "] : []),
         make("span", { class: "quiet" }, `${many(one.recent, "time")} in 10 min`)),
       make("p", { class: "aloud" }, ...prose(one.sentence)),
-      one.say.slice(0, place ? 1 : most).map((hint) => make("p", {}, make("b", {}, hint.endsWith("?") ? "Ask: " : "Say: "), ...prose(hint))),
+      one.say.slice(0, place ? others : most).map((hint) => make("p", {}, make("b", {}, hint.endsWith("?") ? "Ask: " : "Say: "), ...prose(hint))),
     ));
   });
 }

@@ -1,18 +1,22 @@
 // What the room sees: no seats, but the clock against the sheet, progress, and what to watch for.
 
 import { clock, follow, teller } from "./live.js";
-import { fill, kept, labOf, make, sheetQuery, showJoin, showMistakes, showPace, used } from "./parts.js";
+import { fill, forgetEarlier, kept, labOf, make, sheetQuery, showJoin, showMistakes, showPace, used } from "./parts.js";
 
 const LABS = 2; // from the first one in use that the class has not done
 const DONE = 0.9; // of the seats
 const get = (id) => document.getElementById(id);
 
 function show(data) {
+  if (forgetEarlier(data.class)) {
+    begin();
+    return;
+  }
   get("title").textContent = data.title || "Class";
   document.title = data.title || "Class";
   showJoin(data);
   showPace(data.view.pace);
-  showMistakes(data.view.mistakes, 1);
+  showMistakes(data.view.mistakes, 1, 0);
   const { finished, seats, pace } = data.view;
   const counts = ({ id }) => pace.due?.[id] || finished[id].passed + finished[id].trying;
   const left = (lab) => data.exercises.some((one) => labOf(one.id) === lab && pace.due?.[one.id] && finished[one.id].passed < seats * DONE);
@@ -36,8 +40,15 @@ function tick() {
   get("clock").textContent = clock(Date.now());
 }
 
-document.documentElement.dataset.theme = kept.get("theme");
+function theme() {
+  document.documentElement.dataset.theme = kept.get("theme");
+}
+
+theme();
 tick();
 setInterval(tick, 1000);
 const begin = follow(() => ({ ...sheetQuery(), projector: 1 }), show, teller());
-addEventListener("storage", begin); // the board's page, in this browser, chose another sheet
+addEventListener("storage", () => { // the board's page, in this browser, chose another sheet or theme
+  theme();
+  begin();
+});
