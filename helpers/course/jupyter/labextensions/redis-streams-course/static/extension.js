@@ -18,7 +18,7 @@
   const PROJECTOR = `
     #jp-title-panel-title input { font-size: 19px; }
     .jp-cell-toolbar { display: none; }
-    .jp-InputPrompt, .jp-OutputPrompt { font-size: calc(0.7 * var(--jp-code-font-size)); }
+    .jp-InputPrompt, .jp-OutputPrompt { font-size: min(15px, 0.7 * var(--jp-code-font-size)); }
     .jp-RenderedHTMLCommon table { font-size: 0.85em; }
     .jp-RenderedMarkdown img { zoom: 1.5; max-height: 48vh; max-width: 100%; }
     .jp-RenderedImage img { width: min(100%, 75vw); height: auto; }
