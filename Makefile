@@ -1,6 +1,6 @@
 # `make` alone explains what there is.
 .DEFAULT_GOAL := help
-.PHONY: help lab test env lint bench labs drawings lessons times sheet soak test-all clean
+.PHONY: help lab test env update lint bench labs drawings lessons times sheet soak test-all clean
 
 PYTHONS := python3 python3.14 python3.13 python3.12 python3.11
 NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
@@ -25,6 +25,14 @@ test: $(VENV)/.test  ## check style and run all tests, on every kind of server t
 
 env: $(VENV)/.lab  ## only set up the environment, in .venv
 	@echo "Ready. Use it with: source $(BIN)/activate"
+
+# A copy of the code that ends what a killed update began: the package itself may be half replaced.
+UNFINISHED := $(or $(COURSE_HOME),.course)/updating/finish.py
+
+update:  ## get the newest version of the course, and keep your answers; git pull may refuse to
+	@if [ -f "$(UNFINISHED)" ]; then $(BIN)/python -I "$(UNFINISHED)"; fi
+	@[ -x $(BIN)/course ] || $(MAKE) --no-print-directory $(VENV)/.lab
+	@$(BIN)/course update $(ARGS)
 
 lint: $(VENV)/.test  ## check style, types, and who imports whom
 	@$(BIN)/ruff check --quiet .
