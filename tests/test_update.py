@@ -379,7 +379,7 @@ def test_a_copy_without_git_says_how_to_bring_the_answers_along(world, tmp_path)
         Git(old.folder)
     new.write({LAB: SECOND_LAB.replace("count = ____", "count = 3")})
     done = bring(old.folder, new.folder, lambda *_: None)
-    assert done == {LAB: "1 of your cells are in it", "notebooks/mine.ipynb": "copied"}
+    assert done == {LAB: "your answers are in it now", "notebooks/mine.ipynb": "copied"}
     assert ANSWER in new.sources(LAB)
     assert new.sources(LAB)[:2] == ["# Lab 01", "## 1 · The newest entry"]
     assert "count = 3" in new.sources(LAB)  # what was answered here stays

@@ -94,4 +94,5 @@ def _bring(other: Path) -> None:
     done = bring(other.expanduser().absolute(), CHECKOUT, conflict)
     for name, what in done.items():
         say(f"[green]✓[/] {escape(name)}: {escape(what)}")
-    say("" if done else "There is nothing to bring: all answers of that copy are here, or blank.")
+    if not done:
+        say("There is nothing to bring: all answers of that copy are here, or blank.")

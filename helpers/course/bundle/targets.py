@@ -13,7 +13,7 @@ from packaging.utils import parse_wheel_filename
 PYTHONS = ("3.11", "3.12", "3.13")
 MACHINES = ("linux-x86_64", "linux-arm64", "macos-arm64", "macos-x86_64")
 # Older ones first: of two wheels that would do, the one that more machines can use is taken.
-GLIBC = (5, 12, 17, 24, 26, 27, 28, 31, 34)
+GLIBC = (5, 12, 17, 24, 26, 27, 28)  # of 2018; what asks for a newer one has a plain wheel too
 MACOS = {
     "arm64": ("11_0", "12_0", "13_0", "14_0"),
     "x86_64": ("10_13", "11_0", "12_0", "13_0", "14_0"),

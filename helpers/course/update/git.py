@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -16,13 +17,10 @@ Blob = tuple[str, str]  # mode and object
 Tree = dict[str, Blob]
 
 _PASSWORD = re.compile(r"://[^/@\s]+@")
-# A connection that gives nothing for this long is given up; no password is asked for.
-_QUIET = {
+# A passphrase is asked for only in a terminal. A connection that gives nothing is given up.
+_NO_QUESTIONS = {
     "GIT_TERMINAL_PROMPT": "0",
-    "GIT_SSH_COMMAND": os.environ.get(
-        "GIT_SSH_COMMAND", "ssh -o BatchMode=yes -o ConnectTimeout=10"
-    ),
-    "LC_ALL": "C",
+    "GIT_SSH_COMMAND": os.environ.get("GIT_SSH_COMMAND", "ssh -o BatchMode=yes"),
 }
 _PATIENCE = ("-c", "http.lowSpeedLimit=100", "-c", "http.lowSpeedTime=20")
 _UNFINISHED = {
@@ -76,7 +74,9 @@ class Git:
         """
         hidden = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX")
         environment = {name: value for name, value in os.environ.items() if name not in hidden}
-        environment |= _QUIET | ({"GIT_INDEX_FILE": str(index)} if index else {})
+        environment["LC_ALL"] = "C"  # its sentences are looked at
+        environment |= {} if sys.stdin is not None and sys.stdin.isatty() else _NO_QUESTIONS
+        environment |= {"GIT_INDEX_FILE": str(index)} if index else {}
         try:
             done = subprocess.run(
                 ["git", *_PATIENCE, *arguments], cwd=self.folder, env=environment,
