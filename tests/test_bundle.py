@@ -200,6 +200,7 @@ def test_make_stops_at_a_bundle_that_was_named_and_does_not_fit(tmp_path):
 # ------------------------------------------------------------------ the whole, without a network
 
 
+@pytest.mark.timeout(patient(900))
 def test_a_fresh_clone_is_set_up_from_a_bundle_without_any_network(tmp_path, request):
     """All of it for real: make bundle, then make env and a first entry, with loopback alone."""
     if not request.config.getoption("--all-answers"):

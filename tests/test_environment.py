@@ -8,10 +8,12 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from importlib.metadata import distributions
 from pathlib import Path
 
 import pytest
 import yaml
+from packaging.specifiers import SpecifierSet
 
 from helpers.course.home import CHECKOUT
 from helpers.course.pace import patient
@@ -97,6 +99,18 @@ def test_every_dependency_is_pinned_to_one_version():
     assert all(re.fullmatch(r"[\w.-]+==[\w.]+|#.*", pin) for pin in pins)  # no URL, no option
     wanted = [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["test"]]
     assert {normal(one) for one in wanted} <= {normal(pin) for pin in pins}
+
+
+def test_every_package_runs_on_the_oldest_python_that_is_promised():
+    """Debian 12 has Python 3.11.2: a package that asks for 3.11.5 stops `make lab` there."""
+    oldest = PROJECT["requires-python"].removeprefix(">=") + ".0"
+    pinned = {normal(pin) for pin in (CHECKOUT / "constraints.txt").read_text().splitlines()}
+    asks = {
+        f"{one.name}=={one.version}": one.metadata["Requires-Python"] for one in distributions()
+    }
+    refusing = [name for name, asked in asks.items() if normal(name) in pinned and asked
+                and not SpecifierSet(asked).contains(oldest)]  # fmt: skip
+    assert refusing == []
 
 
 @pytest.mark.parametrize(
