@@ -1,11 +1,15 @@
 # `make` alone explains what there is.
 .DEFAULT_GOAL := help
-.PHONY: help lab test env lint bench labs drawings lessons times sheet soak test-all clean
+.PHONY: help lab test env update bundle lint bench labs drawings lessons times sheet soak test-all clean
 
 PYTHONS := python3 python3.14 python3.13 python3.12 python3.11
 NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
-FIND_PYTHON := for p in $(PYTHON) $(PYTHONS); do \
-	command -v $$p >/dev/null 2>&1 && $$p -c '$(NEW_ENOUGH)' 2>/dev/null && echo $$p && break; done
+# Where `make bundle` put the packages: bundle.tar, its folder, or the address of a server in the room.
+BUNDLE ?= $(firstword $(wildcard bundle/redis-streams-bundle.json bundle.tar ../redis-streams-bundle.json))
+USE_BUNDLE := helpers/course/bundle/use.py
+FITS := $(if $(BUNDLE),&& $$p -I $(USE_BUNDLE) --fits "$(BUNDLE)" 2>/dev/null)
+FIND_PYTHON = for p in $(PYTHON) $(PYTHONS); do \
+	command -v $$p >/dev/null 2>&1 && $$p -c '$(NEW_ENOUGH)' 2>/dev/null $1 && echo $$p && break; done
 # What would put other code in place of the course's, or keep pip from installing here.
 unexport PYTHONPATH PYTHONHOME PIP_USER PIP_TARGET PIP_PREFIX
 VENV ?= .venv
@@ -25,6 +29,17 @@ test: $(VENV)/.test  ## check style and run all tests, on every kind of server t
 
 env: $(VENV)/.lab  ## only set up the environment, in .venv
 	@echo "Ready. Use it with: source $(BIN)/activate"
+
+# A copy of the code that ends what a killed update began: the package itself may be half replaced.
+UNFINISHED := $(or $(COURSE_HOME),.course)/updating/finish.py
+
+update:  ## get the newest version of the course, and keep your answers; git pull may refuse to
+	@if [ -f "$(UNFINISHED)" ]; then $(BIN)/python -I "$(UNFINISHED)"; fi
+	@[ -x $(BIN)/course ] || $(MAKE) --no-print-directory $(VENV)/.lab
+	@$(BIN)/course update $(ARGS)
+
+bundle: $(VENV)/.lab  ## gather all packages for a room without a network, as bundle.tar; ARGS=--help
+	@$(BIN)/python -m helpers.course.bundle.gather $(ARGS)
 
 lint: $(VENV)/.test  ## check style, types, and who imports whom
 	@$(BIN)/ruff check --quiet .
@@ -69,7 +84,7 @@ clean:  ## end the server and remove the environments; lessons, labs and data st
 	@rm -rf .venv .venv-python3.* *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 $(BIN)/python:
-	@p=$$($(FIND_PYTHON)); \
+	@p=$$($(call FIND_PYTHON,$(FITS))); [ -n "$$p" ] || p=$$($(call FIND_PYTHON)); \
 	if [ -z "$$p" ]; then \
 	  echo "This course needs Python 3.11 or newer, and there is none on PATH: install it, then run make again."; exit 1; fi; \
 	case "$$PWD" in *:*) \
@@ -81,7 +96,13 @@ $(BIN)/python:
 	    *) echo "$$p could not make $(VENV): $$said";; esac; exit 1; }
 
 $(VENV)/.lab: $(PINS) | $(BIN)/python
-	@$(PIP) -e .
+	@from=; if [ -z "$(BUNDLE)" ]; then :; \
+	elif $(BIN)/python -I $(USE_BUNDLE) "$(BUNDLE)" $(VENV)/wheels; then \
+	  from="--no-index --find-links=$(VENV)/wheels"; \
+	elif [ "$(origin BUNDLE)" = file ]; then echo "So the packages come from the network."; \
+	else exit 1; fi; \
+	$(PIP) $$from -e .
+	@rm -rf $(VENV)/wheels
 	@touch $@
 
 $(VENV)/.test: $(PINS) | $(BIN)/python

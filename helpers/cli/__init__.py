@@ -17,6 +17,7 @@ from helpers.cli import (
     room,
     seat,
     streams,
+    update,
     wiki,
 )
 from helpers.cli.console import commands, err
@@ -32,6 +33,7 @@ app.add_typer(place.server_commands, name="server")
 app.command()(place.reset)
 app.command()(place.adopt)
 app.command()(catchup.catchup)
+app.command()(update.update)
 app.command()(streams.produce)
 app.command()(streams.tail)
 app.command()(streams.consume)
