@@ -25,9 +25,9 @@ from helpers.room.at_work import Board
 from helpers.room.board import Exercise
 from helpers.room.classes import Class, close, keep, new_class
 from helpers.room.events import MOST_EVENTS, Event, Handed, MalformedError
-from helpers.room.keeping import Seats
+from helpers.room.keeping import Seat, Seats
 from helpers.room.limits import Budget
-from helpers.room.names import expect_code, is_code, new_code
+from helpers.room.names import digest, expect_code, is_code, new_code
 from helpers.room.service import http_server
 from tests.tls import certificates
 from tests.waiting import until
@@ -172,6 +172,19 @@ def test_a_join_whose_reply_was_lost_can_be_sent_again(served):
     assert first.json()["secret"] == SECRET
     refused(served.join("SEAT 13", secret=SECRET[:-1] + "t"), 409, "another name")
     refused(served.join("seat 14", secret="short"), 400, "secret")
+
+
+def test_a_seat_that_was_not_kept_has_no_secret_yet_and_its_name_is_free(served):
+    """Its board was killed, or its server was away, while it joined."""
+    number = max(served.board.seats.all) + 1
+    unkept = Seat(number, "seat 30", digest(SECRET + "u"), 1, kept=False)
+    served.loop.call_soon_threadsafe(served.board.seats.add, unkept)
+    assert until(lambda: number in served.board.seats.all)
+    refused(served.send(SECRET + "u", 1), 401, "secret")
+    assert "seat 30" not in {row["seat"] for row in served.shown()["seats"]}
+    secret = served.seat("seat 30")
+    assert served.send(secret, 1).json() == {"upto": 1}
+    refused(served.send(SECRET + "u", 1), 401, "secret")
 
 
 @pytest.mark.parametrize(
