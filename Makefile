@@ -38,6 +38,7 @@ bench: $(VENV)/.lab  ## measure how fast everything goes on this machine; ARGS=-
 labs: $(VENV)/.test  ## for authors: write labs/ again, from solutions/, and number the checks' hints
 	@$(BIN)/python -m helpers.course.authoring.labs
 	@$(BIN)/python -m helpers.course.authoring.mistakes
+	@$(BIN)/python -m tests.checks.telling
 
 drawings: $(VENV)/.lab  ## for authors: write notebooks/drawings/, and print their lines for lessons
 	@$(BIN)/python -m helpers.views.drawings
@@ -49,7 +50,7 @@ lessons: $(VENV)/.test labs  ## for authors: format and run lessons and solution
 times: $(VENV)/.test  ## for authors: state how long everything takes; ARGS=--check lists what is lacking
 	@$(BIN)/python -m helpers.course.authoring.times $(ARGS)
 
-sheet: $(VENV)/.test  ## write the cheat sheet as cheatsheet.html, to print on two sides
+sheet: $(VENV)/.test  ## write cheatsheet.html, two sides to print, and handout.html, a page for each attendee
 	@$(BIN)/python -m helpers.course.authoring.sheet
 
 # ARGS may name soaks and say more: ARGS="groups --seed 7 --faults 50 --server redis8", ARGS=--help.

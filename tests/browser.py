@@ -42,7 +42,7 @@ in_browser = [
 
 
 @contextmanager
-def jupyterlab(directory: Path) -> Iterator[str]:
+def jupyterlab(directory: Path, *options: str) -> Iterator[str]:
     """JupyterLab as `course lab` starts it, on a copy of the course's notebooks; gives its URL."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -53,7 +53,7 @@ def jupyterlab(directory: Path) -> Iterator[str]:
     }
     command = [sys.executable, "-m", "helpers.cli", "lab", "--no-browser", f"--port={port}"]
     command += [f"--IdentityProvider.token={TOKEN}", "--LabApp.expose_app_in_browser=True"]
-    command += [f"--ServerApp.root_dir={directory}"]
+    command += [f"--ServerApp.root_dir={directory}", *options]
     log = (directory / "jupyterlab.log").open("w")
     process = subprocess.Popen(command, cwd=CHECKOUT, env=environment, stdout=log, stderr=log)
     try:

@@ -14,7 +14,7 @@ from functools import cache
 from typing import cast
 
 from helpers.cli.room import exercises
-from helpers.course.authoring.routes import Route, routes
+from helpers.course.authoring.runsheet import Route, routes
 from helpers.room.view import RECENT, Board, Catalogue, Cell, Exercise, Seat
 
 OPENED = 1_795_770_000_000  # ms: 09:00 on a day in November 2026, somewhere in Europe

@@ -12,7 +12,7 @@ import redis as redis_py
 
 import helpers
 from helpers import averages
-from helpers.course.authoring.sheet import SHEET
+from helpers.course.authoring.sheet import SHEET, handout
 from helpers.course.authoring.sheet import page as printed
 from helpers.course.connect import connect_raw
 from tests.browser import chromium
@@ -177,5 +177,16 @@ def test_code_is_left_out_in_print():
 @pytest.mark.skipif(chromium() is None, reason="SKIPPED: there is no chromium on this machine")
 def test_it_prints_on_two_sides(page):
     page.set_content(printed(SHEET))
-    pdf = page.pdf(prefer_css_page_size=True)
-    assert len(re.findall(rb"/Type\s*/Page\b", pdf)) == 2
+    assert sides(page, prefer_css_page_size=True) == 2
+
+
+@pytest.mark.once
+@pytest.mark.skipif(chromium() is None, reason="SKIPPED: there is no chromium on this machine")
+def test_the_handout_prints_on_one_side(page):
+    page.set_content(handout())
+    assert [sides(page, format=paper) for paper in ("A4", "Letter")] == [1, 1]
+
+
+def sides(page: Any, **how: Any) -> int:
+    """On how many pages it prints."""
+    return len(re.findall(rb"/Type\s*/Page\b", page.pdf(**how)))

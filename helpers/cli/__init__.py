@@ -7,7 +7,18 @@ import sys
 
 from rich.markup import escape
 
-from helpers.cli import bench, cluster, groups, partitions, place, room, seat, streams, wiki
+from helpers.cli import (
+    bench,
+    catchup,
+    cluster,
+    groups,
+    partitions,
+    place,
+    room,
+    seat,
+    streams,
+    wiki,
+)
 from helpers.cli.console import commands, err
 from helpers.course.errors import EXPECTED, in_words
 from helpers.course.loopback import spare_loopback
@@ -20,6 +31,7 @@ app.command()(place.doctor)
 app.add_typer(place.server_commands, name="server")
 app.command()(place.reset)
 app.command()(place.adopt)
+app.command()(catchup.catchup)
 app.command()(streams.produce)
 app.command()(streams.tail)
 app.command()(streams.consume)

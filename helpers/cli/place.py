@@ -18,6 +18,7 @@ from helpers.course.checkout import Mark
 from helpers.course.connect import connect
 from helpers.course.doctor import examine
 from helpers.course.home import CHECKOUT, hidden_folder
+from helpers.course.projector import for_projector
 from helpers.course.server import OwnServer, find_server
 
 server_commands = commands("The course's own Redis server.")
@@ -30,6 +31,9 @@ def lab(
     context: typer.Context,
     browser: Annotated[bool, typer.Option(help="Open a browser window.")] = True,
     port: Annotated[int, typer.Option(help="JupyterLab's port.")] = 8888,
+    projector: Annotated[
+        bool, typer.Option("--projector", help="Larger type and no side bars, for this run only.")
+    ] = False,
 ) -> None:
     """Open the course in JupyterLab, on lesson 00, with a server behind it.
 
@@ -37,6 +41,8 @@ def lab(
     """
     server = find_server()
     out.print(f"[green]✓[/] {escape(server.sentence)}")
+    if projector:
+        os.environ.update(for_projector())
     os.chdir(CHECKOUT)
     # For the course's JupyterLab alone: no pop-ups about Jupyter's news, and answers stay folded.
     ours = str(CHECKOUT / "helpers" / "course" / "jupyter")

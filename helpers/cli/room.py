@@ -48,7 +48,7 @@ def class_open(
 ) -> None:
     """Open the class board until Ctrl-C. Opening it again goes on with the same class."""
     from helpers.checks import mistakes
-    from helpers.course.authoring.routes import routes
+    from helpers.course.authoring.runsheet import routes
     from helpers.room.opening import Wanted, open_class
 
     wanted = Wanted(address, port, code, cert, key, new, title, tuple(name or ()))
@@ -125,10 +125,10 @@ def exercises() -> list[Exercise]:
     The last hint is the solution's place, so it is left out.
     """
     from helpers.checks import LABS
-    from helpers.course.authoring import routes
+    from helpers.course.authoring import runsheet
     from helpers.room.board import Exercise
 
-    about, found = routes.exercises(), []
+    about, found = runsheet.exercises(), []
     for number in LABS:
         lab = importlib.import_module(f"helpers.checks.lab{number}").lab
         for one in lab.exercises.values():

@@ -11,7 +11,7 @@ from typing import cast
 
 import redis.asyncio
 
-from helpers.course.authoring.routes import Route
+from helpers.course.authoring.runsheet import Route
 from helpers.room.board import Exercise, counted, shown
 from helpers.room.classes import Class
 from helpers.room.commits import Commits

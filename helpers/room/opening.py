@@ -16,7 +16,7 @@ from typing import Any
 import psutil
 from tornado.netutil import bind_sockets
 
-from helpers.course.authoring.routes import Route
+from helpers.course.authoring.runsheet import Route
 from helpers.course.errors import CourseError
 from helpers.room import classes
 from helpers.room.at_work import Board

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from helpers.course.authoring.routes import Route
+from helpers.course.authoring.runsheet import Route
 from helpers.room.view import Board, Catalogue, look, without_seats
 
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from statistics import median_low
 from typing import Any, NotRequired, TypedDict
 
-from helpers.course.authoring.routes import Route
+from helpers.course.authoring.runsheet import Route
 
 MINUTE = 60_000
 RECENT = 10 * MINUTE  # "now", for mistakes
@@ -92,6 +92,7 @@ def look(
         "where": {seat["seat"]: _where(seat) for seat in present},
         "finished": _finished(present, known, stuck),
         "mistakes": _mistakes(board, present, known, catalogue),
+        "sentences": _sentences(board["seats"], catalogue),
         "pace": _pace(board, present, routes, route, began),
     }
 
@@ -154,7 +155,7 @@ def _stuck(
                     "title": known[exercise]["title"] if exercise in known else "",
                     "state": cell["state"],
                     "hint": cell["hint"],
-                    "sentence": catalogue.get(exercise, {}).get(cell["hint"], ""),
+                    "sentence": _sentence(catalogue, exercise, cell["hint"]),
                     "tries": cell["tries"],
                     "for": max(0, now - cell["since"]),
                     "quiet": max(0, now - cell["at"]),
@@ -246,13 +247,18 @@ def _passed(cell: Cell) -> bool:
 
 
 def _on_sheet(route: Route, elapsed: int) -> dict[str, Any]:
-    """What the sheet has at this minute, until when, and what comes next."""
+    """What the sheet has at this minute, until when, what comes next, and can be left out."""
     ends = route.ends()
     for number, end in enumerate(ends):
         if elapsed < end:
-            following = route.steps[number + 1].title if number + 1 < len(ends) else ""
-            return {"title": route.steps[number].title, "until": end, "next": following}
-    return {"title": "", "until": ends[-1] if ends else 0, "next": ""}
+            after = route.steps[number:]
+            return {
+                "title": after[0].title,
+                "until": end,
+                "next": after[1].title if len(after) > 1 else "",
+                "late": next((step.late for step in after if step.late), ""),
+            }
+    return {"title": "", "until": ends[-1] if ends else 0, "next": "", "late": ""}
 
 
 # ------------------------------------------------------------------ what to say to all
@@ -266,7 +272,7 @@ def _mistakes(
     found: list[dict[str, Any]] = []
     for exercise, numbers in board["mistakes"].items():
         for number, counts in numbers.items():
-            sentence = catalogue.get(exercise, {}).get(int(number))
+            sentence = _sentence(catalogue, exercise, int(number))
             recent = counts.get("recent", 0)
             if sentence and recent and exercise in known:
                 found.append(
@@ -275,7 +281,11 @@ def _mistakes(
                         "title": known[exercise]["title"],
                         "hint": int(number),
                         "sentence": sentence,
-                        "say": known[exercise].get("hints", []),
+                        "say": [
+                            hint
+                            for hint in known[exercise].get("hints", [])
+                            if hint not in sentence
+                        ],
                         "recent": recent,
                         "seats": counts.get("seats", 0),
                         "still": still.get((exercise, int(number)), 0),
@@ -283,6 +293,21 @@ def _mistakes(
                 )
     found.sort(key=lambda one: (-one["still"], -one["recent"], one["exercise"], one["hint"]))
     return found[:MOST_MISTAKES]
+
+
+def _sentence(catalogue: Catalogue, exercise: str, number: int) -> str:
+    """What a check says of a mistake; a value that it would begin with is left out."""
+    return catalogue.get(exercise, {}).get(number, "").removeprefix("…").strip()
+
+
+def _sentences(seats: Sequence[Seat], catalogue: Catalogue) -> dict[str, dict[int, str]]:
+    """What the mistakes mean that stand in the cells."""
+    found: dict[str, dict[int, str]] = {}
+    for seat in seats:
+        for exercise, cell in seat["cells"].items():
+            if cell["hint"] and (sentence := _sentence(catalogue, exercise, cell["hint"])):
+                found.setdefault(exercise, {})[cell["hint"]] = sentence
+    return found
 
 
 def _still(seats: Sequence[Seat], now: int) -> dict[tuple[str, int], int]:

@@ -16,7 +16,7 @@ from typing import NamedTuple
 from filelock import FileLock, Timeout
 
 from helpers.chaos import course
-from helpers.course.authoring.routes import exercises
+from helpers.course.authoring.runsheet import exercises
 from helpers.course.blank import BLANK
 
 LABS = ("01", "02", "03")

@@ -183,6 +183,11 @@ def _number(cell: Any) -> int:
     return int(match[1]) if match else 0
 
 
+def is_exercise(cell: Any) -> bool:
+    """Whether an exercise of a lab begins with this cell."""
+    return _number(cell) > 0
+
+
 def _exercise(cells: Sequence[Any]) -> Exercise:
     last = max(i for i, c in enumerate(cells) if i == 0 or c.source.startswith("lab.check("))
     mine = tuple(cells[: last + 1])

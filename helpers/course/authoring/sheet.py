@@ -1,7 +1,8 @@
-"""Write the cheat sheet as a page to print: python -m helpers.course.authoring.sheet
+"""Write what is to be printed: python -m helpers.course.authoring.sheet
 
-`cheatsheet.html` holds all that it needs, and prints on two sides of A4 from any browser. Cells
-tagged `screen-only` are left out.
+`cheatsheet.html` is the cheat sheet, on two sides of A4, without the cells tagged `screen-only`.
+`handout.html` is the page for each attendee of a class, on one side of A4 or Letter. Both hold all
+that they need, and print from any browser.
 """
 
 from __future__ import annotations
@@ -9,12 +10,15 @@ from __future__ import annotations
 from pathlib import Path
 
 from nbconvert import HTMLExporter
+from nbconvert.filters.markdown import markdown2html
 from traitlets.config import Config
 
 from helpers.course.home import CHECKOUT
 
 SHEET = CHECKOUT / "notebooks" / "cheatsheet.ipynb"
 PAGE = CHECKOUT / "cheatsheet.html"
+HANDOUT = CHECKOUT / "teaching" / "handout.md"
+HANDOUT_PAGE = CHECKOUT / "handout.html"
 SCREEN_ONLY = "screen-only"
 
 STYLE = """
@@ -35,11 +39,30 @@ STYLE = """
 </style>
 """
 
+LARGER = """
+<style>
+  @page { margin: 13mm 15mm; }
+  body { font-size: 10.2pt; line-height: 1.35; max-width: 185mm; }
+  h1 { font-size: 17pt; }
+  h2 { font-size: 12pt; margin-top: 3.4mm; }
+  th, td { padding: 0.7mm 2.5mm 0.7mm 0; }
+  th:empty { display: none; }
+  pre { margin: 1.2mm 0; }
+</style>
+"""
+
 
 def main() -> None:
-    """Write it."""
-    PAGE.write_text(page(SHEET))
-    print(f"{PAGE.relative_to(CHECKOUT)} written: open it in a browser and print it, on A4")
+    """Write them."""
+    for file, text in ((PAGE, page(SHEET)), (HANDOUT_PAGE, handout())):
+        file.write_text(text)
+        print(f"{file.relative_to(CHECKOUT)} written: open it in a browser and print it")
+
+
+def handout() -> str:
+    """The page for each attendee."""
+    body = markdown2html(HANDOUT.read_text("utf-8"))
+    return _whole("Redis Streams: the handout", STYLE + LARGER, body)
 
 
 def page(notebook: Path) -> str:
@@ -50,7 +73,11 @@ def page(notebook: Path) -> str:
     exporter = HTMLExporter(config=config, template_name="basic", exclude_input=True)
     exporter.register_preprocessor("nbconvert.preprocessors.TagRemovePreprocessor", enabled=True)
     body, _ = exporter.from_filename(str(notebook))
-    head = f'<meta charset="utf-8"><title>Redis Streams on two sides</title>{STYLE}'
+    return _whole("Redis Streams on two sides", STYLE, body)
+
+
+def _whole(title: str, style: str, body: str) -> str:
+    head = f'<meta charset="utf-8"><title>{title}</title>{style}'
     return f'<!doctype html><html lang="en"><head>{head}</head><body>{body}</body></html>\n'
 
 

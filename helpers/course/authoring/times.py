@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from itertools import pairwise
 
-from helpers.course.authoring import reading
+from helpers.course.authoring import reading, runsheet
 from helpers.course.authoring.lacks import lacks, readme_lacks
 from helpers.course.authoring.rule import Lesson, lessons, minutes
 from helpers.course.authoring.stating import routes, stated, write
@@ -42,6 +42,8 @@ def main() -> int:
             write(lesson)
     if all(lesson.stands for lesson in everything):
         README.write_text(stated(README.read_text(), everything))
+        for page in runsheet.pages():
+            page.write_text(runsheet.stated(page.read_text("utf-8"), everything), "utf-8")
     return 0
 
 

@@ -46,11 +46,12 @@ def main() -> int:
 
 
 def everything() -> list[Path]:
-    """Lessons, labs, solutions, README, and the package."""
+    """Lessons, labs, solutions, README, the instructor's book, and the package."""
     folders = ("notebooks", "labs", "solutions")
     notebooks = [file for folder in folders for file in (CHECKOUT / folder).glob("*.ipynb")]
     package = set((CHECKOUT / "helpers").rglob("*.py")) - {Path(__file__)}
-    return [CHECKOUT / "README.md", *sorted(notebooks), *sorted(package)]
+    pages = [CHECKOUT / "README.md", *(CHECKOUT / "teaching").glob("*.md")]
+    return [*pages, *sorted(notebooks), *sorted(package)]
 
 
 def hits(file: Path) -> Iterator[str]:

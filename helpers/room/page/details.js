@@ -19,8 +19,8 @@ export function details(data, name, exercise) {
     rows.push(["Checks", [`${many(cell.tries, "try", "tries")}, ${cell.wrong} wrong`]]);
     rows.push(["First, last", [`${clock(cell.since, true)}, ${clock(cell.at, true)}`]]);
     rows.push(["Lab open for", [duration(cell.seconds * 1000)]]);
-    if (stuck?.sentence) rows.push(["They see", prose(stuck.sentence)]);
-    else if (cell.hint) rows.push(["Mistake", [`number ${cell.hint}`]]);
+    const sentence = data.view.sentences[exercise]?.[cell.hint];
+    if (sentence) rows.push(["They see", prose(sentence)]);
   }
   for (const [place, hint] of (about?.hints ?? []).entries()) rows.push([place ? "Then" : "Say", prose(hint)]);
   dialog.querySelector("dl").replaceChildren(...rows.flatMap(([term, said]) => [make("dt", {}, term), make("dd", {}, ...said)]));

@@ -24,6 +24,7 @@ export class Grid {
     for (const name of ["pointermove", "wheel", "keydown"]) {
       this.region.addEventListener(name, () => { this.touched = performance.now(); }, { passive: true });
     }
+    this.table.addEventListener("animationend", (event) => event.target.classList.remove("fresh")); // it moves
     this.details = details;
   }
 

@@ -85,6 +85,11 @@ export function showPace(pace) {
   else if (behind < 0) chip.textContent = `» ${-behind} min ahead`;
   else chip.textContent = "✓ On time";
   chip.className = `chip ${behind == null ? "" : late ? "late" : "fine"}`;
+  const spare = document.getElementById("pace-late");
+  if (spare) {
+    spare.hidden = !(behind > 0 && pace.now?.late);
+    fill(spare, pace.now?.late ?? "", () => [make("b", {}, "To catch up, leave out: "), ...prose(plain(pace.now?.late ?? ""))]);
+  }
   const at = (minute) => clock(pace.began + minute * 60000);
   fill(document.getElementById("pace-text"), JSON.stringify([pace.now, pace.class_at, pace.began]), () => {
     if (!pace.now) return [];

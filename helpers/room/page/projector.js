@@ -18,7 +18,7 @@ function show(data) {
   showPace(data.view.pace);
   showMistakes(data.view.mistakes, 1, 0);
   const { finished, seats, pace } = data.view;
-  const counts = ({ id }) => pace.due?.[id] || finished[id].passed + finished[id].trying;
+  const counts = ({ id }) => pace.due?.[id] || finished[id].passed + finished[id].trying > seats / 4;
   const left = (lab) => data.exercises.some((one) => labOf(one.id) === lab && pace.due?.[one.id] && finished[one.id].passed < seats * DONE);
   const labs = [...used(finished)].sort();
   const from = Math.min(Math.max(labs.findIndex(left), 0), Math.max(labs.length - LABS, 0));

@@ -3,6 +3,7 @@
 // * A folded answer to a prediction stays folded until it is clicked. (JupyterLab shows its first
 //   line in its place, and unfolds it when its cell runs.)
 // * Source that a cell shows is scrolled, not broken in the middle of words.
+// * For a projector (`course lab --projector`), what has a size of its own grows with the type.
 //
 // This file is the extension as JupyterLab loads it: there is nothing to build.
 (() => {
@@ -13,6 +14,20 @@
     .jp-RenderedHTMLCommon.jp-RenderedMarkdown pre { overflow-x: auto; }
     .jp-RenderedHTMLCommon.jp-RenderedMarkdown pre code { white-space: pre; }
     .jp-RenderedMarkdown td:first-child > strong { white-space: nowrap; }`;
+
+  const PROJECTOR = `
+    #jp-title-panel-title input { font-size: 19px; }
+    .jp-cell-toolbar { display: none; }
+    .jp-InputPrompt, .jp-OutputPrompt { font-size: min(15px, 0.7 * var(--jp-code-font-size)); }
+    .jp-RenderedHTMLCommon table { font-size: 0.85em; }
+    .jp-RenderedMarkdown img { zoom: 1.5; max-height: 48vh; max-width: 100%; }
+    .jp-RenderedImage img { width: min(100%, 75vw); height: auto; }
+    .jp-OutputPlaceholder, .jp-Placeholder-contentContainer {
+      font-size: var(--jp-content-font-size1); }
+    .jp-OutputArea-output [style*="font-size:1"] {
+      font-size: var(--jp-content-font-size1) !important; }`;
+  const isProjected = () =>
+    "courseProjector" in JSON.parse(document.getElementById("jupyter-config-data").textContent);
 
   const load = async name => (await Object.values(shared[name])[0].get())();
   const tags = cell => cell.model.getMetadata("tags") ?? [];
@@ -27,7 +42,8 @@
     autoStart: true,
     activate: async () => {
       if (!shared["@jupyterlab/cells"]) return; // Voila, which loads the same extensions
-      document.head.append(Object.assign(document.createElement("style"), { textContent: STYLE }));
+      const textContent = isProjected() ? STYLE + PROJECTOR : STYLE;
+      document.head.append(Object.assign(document.createElement("style"), { textContent }));
       const { CodeCell } = await load("@jupyterlab/cells");
       const { NotebookActions } = await load("@jupyterlab/notebook");
 
