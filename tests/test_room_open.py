@@ -123,6 +123,8 @@ def test_what_others_can_reach_has_a_code_and_says_what_they_can_read(tmp_path):
         assert one.key not in "".join(urls(one))
     assert page(reached[0]).startswith("http://127.0.0.1:")
     assert page(reached[1]).startswith("http://192.0.2.7:")
+    assert page(reached[2]).startswith("http://[::1]:")
+    assert all(url.startswith("http://[") for url in urls(reached[2]))
     again = as_wanted(reached[1], Wanted())
     assert again == reached[1]  # opened again, it is where it was
     certificates(tmp_path)
