@@ -89,6 +89,7 @@ def test_a_class_goes_on_when_its_board_and_its_server_are_killed(tmp_path):
     assert own.alive() is None
     said = (tmp_path / "board.log").read_text()
     assert said.splitlines()[0].endswith("lessons 03 to 06, at work.")
+    assert said.splitlines()[-1].startswith("The class is over")
     assert "Traceback" not in said
     assert one.page in said
 

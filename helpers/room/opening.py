@@ -87,8 +87,11 @@ async def open_class(
     stop: asyncio.Event,
     ready: Callable[[Opened], None],
     say: Say,
-) -> None:
+) -> bool:
     """Be the board of a class until `stop` is set; its server ends then, and keeps the class.
+
+    Returns:
+        Whether the class goes on: it wasn't closed meanwhile.
 
     Raises:
         CourseError: it cannot be opened so, or is open already.
@@ -114,6 +117,8 @@ async def open_class(
                 room, before is not None, len(seats.all), urls(room), page(room), warnings(room)
             )
             await _work(board, sockets, tls, stop, lambda: ready(opened))
+            room = await classes.expect_class(client, room.id)
+            return room.closed is None
 
 
 async def _work(
