@@ -69,7 +69,7 @@ sheet: $(VENV)/.test  ## write cheatsheet.html, two sides to print, and handout.
 	@$(BIN)/python -m helpers.course.authoring.sheet
 
 # ARGS may name soaks and say more: ARGS="groups --seed 7 --faults 50 --server redis8", ARGS=--help.
-soak: $(VENV)/.test  ## for authors: kill and pause workers, servers and a cluster, some 890 times in half an hour
+soak: $(VENV)/.test  ## for authors: kill and pause workers, servers, a cluster and a class board, for 40 minutes
 	@$(BIN)/python -m tests.soaks $(ARGS)
 
 test-all:  ## run everything on every server, with all answers to labs, on every Python from 3.11 up

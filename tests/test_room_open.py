@@ -89,6 +89,7 @@ def test_a_class_goes_on_when_its_board_and_its_server_are_killed(tmp_path):
     assert own.alive() is None
     said = (tmp_path / "board.log").read_text()
     assert said.splitlines()[0].endswith("lessons 03 to 06, at work.")
+    assert said.splitlines()[-1].startswith("The class is over")
     assert "Traceback" not in said
     assert one.page in said
 
@@ -123,6 +124,8 @@ def test_what_others_can_reach_has_a_code_and_says_what_they_can_read(tmp_path):
         assert one.key not in "".join(urls(one))
     assert page(reached[0]).startswith("http://127.0.0.1:")
     assert page(reached[1]).startswith("http://192.0.2.7:")
+    assert page(reached[2]).startswith("http://[::1]:")
+    assert all(url.startswith("http://[") for url in urls(reached[2]))
     again = as_wanted(reached[1], Wanted())
     assert again == reached[1]  # opened again, it is where it was
     certificates(tmp_path)

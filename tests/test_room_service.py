@@ -250,11 +250,27 @@ def test_a_seat_can_hand_over_all_that_it_kept_but_no_endless_stream(served, mon
     refused(served.send(secret, 2 * MOST_EVENTS + 1), 429, "too many events")
 
 
-def test_a_class_has_so_many_seats_and_no_more(served, monkeypatch):
-    served.seat("the last")
-    monkeypatch.setattr(keeping, "MOST_SEATS", len(served.board.seats.all))
-    refused(served.join("one too many"), 429, "full")
-    assert served.http.get("/").status_code == 403  # it is well
+def test_a_class_has_so_many_seats_and_those_that_never_sent_anything_make_room(redis, monkeypatch):
+    one = Served()
+    try:
+        first, second, third = (one.seat(f"seat {n}") for n in (1, 2, 3))
+        assert one.send(first, 1).status_code == 200
+        monkeypatch.setattr(keeping, "MOST_SEATS", 3)
+        refused(one.join("seat 4"), 429, "full")
+        assert "Retry-After" in one.join("seat 4").headers
+        monkeypatch.setattr(keeping, "IDLE_MS", 0)
+        fourth = one.seat("seat 4")
+        monkeypatch.setattr(keeping, "IDLE_MS", 10**9)
+        refused(one.join("seat 5"), 429, "full")
+        refused(one.send(second, 1), 401, "secret")
+        assert [one.send(secret, 1, 2).json() for secret in (first, third, fourth)] == [
+            {"upto": 2}
+        ] * 3
+        assert until(lambda: one.shown()["totals"]["events"] == 6)
+        rows = {row["seat"]: row["cells"]["03.1"]["tries"] for row in one.shown()["seats"]}
+        assert rows == {"seat 1": 2, "seat 3": 2, "seat 4": 2}
+    finally:
+        one.end()
 
 
 # ------------------------------------------------------------------ bodies

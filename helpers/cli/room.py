@@ -53,18 +53,21 @@ def class_open(
 
     wanted = Wanted(address, port, code, cert, key, new, title, tuple(name or ()))
 
-    async def work() -> None:
+    async def work() -> bool:
         stop, loop = asyncio.Event(), asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, stop.set)
-        await open_class(
+        return await open_class(
             wanted, exercises(), mistakes.catalogue(), routes(),
             stop=stop, ready=_print_opened, say=_warn,
         )  # fmt: skip
 
     with showing_log(logging.WARNING):
-        asyncio.run(work())
-    out.print("The board is closed for now; `course class open` goes on with the same class.")
+        goes_on = asyncio.run(work())
+    if goes_on:
+        out.print("The board is closed for now; `course class open` goes on with the same class.")
+    else:
+        out.print("The class is over; `course class export` writes what it did.")
 
 
 @class_commands.command("close")

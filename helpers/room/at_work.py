@@ -55,7 +55,7 @@ class Board:
     say: Callable[[str], None] = print
 
     def __post_init__(self) -> None:
-        self.commits = Commits(self.client)
+        self.commits = Commits(self.client, self.tell)
         self.counting = Counting(self.client, self.room.keys, [one.id for one in self.exercises])
         self.wrong_codes = Budgets(WRONG_CODES, WRONG_CODES_S)
         self.closed = self.room.closed is not None

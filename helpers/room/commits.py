@@ -5,18 +5,19 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
+from collections.abc import Callable
 from typing import Any
 
 import redis
 import redis.asyncio
 
-from helpers.course.errors import CourseError
+from helpers.course.errors import CourseError, in_words
 from helpers.room.keeping import Command
 from helpers.streams.states import passes, reconnect_async
 
 MOST_WAITING = 1_000_000  # words of commands
 AT_ONCE = 20_000  # words a round trip: some 4,000 events
-PATIENCE_S = 8.0  # for how long a request waits for a server that is away
+PATIENCE_S = 4.0  # for how long a request waits for a server that is away: seats wait 5
 RETRY_S = 0.05
 
 
@@ -30,8 +31,17 @@ class UnkeptError(CourseError):
 class Commits:
     """Writes what is given to `commit`, each list of commands at least once, in their order."""
 
-    def __init__(self, client: redis.asyncio.Redis) -> None:
-        self._client = client
+    def __init__(
+        self, client: redis.asyncio.Redis, say: Callable[[str], None] = lambda sentence: None
+    ) -> None:
+        """Prepare.
+
+        Args:
+            client: of the server.
+            say: what to do with a sentence for the instructor.
+        """
+        self._client, self._say = client, say
+        self._trouble: Exception | None = None  # why nothing is written at the moment
         self._waiting: deque[Waiting] = deque()
         self._words = 0  # that wait
         self._work = asyncio.Event()
@@ -95,12 +105,14 @@ class Commits:
         try:
             replies = iter(await pipeline.execute(raise_on_error=False))
         except (redis.RedisError, OSError) as error:
+            self._trouble = error
             await reconnect_async(self._client, error)
             return False
         answers = [[next(replies) for _ in commands] for commands, _, _ in batch]
         for said in answers:
             for one in said:
                 if isinstance(one, redis.RedisError) and passes(one):
+                    self._trouble = one
                     return False
         for (_, _, future), said in zip(batch, answers, strict=True):
             wrong = next((one for one in said if isinstance(one, Exception)), None)
@@ -115,6 +127,8 @@ class Commits:
     def _give_up(self) -> None:
         """Tell those who have waited for too long; what was sent may arrive all the same."""
         now = time.monotonic()
+        if self._waiting and self._waiting[0][1] < now and self._trouble:
+            self._say(f"Seats keep their events: the board can't. {in_words(self._trouble)}")
         while self._waiting and self._waiting[0][1] < now:
             _, _, future = self._waiting.popleft()
             if not future.done():

@@ -39,6 +39,7 @@ GROUP, NAME = "board", "board"
 RECENT_MIN = 10
 MINUTE_MS = 60_000
 AGAIN_S = 1.0
+EVER = 1_000_000  # no event is at fault when a board dies of something else, over and over
 _HINTS, _OUTCOMES, _NUMBERS = 1 << 10, 1 << 2, 1 << 40
 
 log = logging.getLogger(__name__)
@@ -115,7 +116,7 @@ class Counting:
         await AsyncGroup(self._client, stream, GROUP).create("0", make_stream=True)
         self._consumer = consumer = AsyncConsumer(
             self._client, stream, GROUP, self.effect_of, name=NAME, delete=True,
-            on_lost_group="0", block_ms=500, allow_oom=True,
+            on_lost_group="0", block_ms=500, allow_oom=True, max_deliveries=EVER,
         )  # fmt: skip
         if not self._stopped:
             await consumer.run(drain=drain)

@@ -22,6 +22,7 @@ from helpers.room.limits import Budget
 from helpers.room.names import digest, folded
 
 MOST_SEATS = 1000
+IDLE_MS = 120_000  # then a seat that never sent anything may be given to another
 MOST_UNCOUNTED = 200_000  # events on the stream: then seats keep theirs for a while
 AT_ONCE, EACH_S = 12_000, 20  # events of a seat: all that it may have kept, then so many a second
 REQUESTS, REQUESTS_S = 120, 10
@@ -120,6 +121,7 @@ class Seats:
         """Take a seat in."""
         if before := self.all.get(seat.number):
             self._by_digest.pop(before.digest, None)
+            self._by_name.pop(folded(before.name), None)
         self.all[seat.number] = self._by_name[folded(seat.name)] = seat
         self._by_digest[seat.digest] = seat
         return seat
@@ -136,6 +138,18 @@ class Seats:
     def full(self) -> bool:
         """Whether no further seat is taken in."""
         return len(self.all) >= MOST_SEATS
+
+    def idle(self, now_ms: int) -> Seat | None:
+        """Of those that joined a while ago and never sent anything, the one that joined first.
+
+        In a full class its place is free: so those who fill a class keep no one out for long.
+        """
+        found = (
+            one
+            for one in self.all.values()
+            if not one.upto and not one.busy and one.seen <= now_ms - IDLE_MS
+        )
+        return min(found, key=lambda one: (one.seen, one.number), default=None)
 
     def join(self, seat: Seat) -> list[Command]:
         """The commands that keep a seat; they can be sent again. The last says if it's closed."""

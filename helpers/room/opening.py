@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import ipaddress
 import resource
 import socket
@@ -86,8 +87,11 @@ async def open_class(
     stop: asyncio.Event,
     ready: Callable[[Opened], None],
     say: Say,
-) -> None:
+) -> bool:
     """Be the board of a class until `stop` is set; its server ends then, and keeps the class.
+
+    Returns:
+        Whether the class goes on: it wasn't closed meanwhile.
 
     Raises:
         CourseError: it cannot be opened so, or is open already.
@@ -104,7 +108,7 @@ async def open_class(
             room = replace(room, port=sockets[0].getsockname()[1])
             await classes.keep(client, room)
             seats = await classes.seats_of(client, room)
-            names = own_names() | {name.lower() for name in wanted.names}
+            names = own_names() | {name.lower() for name in (room.address, *wanted.names)}
             board = Board(
                 room, seats, client, exercises, catalogue, routes, join(room), names,
                 tls is not None, say,
@@ -113,6 +117,8 @@ async def open_class(
                 room, before is not None, len(seats.all), urls(room), page(room), warnings(room)
             )
             await _work(board, sockets, tls, stop, lambda: ready(opened))
+            room = await classes.expect_class(client, room.id)
+            return room.closed is None
 
 
 async def _work(
@@ -166,8 +172,9 @@ def join(room: Class, url: str = "", seat: str = "seat 1") -> str:
 
 def page(room: Class) -> str:
     """Where the instructor reaches it."""
-    everywhere = ipaddress_of(room.address)
-    host = LOOPBACK if everywhere is not None and everywhere.is_unspecified else room.address
+    known, host = ipaddress_of(room.address), room.address
+    if known is not None and known.is_unspecified:
+        host = LOOPBACK if known.version == 4 else "::1"
     scheme = "https" if room.certificate else "http"
     return f"{scheme}://{_host(host)}:{room.port}/?key={room.key}"
 
@@ -245,7 +252,7 @@ def _listen(room: Class, port: int | None, *, again: bool) -> list[socket.socket
             return bind_sockets(one, room.address)
         except (OSError, OverflowError) as error:
             why = error
-    if isinstance(why, socket.gaierror) or getattr(why, "errno", 0) == 99:
+    if isinstance(why, socket.gaierror) or getattr(why, "errno", 0) == errno.EADDRNOTAVAIL:
         raise CourseError(
             f"{room.address} isn't an address of this machine: use 0.0.0.0 for all that it has."
         ) from why
@@ -259,13 +266,27 @@ def _addresses(address: str) -> list[str]:
     known = ipaddress_of(address)
     if known is None or not known.is_unspecified:
         return [address]
+    family = socket.AF_INET if known.version == 4 else socket.AF_INET6
     found = [
         one.address
         for of_card in psutil.net_if_addrs().values()
         for one in of_card
-        if one.family == socket.AF_INET and not is_loopback(one.address)
+        if one.family == family and not is_loopback(one.address) and "%" not in one.address
     ]
-    return found or [LOOPBACK]
+    first = _towards_others(family)
+    return sorted(found, key=lambda one: one != first) or [
+        LOOPBACK if known.version == 4 else "::1"
+    ]
+
+
+def _towards_others(family: socket.AddressFamily) -> str:
+    """The address that this machine has for most others: a container's bridge is none of those."""
+    with contextlib.suppress(OSError), socket.socket(family, socket.SOCK_DGRAM) as one:
+        one.connect(
+            ("192.0.2.1" if family == socket.AF_INET else "2001:db8::1", 9)
+        )  # sends nothing
+        return str(one.getsockname()[0])
+    return ""
 
 
 def _host(address: str) -> str:

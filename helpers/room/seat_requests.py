@@ -90,9 +90,11 @@ class Join(_Post):
         seats, now_ms = self.board.seats, ms_of(utc_now())
         seat = seats.called(name)
         if seat is None:
-            if seats.full:
-                refuse(429, f"This class is full: it has {len(seats.all)} seats.", 60)
             number = max(seats.all, default=0) + 1
+            if seats.full:
+                if (idle := seats.idle(now_ms)) is None:
+                    refuse(429, f"This class is full: it has {len(seats.all)} seats.", 60)
+                number = idle.number
             return seats.add(Seat(number, name, its_digest, now_ms, kept=False))
         if seat.digest == its_digest and seat.left is None and not seat.busy:
             return seat  # it asks again, since it has not heard the answer
