@@ -13,9 +13,11 @@ from rich.table import Table
 
 from helpers.checks import progress
 from helpers.cli.console import commands, many, out
+from helpers.course import lab as lab_settings
 from helpers.course.connect import connect
 from helpers.course.database import reset as reset_database
 from helpers.course.doctor import examine
+from helpers.course.errors import CourseError
 from helpers.course.home import CHECKOUT, hidden_folder
 from helpers.course.server import OwnServer, find_server
 
@@ -36,20 +38,25 @@ def lab(
     """
     server = find_server()
     out.print(f"[green]✓[/] {escape(server.sentence)}")
-    os.chdir(CHECKOUT)
-    # For the course's JupyterLab alone: no pop-ups about Jupyter's news, and answers stay folded.
-    ours = str(CHECKOUT / "helpers" / "course" / "jupyter")
-    for path in ("JUPYTER_CONFIG_PATH", "JUPYTER_PATH"):
-        os.environ[path] = os.pathsep.join(filter(None, (ours, os.environ.get(path))))
+    environment, told = lab_settings.environment()
+    config = lab_settings.configuration(environment)
+    for file, why in config.ending:
+        raise CourseError(f"{file} ends JupyterLab ({why}): correct that file, or move it away.")
+    overrides = lab_settings.overrides(config, context.args)
+    for line in dict.fromkeys([*told, *(one.why for one in overrides)]):
+        out.print(f"[dim]· {escape(line)}[/]")
     command = [sys.executable, "-m", "jupyterlab", f"--port={port}"]
     command += [f"--LabApp.default_url=/lab/tree/{FIRST_LESSON}"]
     if not any(one.startswith(ROOTS) for one in context.args):  # else a learner's own has its way
-        command += [f"--ServerApp.root_dir={CHECKOUT}"]
+        command += [f"--ServerApp.root_dir={CHECKOUT}", *(one.flag for one in overrides)]
     command += [] if browser else ["--no-browser"]
     command += ["--allow-root"] if os.geteuid() == 0 else []  # as in many containers
     command += context.args
     sys.stdout.flush()
-    os.execv(command[0], command)
+    os.chdir(CHECKOUT)
+    os.execve(
+        command[0], command, environment | lab_settings.token_beside_a_password(config, environment)
+    )
 
 
 def doctor(

@@ -1,0 +1,98 @@
+"""The environment of the course's JupyterLab: a learner's own, but for what breaks the course."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from helpers.course import shadows
+from helpers.course.home import CHECKOUT, hidden_folder
+from helpers.course.loopback import spare_loopback
+
+OURS = CHECKOUT / "helpers" / "course" / "jupyter"  # its settings, its extension, its kernel
+
+_NOT_THE_COURSES = {  # variables that no course could live with, and what they do
+    "PYTHONHOME": "it leads to another Python's library",
+    "PYTHONOPTIMIZE": "it takes the assertions out of the lessons",
+    "JUPYTERLAB_DIR": "it leads to another JupyterLab's pages",
+    "JUPYTER_GATEWAY_URL": "it runs the cells on another machine",
+}
+
+
+def environment(before: Mapping[str, str] = os.environ) -> tuple[dict[str, str], list[str]]:
+    """The environment of the course's JupyterLab and of its kernels, and what is other in it.
+
+    Raises:
+        CourseError: the hidden folder cannot be written.
+    """
+    after, told = dict(before), []
+    for shadow in shadows.spare(after):
+        told.append(f"{shadow.where} is left out: {said_of(shadow)}.")
+    for name in sorted(after.keys() & _NOT_THE_COURSES.keys()):
+        told.append(f"{name} is left out: {_NOT_THE_COURSES[name]} ({after.pop(name)}).")
+    spare_loopback(after)
+    after["COURSE_HOME"] = str(hidden_folder())  # a relative one would be elsewhere for a kernel
+    for name in ("JUPYTER_CONFIG_PATH", "JUPYTER_PATH"):
+        after[name] = os.pathsep.join(filter(None, (str(OURS), after.get(name))))
+    told += _writable(after)
+    return after, told
+
+
+def said_of(shadow: shadows.Shadow) -> str:
+    """What a folder of the path has in the place of the course's modules."""
+    shown = ", ".join(shadow.files[:3]) + (" and more" if len(shadow.files) > 3 else "")
+    return f"{shadow.folder} has {shown} in place of what the course needs"
+
+
+def _writable(after: dict[str, str]) -> Iterator[str]:
+    """Give what Jupyter, IPython and matplotlib write a folder that takes it, where it has none."""
+    for name, folder in written(after).items():
+        if not can_be_written(folder):
+            after[name] = str(hidden_folder() / "jupyter" / name.lower())
+            Path(after[name]).mkdir(parents=True, exist_ok=True)
+            yield f"{name} is {after[name]} here: {folder} cannot be written."
+
+
+def written(environment: Mapping[str, str]) -> dict[str, Path]:
+    """The folders that have to be written, by the variable that names each."""
+    from jupyter_core import paths
+
+    with instead(environment):
+        home = Path.home()
+        settings = Path(paths.jupyter_config_dir(), "lab", "workspaces")
+        matplotlib = Path(environment.get("XDG_CONFIG_HOME") or home / ".config", "matplotlib")
+        usual = {
+            "JUPYTER_DATA_DIR": Path(paths.jupyter_data_dir()),
+            "JUPYTER_RUNTIME_DIR": Path(paths.jupyter_runtime_dir()),
+            "JUPYTERLAB_WORKSPACES_DIR": settings,
+            "IPYTHONDIR": home / ".ipython",
+            "MPLCONFIGDIR": home / ".matplotlib" if sys.platform == "darwin" else matplotlib,
+        }
+    return {name: Path(environment.get(name) or folder) for name, folder in usual.items()}
+
+
+def can_be_written(folder: Path) -> bool:
+    """Whether a folder can be written, or made where it isn't there yet: it is tried."""
+    there = next((one for one in (folder, *folder.parents) if one.exists()), Path("/"))
+    try:
+        os.rmdir(tempfile.mkdtemp(dir=there, prefix=".course-"))
+    except OSError:
+        return False
+    return True
+
+
+@contextlib.contextmanager
+def instead(environment: Mapping[str, str]) -> Iterator[None]:
+    """With another environment, for a library that looks at this process's own."""
+    before = dict(os.environ)
+    try:
+        os.environ.clear()
+        os.environ.update(environment)
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
