@@ -61,9 +61,10 @@ def lab(
 
 def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+    fix: Annotated[bool, typer.Option("--fix", help="Do what is safe about it.")] = False,
 ) -> None:
-    """Show which server answers and why, and what is wrong."""
-    report = examine()
+    """Show which server answers and why, how a notebook starts, and what is wrong."""
+    report = examine(fix=fix)
     if as_json:
         print(json.dumps(report), flush=True)  # so that a closed pipe is noticed here
     else:
@@ -133,12 +134,26 @@ def _print_report(report: dict[str, Any]) -> None:
         table.add_row("server", f"{server['product']} {server['version']}, {server['source']}")
         table.add_row("why", escape(server["why"]))
         table.add_row("url", escape(server["url"]))
+    if kernel := report["kernel"]:
+        table.add_row("kernel", escape(f"Python {kernel['python']}, {kernel['executable']}"))
+        for name in ("helpers", "redis"):
+            table.add_row(f"its {name}", escape(kernel[name]))
     for name in ("python", "redis_py", "checkout", "hidden_folder"):
         table.add_row(name.replace("_", " "), escape(str(report.get(name, "-"))))
     out.print(table)
-    for warning in report["warnings"]:
-        out.print(f"[yellow]![/] {escape(warning)}")
-    for problem in report["problems"]:
-        out.print(f"[red]✗[/] {escape(problem)}")
+    signs = {
+        "fixed": "[green]✓[/]",
+        "notes": "·",
+        "warnings": "[yellow]![/]",
+        "problems": "[red]✗[/]",
+    }
+    for name, sign in signs.items():
+        for sentence in report[name]:
+            out.print(f"{sign} {escape(sentence)}")
     if report["ok"]:
-        out.print("[green]✓[/] All is well.")
+        said = (
+            "The course works, but mind what is marked with !"
+            if report["warnings"]
+            else "All is well"
+        )
+        out.print(f"[green]✓[/] {said}.")

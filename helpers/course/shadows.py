@@ -48,7 +48,7 @@ def spare(environment: MutableMapping[str, str]) -> list[Shadow]:
         environment["PYTHONPATH"] = os.pathsep.join(kept)
         if not kept:
             del environment["PYTHONPATH"]
-    users = site.getusersitepackages() if site.ENABLE_USER_SITE and _is_here() else ""
+    users = user_site()
     if users and (shadow := shadowing("your own site-packages", users, ours)):
         environment["PYTHONNOUSERSITE"] = "1"
         found.append(shadow)
@@ -57,7 +57,7 @@ def spare(environment: MutableMapping[str, str]) -> list[Shadow]:
 
 def shadowing(where: str, folder: str, ours: Iterable[str]) -> Shadow | None:
     """What a folder has of the names that the course needs; None if it has nothing of them."""
-    if os.path.realpath(folder) in {os.path.realpath(one) for one in (*_homes(), _checkout())}:
+    if os.path.realpath(folder) in {os.path.realpath(one) for one in (*homes(), _checkout())}:
         return None
     has = modules_in(folder)
     files = tuple(sorted(has[name] for name in has.keys() & set(ours)))
@@ -81,11 +81,17 @@ def modules_in(folder: str) -> dict[str, str]:
 
 def names() -> set[str]:
     """The names of the modules that the course needs, of all that are installed here."""
-    installed = {name for one in _homes() for name in modules_in(one)} if _is_here() else set()
+    installed = {name for one in homes() for name in modules_in(one)} if _is_here() else set()
     return installed | (sys.stdlib_module_names - _UNUSED) | {"helpers"}
 
 
-def _homes() -> set[str]:
+def user_site() -> str:
+    """The user's own site-packages, if this Python looks there and the course is not in them."""
+    return site.getusersitepackages() if site.ENABLE_USER_SITE and _is_here() else ""
+
+
+def homes() -> set[str]:
+    """Where this Python has its packages."""
     return {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}
 
 
@@ -95,9 +101,7 @@ def _checkout() -> str:
 
 def _is_here() -> bool:
     """Whether the course is installed where this Python has its packages, not in the user's own."""
-    return any(
-        one.startswith("redis_streams_course-") for home in _homes() for one in _listed(home)
-    )
+    return any(one.startswith("redis_streams_course-") for home in homes() for one in _listed(home))
 
 
 def _listed(folder: str) -> list[str]:

@@ -16,8 +16,10 @@ from helpers.course.loopback import spare_loopback
 OURS = CHECKOUT / "helpers" / "course" / "jupyter"  # its settings, its extension, its kernel
 
 _NOT_THE_COURSES = {  # variables that no course could live with, and what they do
-    "PYTHONHOME": "it leads to another Python's library",
+    "PYTHONHOME": "it leads to the library of another Python",
     "PYTHONOPTIMIZE": "it takes the assertions out of the lessons",
+    "PYTHONASYNCIODEBUG": "it prints into the cells",
+    "PYTHONDEVMODE": "it prints into the cells",
     "JUPYTERLAB_DIR": "it leads to another JupyterLab's pages",
     "JUPYTER_GATEWAY_URL": "it runs the cells on another machine",
 }
@@ -50,11 +52,17 @@ def said_of(shadow: shadows.Shadow) -> str:
 
 def _writable(after: dict[str, str]) -> Iterator[str]:
     """Give what Jupyter, IPython and matplotlib write a folder that takes it, where it has none."""
-    for name, folder in written(after).items():
-        if not can_be_written(folder):
-            after[name] = str(hidden_folder() / "jupyter" / name.lower())
-            Path(after[name]).mkdir(parents=True, exist_ok=True)
-            yield f"{name} is {after[name]} here: {folder} cannot be written."
+    lost = {name: one for name, one in written(after).items() if not can_be_written(one)}
+    for name, folder in lost.items():
+        if name == "JUPYTER_CONFIG_DIR" and folder.is_dir():  # what is there is read all the same
+            after.setdefault("JUPYTERLAB_SETTINGS_DIR", str(folder / "lab" / "user-settings"))
+            after["JUPYTER_CONFIG_PATH"] += os.pathsep + str(folder)
+        after[name] = str(hidden_folder() / "jupyter" / name.lower())
+        Path(after[name]).mkdir(parents=True, exist_ok=True)
+    if lost:
+        shown = ", ".join(sorted({str(one) for one in lost.values()}))
+        kept = hidden_folder() / "jupyter"
+        yield f"what Jupyter writes goes to {kept}, since {shown} cannot be written."
 
 
 def written(environment: Mapping[str, str]) -> dict[str, Path]:
@@ -66,6 +74,7 @@ def written(environment: Mapping[str, str]) -> dict[str, Path]:
         settings = Path(paths.jupyter_config_dir(), "lab", "workspaces")
         matplotlib = Path(environment.get("XDG_CONFIG_HOME") or home / ".config", "matplotlib")
         usual = {
+            "JUPYTER_CONFIG_DIR": Path(paths.jupyter_config_dir()),
             "JUPYTER_DATA_DIR": Path(paths.jupyter_data_dir()),
             "JUPYTER_RUNTIME_DIR": Path(paths.jupyter_runtime_dir()),
             "JUPYTERLAB_WORKSPACES_DIR": settings,

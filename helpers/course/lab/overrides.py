@@ -132,9 +132,13 @@ def _kernels(settings: Mapping[str, Setting]) -> Iterator[Override]:
 
 def _address(settings: Mapping[str, Setting]) -> Iterator[Override]:
     one = settings.get("ServerApp.ip")
+    there = "localhost" if can_listen("localhost") else "127.0.0.1"
     if one and not can_listen(one.value):
         why = "this machine does not have that address"
-        yield Override("--ServerApp.ip=localhost", _because(one, why))
+        yield Override(f"--ServerApp.ip={there}", _because(one, why))
+    elif one is None and there != "localhost":
+        why = "JupyterLab is at 127.0.0.1, since the name localhost leads nowhere."
+        yield Override(f"--ServerApp.ip={there}", why)
     one = settings.get("ServerApp.local_hostnames")
     if one and "localhost" not in one.value:
         names = [*map(str, one.value), "localhost"]
