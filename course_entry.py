@@ -6,12 +6,20 @@ import sys
 from pathlib import Path
 
 
+CHECKOUT = Path(__file__).resolve().parent
+
+
 def main() -> None:
     """Run the `course` command; nothing but the standard library is imported before."""
-    sys.path.insert(0, str(Path(__file__).resolve().parent))  # this checkout's `helpers`
+    sys.path.insert(0, str(CHECKOUT))  # this checkout's `helpers`
     from helpers.course import shadows
 
     shadows.leave_out()
-    from helpers import cli
-
+    try:
+        from helpers import cli
+    except ImportError as error:
+        sys.exit(
+            f"The course cannot be loaded ({error}): run "
+            f'`cd "{CHECKOUT}" && "{sys.executable}" -m pip install -c constraints.txt -e .`.'
+        )
     cli.main()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import sys
 from typing import Annotated, Any
 
@@ -14,6 +15,7 @@ from rich.table import Table
 from helpers.checks import progress
 from helpers.cli.console import commands, many, out
 from helpers.course import lab as lab_settings
+from helpers.course.cli_program import command, find_cli
 from helpers.course.connect import connect
 from helpers.course.database import reset as reset_database
 from helpers.course.doctor import examine
@@ -45,18 +47,31 @@ def lab(
     overrides = lab_settings.overrides(config, context.args)
     for line in dict.fromkeys([*told, *(one.why for one in overrides)]):
         out.print(f"[dim]· {escape(line)}[/]")
-    command = [sys.executable, "-m", "jupyterlab", f"--port={port}"]
-    command += [f"--LabApp.default_url=/lab/tree/{FIRST_LESSON}"]
+    words = [sys.executable, "-m", "jupyterlab", f"--port={port}"]
+    words += [f"--LabApp.default_url=/lab/tree/{FIRST_LESSON}"]
     if not any(one.startswith(ROOTS) for one in context.args):  # else a learner's own has its way
-        command += [f"--ServerApp.root_dir={CHECKOUT}", *(one.flag for one in overrides)]
-    command += [] if browser else ["--no-browser"]
-    command += ["--allow-root"] if os.geteuid() == 0 else []  # as in many containers
-    command += context.args
+        words += [f"--ServerApp.root_dir={CHECKOUT}", *(one.flag for one in overrides)]
+    words += [] if browser else ["--no-browser"]
+    words += ["--allow-root"] if os.geteuid() == 0 else []  # as in many containers
+    words += context.args
     sys.stdout.flush()
     os.chdir(CHECKOUT)
     os.execve(
-        command[0], command, environment | lab_settings.token_beside_a_password(config, environment)
+        words[0], words, environment | lab_settings.token_beside_a_password(config, environment)
     )
+
+
+def cli(context: typer.Context) -> None:
+    """Open redis-cli or valkey-cli on the course's server, or send it one command.
+
+    What follows is handed on: `course cli XLEN chennai`, `course cli --bigkeys`.
+    """
+    server = find_server()
+    state = OwnServer(hidden_folder()).alive() if server.source != "url" else None
+    program = find_cli(beside=state.program if state else "")
+    words, secret = command(program, server.url, context.args)
+    sys.stdout.flush()
+    os.execve(program, words, os.environ | secret)
 
 
 def doctor(
@@ -93,9 +108,18 @@ def server_status() -> None:
 
 
 @server_commands.command("url")
-def server_url() -> None:
-    """Print the server's address with its password, for redis-cli -u and other tools."""
-    out.print(escape(find_server().url))
+def server_url(
+    env: Annotated[
+        bool, typer.Option("--env", help='For a shell: eval "$(course server url --env)".')
+    ] = False,
+) -> None:
+    """Print the server's address with its password, for redis-cli -u, RedisInsight and others.
+
+    With --env it is the variable REDIS_URL, for programs of your own that you start in this shell.
+    The course finds its server without it.
+    """
+    url = find_server().url
+    print(f"export REDIS_URL={shlex.quote(url)}" if env else url, flush=True)
 
 
 @server_commands.command("stop")

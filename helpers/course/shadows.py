@@ -34,8 +34,19 @@ LEFT_OUT: list[Shadow] = []  # by this process, when it began
 def leave_out(environment: MutableMapping[str, str] = os.environ) -> None:
     """Leave out, for this process and all that it starts, what shadows the course's modules."""
     LEFT_OUT.extend(found := spare(environment))
-    folders = {os.path.realpath(one.folder) for one in found}
-    sys.path[:] = [one for one in sys.path if os.path.realpath(one) not in folders or one == ""]
+    folders = {os.path.realpath(one.folder) for one in found} | _before_ours()
+    sys.path[:] = [one for one in sys.path if os.path.realpath(one) not in folders]
+
+
+def _before_ours() -> set[str]:
+    """What else a file of site-packages put on this process's path, before the course's modules."""
+    ours, found = names(), set()
+    for folder in sys.path:
+        if os.path.realpath(folder) in {os.path.realpath(one) for one in homes()}:
+            break
+        if not folder.startswith(sys.base_prefix) and shadowing("", folder, ours):
+            found.add(os.path.realpath(folder))
+    return found
 
 
 def spare(environment: MutableMapping[str, str]) -> list[Shadow]:

@@ -74,13 +74,17 @@ def examine(*, fix: bool = False, ask: Ask = kernel.ask) -> dict[str, Any]:
 
 def _look(report: dict[str, Any], ask: Ask) -> list[Finding]:
     began = clock.begin()
-    facts, found = server.look()
+    found = list(network.findings(seen := network.look()))
+    if seen.loopback:  # then neither a server nor a kernel can be reached, and that is why
+        return found
+    facts, of_the_server = server.look()
+    found += of_the_server
     ahead_s = facts.pop("ahead_s", 0.0)
     report["server"] = facts or None
     try:
         home = hidden_folder()
     except CourseError as error:
-        if not found:
+        if str(error) not in {one.sentence for one in found}:
             found.append(problem("rights", str(error)))
         return _once(found)
     report["hidden_folder"] = str(home)
@@ -105,7 +109,6 @@ def _environment(report: dict[str, Any], ask: Ask) -> Iterator[Finding]:
     yield from modules.findings(seen)
     yield from jupyter.findings(jupyter.look(environment, told))
     yield from proxies.findings(proxies.look(environment))
-    yield from network.findings(network.look())
     yield from limits.findings(limits.look())
 
 

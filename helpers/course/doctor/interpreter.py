@@ -45,7 +45,7 @@ class Interpreter:
 
 def look(environment: Mapping[str, str] = os.environ) -> Interpreter:
     """Look at this Python, which is that of the kernels too."""
-    pins = _pins()
+    pins, path = _pins(), environment.get("PATH")
     return Interpreter(
         executable=sys.executable,
         version=sys.version_info[:2],
@@ -58,7 +58,9 @@ def look(environment: Mapping[str, str] = os.environ) -> Interpreter:
         prefix=os.path.realpath(sys.prefix),
         conda=environment.get("CONDA_PREFIX", ""),
         virtual=environment.get("VIRTUAL_ENV", ""),
-        python=shutil.which("python", path=environment.get("PATH")) or "",
+        python=next(
+            filter(None, (shutil.which(one, path=path) for one in ("python", "python3"))), ""
+        ),
     )
 
 
@@ -123,8 +125,8 @@ def _environments(python: Interpreter) -> Iterator[Finding]:
         yield warning(
             "python",
             f"A conda environment ({python.conda}) and a virtual one ({python.virtual}) are active "
-            f"at once, and `python` is {python.python}, without the course: run `conda "
-            "deactivate`, then activate the course's environment again.",
+            f"at once, and `{Path(python.python).name}` is {python.python}, without the course: "
+            "run `conda deactivate`, then activate the course's environment again.",
         )
 
 

@@ -23,7 +23,7 @@ NEEDED = (  # plugins without which a lesson does not open or run
 )  # fmt: skip
 _SECURITY = ("ServerApp.authorizer_class", "ServerApp.identity_provider_class")
 _PIECES = {
-    "JupyterLab's pages": APPLICATION / "static" / "index.html",
+    "a page of JupyterLab": APPLICATION / "static" / "index.html",
     "the course's kernel": OURS / "kernels" / "python3" / "kernel.json",
     "the course's extension": OURS
     / "labextensions" / "redis-streams-course" / "static" / "extension.js",
@@ -75,7 +75,7 @@ def findings(jupyter: Jupyter) -> Iterator[Finding]:
                 "JupyterLab does not start: take that line out.",
             )
     for what, file in jupyter.missing:
-        yield problem("jupyter", f"{what} is missing ({file}): {_again(file)}.")
+        yield problem("jupyter", f"{file} is missing, {what}: {_again(file)}.")
     for name, file in jupyter.disabled:
         yield warning(
             "jupyter", f"{file} disables {name}, which the lessons need: take it out of that file."

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 
-from helpers.course.doctor.finding import Finding, warning
+from helpers.course.doctor.finding import Finding, problem, warning
 from helpers.course.home import CHECKOUT
 from helpers.course.server import OwnServer, process
 
@@ -23,6 +24,7 @@ class Kept:
     orphans: tuple[int, ...] = ()  # servers at work in the data folder beside the one in use
     relative: str = ""  # COURSE_HOME, if it depends on where one is
     elsewhere: str = ""  # another checkout, in which this command was typed
+    owner: str = ""  # the checkout that has the environment, if it is another
 
 
 def look(home: Path, environment: Mapping[str, str]) -> Kept:
@@ -30,7 +32,9 @@ def look(home: Path, environment: Mapping[str, str]) -> Kept:
     named = environment.get("COURSE_HOME", "")
     relative = named if named and not os.path.isabs(named) else ""
     spoilt = str(home / "progress.json") if _is_spoilt(home / "progress.json") else ""
-    return Kept(spoilt, orphans(home), relative, _another_checkout())
+    beside = Path(sys.prefix).parent
+    owner = str(beside) if is_checkout(beside) and not beside.samefile(CHECKOUT) else ""
+    return Kept(spoilt, orphans(home), relative, _another_checkout(), owner)
 
 
 def findings(kept: Kept) -> Iterator[Finding]:
@@ -56,7 +60,13 @@ def findings(kept: Kept) -> Iterator[Finding]:
             f"COURSE_HOME is {kept.relative!r}, which is another folder in each place where you "
             f"type it: set it to a whole path, such as {os.path.abspath(kept.relative)}.",
         )
-    if kept.elsewhere:
+    if kept.owner:
+        yield problem(
+            "home",
+            f"The environment of {kept.owner} runs another checkout, {CHECKOUT}, which was "
+            f"installed in it later: run `make lab` in {kept.owner}, which corrects that.",
+        )
+    elif kept.elsewhere:
         yield warning(
             "home",
             f"You are in {kept.elsewhere}, and this `course` belongs to {CHECKOUT}: run `make env` "
@@ -92,12 +102,17 @@ def _is_spoilt(file: Path) -> bool:
         return True
 
 
+def is_checkout(folder: Path) -> bool:
+    """Whether a folder is a checkout of the course."""
+    return (folder / "helpers" / "course").is_dir() and (folder / "course_entry.py").is_file()
+
+
 def _another_checkout() -> str:
     try:
         here = Path.cwd()
     except OSError:
         return ""
     for folder in (here, *here.parents):
-        if (folder / "helpers" / "course").is_dir() and (folder / "course_entry.py").is_file():
+        if is_checkout(folder):
             return "" if folder.samefile(CHECKOUT) else str(folder)
     return ""

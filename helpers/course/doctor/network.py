@@ -54,10 +54,11 @@ def findings(network: Network) -> Iterator[Finding]:
             "`127.0.0.1 localhost` to /etc/hosts. `course lab` uses 127.0.0.1 until then.",
         )
     elif strangers := [one for one in network.addresses if not _is_loopback(one)]:
-        yield problem(
+        yield warning(
             "network",
             f"The name localhost leads to {', '.join(strangers)}, which isn't this machine's "
-            "loopback: correct the line of localhost in /etc/hosts to `127.0.0.1 localhost`.",
+            "loopback: correct the line of localhost in /etc/hosts to `127.0.0.1 localhost`. "
+            "`course lab` uses 127.0.0.1 until then.",
         )
     elif network.addresses == network.unusable and network.addresses and not network.loopback:
         yield warning(

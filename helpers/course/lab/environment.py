@@ -60,7 +60,7 @@ def _writable(after: dict[str, str]) -> Iterator[str]:
         after[name] = str(hidden_folder() / "jupyter" / name.lower())
         Path(after[name]).mkdir(parents=True, exist_ok=True)
     if lost:
-        shown = ", ".join(sorted({str(one) for one in lost.values()}))
+        shown = ", ".join(sorted({str(_there(one)) for one in lost.values()}))
         kept = hidden_folder() / "jupyter"
         yield f"what Jupyter writes goes to {kept}, since {shown} cannot be written."
 
@@ -86,12 +86,16 @@ def written(environment: Mapping[str, str]) -> dict[str, Path]:
 
 def can_be_written(folder: Path) -> bool:
     """Whether a folder can be written, or made where it isn't there yet: it is tried."""
-    there = next((one for one in (folder, *folder.parents) if one.exists()), Path("/"))
     try:
-        os.rmdir(tempfile.mkdtemp(dir=there, prefix=".course-"))
+        os.rmdir(tempfile.mkdtemp(dir=_there(folder), prefix=".course-"))
     except OSError:
         return False
     return True
+
+
+def _there(folder: Path) -> Path:
+    """A folder, or the one above it that exists."""
+    return next((one for one in (folder, *folder.parents) if one.exists()), Path("/"))
 
 
 @contextlib.contextmanager

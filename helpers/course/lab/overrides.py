@@ -137,7 +137,7 @@ def _address(settings: Mapping[str, Setting]) -> Iterator[Override]:
         why = "this machine does not have that address"
         yield Override(f"--ServerApp.ip={there}", _because(one, why))
     elif one is None and there != "localhost":
-        why = "JupyterLab is at 127.0.0.1, since the name localhost leads nowhere."
+        why = "JupyterLab is at 127.0.0.1, since nothing can listen where the name localhost leads."
         yield Override(f"--ServerApp.ip={there}", why)
     one = settings.get("ServerApp.local_hostnames")
     if one and "localhost" not in one.value:
