@@ -12,8 +12,8 @@ unexport PIP_DRY_RUN PIP_NO_DEPS PIP_NO_BUILD_ISOLATION PIP_NO_BINARY PIP_REQUIR
 VENV ?= .venv
 BIN := $(VENV)/bin
 PINS := pyproject.toml constraints.txt
-# And what a learner's pip.conf may say: their index and their proxy hold, other places do not.
-PLAINLY := --no-user --target= --prefix= --root=
+# A learner's pip.conf may ask for their own site-packages; its index and its proxy hold.
+PLAINLY := --no-user
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt $(PLAINLY)
 
 # An environment that was moved or copied, or whose Python is gone, is made again.

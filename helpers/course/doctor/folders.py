@@ -57,7 +57,7 @@ def findings(folders: list[Folder]) -> Iterator[Finding]:
         if folder.shortage and folder.shortage not in told:
             told.add(folder.shortage)
             what, remedy = folder.shortage
-            yield problem("disk", f"{what}, so {folder.path} takes no {folder.what}: {remedy}.")
+            yield problem("disk", f"{what}, so {folder.path} cannot take {folder.what}: {remedy}.")
         yield from _rights(folder)
         if not folder.shortage:
             yield from _little_room(folder)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import struct
 import sys
@@ -13,6 +12,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib import metadata, util
 from pathlib import Path
+
+from packaging.requirements import Requirement
 
 from helpers.course.doctor.finding import Finding, problem, warning
 from helpers.course.home import CHECKOUT
@@ -136,9 +137,9 @@ def _pins() -> dict[str, str]:
         project = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["project"]
     except (OSError, ValueError, KeyError):
         return {}
-    parts = (one.partition(";") for one in project["dependencies"])
-    needed = [name for name, _, marker in parts if not marker]
-    return dict(re.split("==", one.strip(), maxsplit=1) for one in needed if "==" in one)
+    wanted = [Requirement(one) for one in project["dependencies"]]
+    here = [one for one in wanted if not one.marker or one.marker.evaluate()]
+    return {one.name: str(one.specifier).removeprefix("==") for one in here}
 
 
 def _version(name: str) -> str:
