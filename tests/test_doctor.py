@@ -510,7 +510,7 @@ FOLDER = folders.Folder("the server's data", "/a/.course", free=10**10, files_le
         ({}, ""),
         ({"free": 50 * MB}, "50 MB are free on the disk of /a/.course"),
         ({"locks": False}, "Locks do nothing on the disk of /a/.course"),
-        ({"path": "/Users/a/OneDrive - Firm/course/.course"}, "is in a folder named OneDrive: if"),
+        ({"path": "/a/OneDrive - Firm/course/.course"}, "is in a folder named OneDrive: if"),
         ({"path": "/a/Dropbox/b"}, "is in a folder named Dropbox: if"),
         ({"path": "/a/my dropboxes/b"}, ""),
         ({"windows": True}, "is on a drive of Windows, which WSL reaches slowly"),
