@@ -11,11 +11,25 @@ FITS := $(if $(BUNDLE),&& $$p -I $(USE_BUNDLE) --fits "$(BUNDLE)" 2>/dev/null)
 FIND_PYTHON = for p in $(PYTHON) $(PYTHONS); do \
 	command -v $$p >/dev/null 2>&1 && $$p -c '$(NEW_ENOUGH)' 2>/dev/null $1 && echo $$p && break; done
 # What would put other code in place of the course's, or keep pip from installing here.
-unexport PYTHONPATH PYTHONHOME PIP_USER PIP_TARGET PIP_PREFIX
+unexport PYTHONPATH PYTHONHOME PYTHONOPTIMIZE PIP_USER PIP_TARGET PIP_PREFIX PIP_ROOT PIP_PYTHON
+unexport PIP_DRY_RUN PIP_NO_DEPS PIP_NO_BUILD_ISOLATION PIP_NO_BINARY PIP_REQUIRE_HASHES
 VENV ?= .venv
 BIN := $(VENV)/bin
 PINS := pyproject.toml constraints.txt
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+# A learner's pip.conf may ask for their own site-packages; its index and its proxy hold.
+PLAINLY := --no-user
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt $(PLAINLY)
+
+# An environment that was moved or copied, or whose Python is gone, is made again.
+ifneq ($(wildcard $(VENV)/.lab),)
+STATE := $(shell $(BIN)/python -I helpers/course/whole.py >/dev/null 2>&1; echo $$?)
+ifneq ($(STATE),0)
+$(shell rm -f $(VENV)/.lab $(VENV)/.test)
+ifneq ($(filter 3 126 127,$(STATE)),)
+$(shell rm -f $(BIN)/python)
+endif
+endif
+endif
 
 help:  ## explain these targets
 	@echo "Redis Streams, hands on. What make can do:"

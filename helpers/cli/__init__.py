@@ -29,6 +29,8 @@ INTERRUPTED = 130  # what a shell expects of a program that Ctrl-C ended
 app = commands("Redis Streams, hands on: the course from a terminal.")
 app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(place.lab)
 app.command()(place.doctor)
+app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True,
+                              "help_option_names": ["--help"]})(place.cli)  # fmt: skip
 app.add_typer(place.server_commands, name="server")
 app.command()(place.reset)
 app.command()(place.adopt)
