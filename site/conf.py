@@ -31,6 +31,7 @@ nb_code_prompt_hide = "Hide the {type}"
 myst_heading_anchors = 4
 myst_enable_extensions = ["attrs_inline"]
 
+autodoc_preserve_defaults = True
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 autodoc_typehints_format = "short"
@@ -47,6 +48,7 @@ html_baseurl = os.environ.get("SITE_URL", "")
 html_static_path = ["_static"]
 templates_path = ["_templates"]
 html_css_files = ["course.css"]
+html_js_files = [("course.js", {"defer": "defer"})]
 html_copy_source = False
 html_show_sourcelink = False
 html_show_sphinx = False

@@ -9,6 +9,9 @@
     faults      what keeps a file off the site, by file and cell
     built       what is wrong with the pages that came out
     staging     write what Sphinx reads
+    finish      what Sphinx's pages lack
+    documents   what an author writes, as pieces of Markdown
+    docstrings  a docstring as Sphinx reads it
 
 Run it by `make site`. Sphinx's settings, its styles and the landing page are in `site/`.
 """

@@ -10,7 +10,10 @@ from itertools import pairwise
 
 _SECTION = re.compile(r"^(Args|Attributes|Raises|Returns|Yields|Example|Examples|Note):$")
 _SPAN = re.compile(r"`+[^`]+`+")
+_ERROR = re.compile(r"(?<![\w.])([A-Z][a-z]\w*Error)\b")
+_STAR = re.compile(r"(?<!\w)\*(?!\w+\*)|(?<=\s)\*(?=\s)|\*\*")  # one that is no emphasis
 _PROMISE = "Promise"
+_PROMISED = re.compile(r"^(Promise[^:]*:)")
 
 
 def as_rst(lines: Sequence[str]) -> list[str]:
@@ -24,7 +27,7 @@ def as_rst(lines: Sequence[str]) -> list[str]:
     rest = [b for b in blocks[1:] if not b[0].startswith(_PROMISE)]
     found: list[str] = []
     within = ""
-    for block in [*blocks[:1], *map(_marked, promises), *rest]:
+    for block in [*blocks[:1], *promises, *rest]:
         if match := _SECTION.match(block[0]):
             within = match[1]
         indented = block[0].startswith("    ") and not within
@@ -33,7 +36,8 @@ def as_rst(lines: Sequence[str]) -> list[str]:
         elif indented:
             found += [f".. code-block:: {_language(block)}", "", *block]
         else:
-            found += [_escaped(line) for line in block]
+            lines = [_escaped(line, errors=not within) for line in block]
+            found += [_PROMISED.sub(r"**\1**", lines[0]), *lines[1:]]
         found.append("")
     return found
 
@@ -61,11 +65,6 @@ def _language(block: Sequence[str]) -> str:
     return "python"
 
 
-def _marked(block: Sequence[str]) -> list[str]:
-    first = re.sub(r"^(Promise[^:]*:)", r"**\1**", block[0])
-    return [first, *block[1:]]
-
-
 def _blocks(lines: Iterable[str]) -> Iterator[list[str]]:
     """Paragraphs and indented blocks; the blank lines inside of a block of code stay."""
     block: list[str] = []
@@ -79,18 +78,19 @@ def _blocks(lines: Iterable[str]) -> Iterator[list[str]]:
             block = []
 
 
-def _escaped(line: str) -> str:
-    """A line in which only backticks, and the bold of a promise, mark something up."""
-    kept, found, bold = 0, "", line.startswith("**Promise")
+def _escaped(line: str, *, errors: bool = True) -> str:
+    """A line in which only backticks, an error's name and emphasis mark something up."""
+    kept, found = 0, ""
     for match in _SPAN.finditer(line):
-        found += _plain(line[kept : match.start()], bold) + _code(match[0])
+        found += _plain(line[kept : match.start()], errors) + _code(match[0])
         kept = match.end()
-    return found + _plain(line[kept:], bold)
+    return found + _plain(line[kept:], errors)
 
 
-def _plain(words: str, bold: bool) -> str:
+def _plain(words: str, errors: bool) -> str:
     escaped = re.sub(r"(\w)_(?=\W|$)", r"\1\\_", words).replace("|", "\\|")
-    return escaped if bold else re.sub(r"(?<!\*)\*(?!\*)", r"\\*", escaped)
+    escaped = _STAR.sub(lambda match: "\\*" * len(match[0]), escaped)
+    return _ERROR.sub(r":py:exc:`\1`", escaped) if errors else escaped
 
 
 def _code(span: str) -> str:

@@ -17,7 +17,7 @@ from helpers.course.authoring.site import prose
 from helpers.course.authoring.site.pages import Page
 
 FOLDED = "hide-output"  # the tag that folds a cell's output on the page
-_WIDGET = "application/vnd.jupyter.widget-view+json"
+WIDGET = "application/vnd.jupyter.widget-view+json"
 _EXERCISE = re.compile(r"## (\d+) · ")
 
 
@@ -75,7 +75,7 @@ def _static(cell: NotebookNode) -> None:
         tags.add(FOLDED)
     cell.metadata["tags"] = sorted(tags)
     for output in cell.outputs:
-        output.get("data", {}).pop(_WIDGET, None)
+        output.get("data", {}).pop(WIDGET, None)
     for output in pictures(cell):
         cell.metadata["mystnb"] = {"image": {"alt": alt(output)}}
 

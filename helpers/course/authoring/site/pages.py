@@ -14,6 +14,7 @@ from helpers.course.home import CHECKOUT
 Kind = Literal["lesson", "lab", "solution", "sheet", "prose"]
 
 SITE = CHECKOUT / "site"
+URL = "SITE_URL"  # the environment variable that says at which address the site will be
 FOLDERS: dict[str, Kind] = {"notebooks": "lesson", "labs": "lab", "solutions": "solution"}
 SHEET, PYTHON = "notebooks/cheatsheet.ipynb", "notebooks/python.md"
 PROSE = ("TEACHING.md", "teaching/*.md", "CHANGES.md")

@@ -205,7 +205,8 @@ def _entry(name: str, where: Sequence[Page]) -> Iterator[str]:
     thing = _object(name)
     if inspect.ismodule(thing):
         said = docstrings.first_sentence(thing.__doc__ or "")
-        yield from (f".. py:module:: {name}", "", f"``{name}``: {said}")
+        yield from (f".. py:module:: {name}", "", ".. py:currentmodule:: None", "")
+        yield f"``{name}``: {said}"
     elif inspect.isclass(thing):
         yield from (f".. autoclass:: {name}", "   :members:")
     elif callable(thing):

@@ -1,0 +1,75 @@
+"""Finish the pages that Sphinx wrote, where it or the theme leaves something to be desired.
+
+* A table without a head, as lessons open with, has none.
+* Each landmark has a name, and the search page a heading.
+* A page of source code leads back to the reference: Sphinx's viewcode assumes one name for all
+  that a module defines, but this reference calls things as a reader imports them.
+* The page for a missing address finds its styles, at whatever address it is shown.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from pathlib import Path
+
+_BACK = re.compile(r'<a class="viewcode-back" href="(?P<page>[^"#]*)#(?P<name>[^"]*)">.*?</a>')
+_ID = re.compile(r'<dt [^>]*\bid="([^"]+)"')
+_NO_HEAD = re.compile(
+    r"<thead>\s*<tr[^>]*>(?:\s*<th class=\"head[^\"]*\">(?:<p></p>)?</th>)+\s*</tr>\s*</thead>"
+)
+REPLACED = {
+    '<p class="caption" role="heading">': '<p class="caption">',
+    '<aside class="sidebar-drawer">': '<aside class="sidebar-drawer" aria-label="The course">',
+    '<aside class="toc-drawer">': '<aside class="toc-drawer" aria-label="On this page">',
+    '<aside class="toc-drawer no-toc">': '<aside class="toc-drawer no-toc" aria-label="None">',
+    '<div id="search-results"></div>': '<h1>Search</h1>\n<div id="search-results"></div>',
+}
+
+
+def finish(output: Path, url: str) -> None:
+    """Finish all pages of a site.
+
+    Args:
+        output: its folder.
+        url: the address at which it will be; empty for the root of a host.
+    """
+    for file in output.rglob("*.html"):
+        text = _NO_HEAD.sub("", file.read_text())
+        for old, new in REPLACED.items():
+            text = text.replace(old, new)
+        if output / "_modules" in file.parents:
+            text = _BACK.sub(lambda match, at=file.parent: _led_back(match, at), text)
+        if file == output / "404.html":
+            text = from_anywhere(text, url)
+        file.write_text(text)
+    _ids.cache_clear()
+
+
+def _led_back(match: re.Match[str], folder: Path) -> str:
+    """The link from code to its entry, with the right name; nothing if there is no entry."""
+    known, name = _ids((folder / match["page"]).resolve()), match["name"]
+    if name in known:
+        return match[0]
+    for start in range(name.count(".")):  # from the longest end to the shortest
+        end = "." + name.split(".", start + 1)[-1]
+        those = [one for one in known if one.endswith(end)]
+        if len(those) == 1:
+            return match[0].replace(f"#{name}", f"#{those[0]}")
+    return ""
+
+
+@cache
+def _ids(page: Path) -> list[str]:
+    return _ID.findall(page.read_text())
+
+
+def from_anywhere(text: str, url: str) -> str:
+    """A page whose links lead from any address to where they would from the site's root.
+
+    >>> from_anywhere('<a href="index.html">, <a href="#top">', "https://example.org/course")
+    '<a href="https://example.org/course/index.html">, <a href="#top">'
+    """
+    root = f"{url.rstrip('/')}/"
+    text = re.sub(r'\b(href|src)="(?![a-z]+:|#|/)', rf'\1="{root}', text)
+    return text.replace('data-content_root="./"', f'data-content_root="{root}"')
