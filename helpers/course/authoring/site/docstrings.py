@@ -90,10 +90,13 @@ def _escaped(line: str, *, errors: bool = True) -> str:
 def _plain(words: str, errors: bool) -> str:
     escaped = re.sub(r"(\w)_(?=\W|$)", r"\1\\_", words).replace("|", "\\|")
     escaped = _STAR.sub(lambda match: "\\*" * len(match[0]), escaped)
-    return _ERROR.sub(r":py:exc:`\1`", escaped) if errors else escaped
+    return _ERROR.sub(r":py:exc:`~.\1`", escaped) if errors else escaped
 
 
 def _code(span: str) -> str:
     """A name becomes a link where there is something of that name; all else is code."""
     words = span.strip("`")
-    return f":py:obj:`{words}`" if re.fullmatch(r"[A-Za-z_][\w.]*", words) else f"``{words}``"
+    if not re.fullmatch(r"[A-Za-z_][\w.]*", words):
+        return f"``{words}``"
+    anywhere = "~." if words[0].isupper() and not words.isupper() else ""  # a class
+    return f":py:obj:`{anywhere}{words}`"

@@ -1,0 +1,265 @@
+"""The site: one lesson with its lab and answers, and the reference; with --all-answers, all of it.
+
+Every page is looked at in a browser, on a phone and a desktop, in light and dark.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+import threading
+import tomllib
+import xml.etree.ElementTree as ET
+from collections.abc import Iterator
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import pytest
+import yaml
+from playwright.sync_api import Page, Request, expect
+
+from helpers import streams
+from helpers.course.authoring.site import changes, prose, reference
+from helpers.course.authoring.site.__main__ import build
+from helpers.course.authoring.site.built import Site
+from helpers.course.authoring.site.pages import pages
+from helpers.course.home import CHECKOUT
+from tests.accessibility import violations
+from tests.browser import in_browser
+
+pytestmark = [pytest.mark.once, pytest.mark.early]
+
+NAME = "04_pending_and_ack"
+LESSON, LAB, SOLUTION = (f"{folder}/{NAME}" for folder in ("notebooks", "labs", "solutions"))
+PHONE, DESKTOP = {"width": 390, "height": 844}, {"width": 1600, "height": 900}
+AT_400_PERCENT = {"width": 320, "height": 256}  # WCAG's reflow: 1280 by 1024, four times as large
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: Any, pytestconfig: pytest.Config) -> Site:
+    """The site, built from the checkout's own files."""
+    output = tmp_path_factory.mktemp("site") / "site"
+    everything = pytestconfig.getoption("--all-answers")
+    wrong = build(CHECKOUT, output, () if everything else (LESSON, LAB, SOLUTION, "CHANGES"))
+    assert wrong == []
+    return Site(output)
+
+
+class _Quiet(SimpleHTTPRequestHandler):
+    """A plain host for static pages, which shows 404.html for an address that it doesn't have."""
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Print nothing."""
+
+    def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
+        """The page for a missing address."""
+        body = Path(self.directory, "404.html").read_bytes()
+        self.send_response(code)
+        self.send_header("Content-Type", "text/html")
+        self.end_headers()
+        self.wfile.write(body)
+
+
+@pytest.fixture(scope="module")
+def host(site: Site) -> Iterator[str]:
+    """The site's address, on a host that serves it."""
+    handler = functools.partial(_Quiet, directory=str(site.folder))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+def shown(site: Site, all_sources: bool) -> list[str]:
+    """The pages to look at: of those that show source code one will do."""
+    names = [str(page.relative_to(site.folder)) for page in site.pages]
+    sources = [name for name in names if name.startswith("_modules/")]
+    return [name for name in names if name not in sources or all_sources] + sources[:1]
+
+
+# ------------------------------------------------------------------ what is on the pages
+
+
+def test_predictions_are_folded_and_every_output_is_there(site):
+    text = (site.folder / f"{LESSON}.html").read_text()
+    cells = nbformat.read(CHECKOUT / f"{LESSON}.ipynb", as_version=4).cells
+    hidden = [cell for cell in cells if cell.metadata.get("jupyter", {}).get("outputs_hidden")]
+    assert text.count('<details class="fold"><summary>Show the output</summary>') == len(hidden)
+    pictures = [cell for cell in cells if "image/png" in str(cell.get("outputs"))]
+    assert text.count("_images/") >= len(pictures) > 0
+    assert "<svg" in text or ".svg" in text  # its drawings
+    assert "widget-view" not in text
+
+
+def test_answers_are_behind_a_click_and_without_the_marks(site):
+    text = (site.folder / f"{SOLUTION}.html").read_text()
+    before, *answers = re.split(r'<details class="answer">', text)
+    exercises = re.findall(r"<summary>Show an answer to exercise (\d)</summary>", text)
+    assert exercises == [str(n) for n in range(1, len(answers) + 1)]
+    assert "xautoclaim" not in before
+    assert not re.search(r"BEGIN SOLUTION|BLANK|END SOLUTION", text)
+
+
+def test_lesson_and_reference_lead_to_each_other(site):
+    lesson = (site.folder / f"{LESSON}.html").read_text()
+    entries = site.pages[site.folder / "reference" / "streams.html"]
+    assert 'href="../reference/streams.html#helpers.streams.Consumer"' in lesson
+    assert {"helpers.streams.Consumer", "helpers.streams.DeadLetters"} <= entries.ids
+    assert f"../{LESSON}.html" in entries.links
+
+
+def test_promises_come_first(site):
+    text = (site.folder / "reference" / "streams.html").read_text()
+    assert text.index("What each class promises") < text.index('id="helpers.streams.Producer"')
+    _, _, producer = text.partition('id="helpers.streams.Producer"')
+    assert producer.index("<strong>Promise:</strong>") < producer.index("Parameters")
+
+
+def test_the_reference_has_all_that_is_exported_and_all_that_lessons_import():
+    names = [name.rpartition(".")[2] for name in reference.documented()]
+    assert set(streams.__all__) - {"StreamsError"} <= set(names)  # that one is with the errors
+    made = "\n".join(reference.pages(pages()).values())
+    missing = [name for name in reference.uses(pages()) if not re.search(rf":: {name}$", made, re.M)
+               and not name.startswith(reference.ERRORS)]  # fmt: skip
+    assert missing == []
+
+
+def test_each_notebook_can_be_downloaded_as_it_is(site):
+    for folder in (LESSON, LAB, SOLUTION):
+        assert (site.folder / f"{folder}.ipynb").read_bytes() == (
+            CHECKOUT / f"{folder}.ipynb"
+        ).read_bytes()
+
+
+# ------------------------------------------------------------------ in a browser
+
+
+@pytest.mark.parametrize(
+    ("size", "scheme"), [(PHONE, "light"), (DESKTOP, "dark")], ids=["phone", "desktop"]
+)
+class TestEachPage:
+    pytestmark = in_browser
+
+    def test_is_open_to_everyone_and_needs_no_other_host(
+        self, site, host, page: Page, size, scheme, pytestconfig
+    ):
+        asked: list[Request] = []
+        page.on("request", lambda request: asked.append(request))
+        page.emulate_media(color_scheme=scheme)
+        page.set_viewport_size(size)
+        wrong = []
+        for name in shown(site, pytestconfig.getoption("--all-answers") and size is PHONE):
+            page.goto(f"{host}/{name}")
+            wrong += [f"{name}: {one}" for one in violations(page)]
+            wide = page.evaluate("document.documentElement.scrollWidth")
+            wrong += [f"{name}: {wide} pixels wide"] * (wide > size["width"])
+        assert wrong == []
+        assert [one.url for one in asked if not one.url.startswith((host, "data:"))] == []
+
+
+@pytest.mark.usefixtures("site")
+class TestAReader:
+    pytestmark = in_browser
+
+    def test_finds_a_word(self, host, page: Page):
+        page.goto(f"{host}/search.html?q=XAUTOCLAIM")
+        expect(page.locator(f'a[href*="{LESSON}.html"]').first).to_be_visible()
+
+    def test_who_came_to_a_missing_address_finds_the_way_back(self, host, page: Page):
+        page.goto(f"{host}/deep/er/than/it/was.html")
+        expect(page.get_by_role("heading", name="This page isn’t here")).to_be_visible()
+        assert page.evaluate("getComputedStyle(document.body).getPropertyValue('--color-brand-primary')")
+        assert violations(page) == []
+        page.get_by_role("link", name="the contents").click()
+        expect(page.get_by_role("heading", name="The lessons", exact=False)).to_be_visible()
+
+    def test_without_javascript_unfolds_an_output(self, host, browser):
+        context = browser.browser.new_context(java_script_enabled=False)
+        with context.new_page() as page:
+            page.goto(f"{host}/{LESSON}.html")
+            fold = page.locator("details.fold").first
+            expect(fold.locator(".cell_output")).not_to_be_visible()
+            fold.locator("summary").click()
+            expect(fold.locator(".cell_output")).to_be_visible()
+        context.close()
+
+    def test_with_a_keyboard_alone_unfolds_and_scrolls(self, host, page: Page):
+        page.set_viewport_size(PHONE)
+        page.goto(f"{host}/{LESSON}.html")
+        page.keyboard.press("Tab")
+        assert page.evaluate("document.activeElement.textContent") == "Skip to content"
+        summary = page.locator("details.fold > summary").first
+        summary.focus()
+        page.keyboard.press("Enter")
+        assert page.locator("details.fold").first.evaluate("fold => fold.open")
+        too_wide = page.locator("article pre").evaluate_all(
+            "all => all.filter(one => one.offsetParent && one.scrollWidth > one.clientWidth)"
+            ".map(one => one.tabIndex)"
+        )
+        assert too_wide
+        assert set(too_wide) == {0}
+
+    def test_at_400_percent_reads_down_and_never_sideways(self, host, page: Page):
+        page.set_viewport_size(AT_400_PERCENT)
+        for name in (LESSON, LAB, SOLUTION, "reference/streams", "index"):
+            page.goto(f"{host}/{name}.html")
+            assert page.evaluate("document.documentElement.scrollWidth") <= 320, name
+
+    def test_copies_code_and_not_its_prompt(self, host, page: Page):
+        page.goto(f"{host}/{LESSON}.html")
+        assert page.locator(".cell_input button.copybtn").count() > 20
+        assert page.locator(".output.text_plain button.copybtn, .stream button.copybtn").count() == 0
+
+    def test_prints_what_was_folded(self, host, page: Page):
+        page.goto(f"{host}/{LESSON}.html")
+        page.emulate_media(media="print")
+        expect(page.locator("details.fold .cell_output").first).to_be_visible()
+
+
+# ------------------------------------------------------------------ what is beside the pages
+
+
+def test_the_feed_has_an_entry_for_each_version(site):
+    root = ET.parse(site.folder / changes.FEED).getroot()
+    space = {"a": changes.ATOM}
+    versions = changes.versions((CHECKOUT / "CHANGES.md").read_text())
+    assert [one.text for one in root.findall("a:entry/a:title", space)] == [v.name for v in versions]
+    assert root.findall("a:entry/a:content", space)[-1].text
+    anchors = site.pages[site.folder / "CHANGES.html"].ids
+    assert {one.anchor for one in versions} <= anchors
+    assert 'type="application/atom+xml"' in (site.folder / f"{LESSON}.html").read_text()
+
+
+def test_version_and_changes_and_citation_agree():
+    project = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["project"]
+    cited = yaml.safe_load((CHECKOUT / "CITATION.cff").read_text())
+    newest = changes.versions((CHECKOUT / "CHANGES.md").read_text())[0]
+    assert cited["version"] == newest.name == project["version"]
+    assert str(cited["date-released"]) == newest.date
+    assert {"cff-version", "message", "title", "authors"} <= set(cited)
+
+
+def test_the_workflow_builds_with_make_and_publishes_what_it_built():
+    steps = yaml.safe_load((CHECKOUT / ".github/workflows/site.yml").read_text())["jobs"]
+    build_steps = steps["build"]["steps"]
+    (made,) = [one for one in build_steps if one.get("run") == "make site"]
+    assert "SITE_URL" in made["env"]
+    (uploaded,) = [one for one in build_steps if "upload-pages-artifact" in one.get("uses", "")]
+    assert uploaded["with"]["path"] == "build/site"
+    assert "deploy-pages" in steps["publish"]["steps"][0]["uses"]
+
+
+def test_readme_leads_to_it():
+    assert "`make site`" in (CHECKOUT / "README.md").read_text()
+
+
+def test_an_anchor_is_made_as_the_site_makes_it(site):
+    headings = {
+        prose.anchor(words)
+        for cell in nbformat.read(CHECKOUT / f"{LESSON}.ipynb", as_version=4).cells
+        if cell.cell_type == "markdown"
+        for _, words in prose.headings(cell.source)
+    }
+    assert headings <= site.pages[site.folder / f"{LESSON}.html"].ids
