@@ -8,8 +8,9 @@ from typing import Any
 
 from playwright.sync_api import Page
 
-_RUN = """() => axe.run(document, {resultTypes: ['violations']}).then(found => found.violations
-  .flatMap(one => one.nodes.map(node => `${one.id}: ${node.html.slice(0, 150)} ${node.failureSummary}`)))"""
+_RUN = """() => axe.run(document, {resultTypes: ['violations']}).then(found =>
+  found.violations.flatMap(one => one.nodes.map(
+    node => `${one.id}: ${node.html.slice(0, 150)} ${node.failureSummary}`)))"""
 _UNFOLD = "for (const one of document.querySelectorAll('details')) one.open = true"
 
 

@@ -18,14 +18,19 @@ from typing import Any
 import nbformat
 import pytest
 import yaml
-from playwright.sync_api import Page, Request, expect
+from playwright.sync_api import Request, expect
 
 from helpers import streams
 from helpers.course.authoring.site import changes, prose, reference
-from helpers.course.authoring.site.__main__ import build
+from helpers.course.authoring.site.__main__ import build, sphinx
 from helpers.course.authoring.site.built import Site
+from helpers.course.authoring.site.documents import documents, outside
+from helpers.course.authoring.site.faults import faults
+from helpers.course.authoring.site.notebooks import WIDGET
 from helpers.course.authoring.site.pages import pages
+from helpers.course.authoring.site.places import parsed
 from helpers.course.home import CHECKOUT
+from helpers.course.pace import patient
 from tests.accessibility import violations
 from tests.browser import in_browser
 
@@ -72,11 +77,15 @@ def host(site: Site) -> Iterator[str]:
         server.shutdown()
 
 
-def shown(site: Site, all_sources: bool) -> list[str]:
-    """The pages to look at: of those that show source code one will do."""
+def shown(site: Site, look: str, everything: bool) -> list[str]:
+    """The pages to look at: all; or one of those that show code, and few where colours differ."""
     names = [str(page.relative_to(site.folder)) for page in site.pages]
-    sources = [name for name in names if name.startswith("_modules/")]
-    return [name for name in names if name not in sources or all_sources] + sources[:1]
+    if everything:
+        return names
+    if look == "desktop":
+        return ["index.html", f"{LESSON}.html"]
+    sources = [name for name in names if name.startswith("_modules/helpers/")]
+    return [name for name in names if name not in sources[1:]]
 
 
 # ------------------------------------------------------------------ what is on the pages
@@ -136,21 +145,24 @@ def test_each_notebook_can_be_downloaded_as_it_is(site):
 # ------------------------------------------------------------------ in a browser
 
 
-@pytest.mark.parametrize(
-    ("size", "scheme"), [(PHONE, "light"), (DESKTOP, "dark")], ids=["phone", "desktop"]
-)
+LOOKS = {"phone": (PHONE, "light"), "desktop": (DESKTOP, "dark")}
+
+
+@pytest.mark.parametrize("look", LOOKS)
 class TestEachPage:
     pytestmark = in_browser
 
+    @pytest.mark.timeout(patient(900))  # with --all-answers there are a hundred
     def test_is_open_to_everyone_and_needs_no_other_host(
-        self, site, host, page: Page, size, scheme, pytestconfig
+        self, site, host, page, look, pytestconfig
     ):
+        size, scheme = LOOKS[look]
         asked: list[Request] = []
         page.on("request", lambda request: asked.append(request))
         page.emulate_media(color_scheme=scheme)
         page.set_viewport_size(size)
         wrong = []
-        for name in shown(site, pytestconfig.getoption("--all-answers") and size is PHONE):
+        for name in shown(site, look, pytestconfig.getoption("--all-answers")):
             page.goto(f"{host}/{name}")
             wrong += [f"{name}: {one}" for one in violations(page)]
             wide = page.evaluate("document.documentElement.scrollWidth")
@@ -163,14 +175,16 @@ class TestEachPage:
 class TestAReader:
     pytestmark = in_browser
 
-    def test_finds_a_word(self, host, page: Page):
+    def test_finds_a_word(self, host, page):
         page.goto(f"{host}/search.html?q=XAUTOCLAIM")
         expect(page.locator(f'a[href*="{LESSON}.html"]').first).to_be_visible()
 
-    def test_who_came_to_a_missing_address_finds_the_way_back(self, host, page: Page):
+    def test_who_came_to_a_missing_address_finds_the_way_back(self, host, page):
         page.goto(f"{host}/deep/er/than/it/was.html")
         expect(page.get_by_role("heading", name="This page isn’t here")).to_be_visible()
-        assert page.evaluate("getComputedStyle(document.body).getPropertyValue('--color-brand-primary')")
+        assert page.evaluate(
+            "getComputedStyle(document.body).getPropertyValue('--color-brand-primary')"
+        )
         assert violations(page) == []
         page.get_by_role("link", name="the contents").click()
         expect(page.get_by_role("heading", name="The lessons", exact=False)).to_be_visible()
@@ -185,7 +199,7 @@ class TestAReader:
             expect(fold.locator(".cell_output")).to_be_visible()
         context.close()
 
-    def test_with_a_keyboard_alone_unfolds_and_scrolls(self, host, page: Page):
+    def test_with_a_keyboard_alone_unfolds_and_scrolls(self, host, page):
         page.set_viewport_size(PHONE)
         page.goto(f"{host}/{LESSON}.html")
         page.keyboard.press("Tab")
@@ -201,18 +215,20 @@ class TestAReader:
         assert too_wide
         assert set(too_wide) == {0}
 
-    def test_at_400_percent_reads_down_and_never_sideways(self, host, page: Page):
+    def test_at_400_percent_reads_down_and_never_sideways(self, host, page):
         page.set_viewport_size(AT_400_PERCENT)
         for name in (LESSON, LAB, SOLUTION, "reference/streams", "index"):
             page.goto(f"{host}/{name}.html")
             assert page.evaluate("document.documentElement.scrollWidth") <= 320, name
 
-    def test_copies_code_and_not_its_prompt(self, host, page: Page):
+    def test_copies_code_and_not_its_prompt(self, host, page):
         page.goto(f"{host}/{LESSON}.html")
         assert page.locator(".cell_input button.copybtn").count() > 20
-        assert page.locator(".output.text_plain button.copybtn, .stream button.copybtn").count() == 0
+        assert (
+            page.locator(".output.text_plain button.copybtn, .stream button.copybtn").count() == 0
+        )
 
-    def test_prints_what_was_folded(self, host, page: Page):
+    def test_prints_what_was_folded(self, host, page):
         page.goto(f"{host}/{LESSON}.html")
         page.emulate_media(media="print")
         expect(page.locator("details.fold .cell_output").first).to_be_visible()
@@ -225,7 +241,9 @@ def test_the_feed_has_an_entry_for_each_version(site):
     root = ET.parse(site.folder / changes.FEED).getroot()
     space = {"a": changes.ATOM}
     versions = changes.versions((CHECKOUT / "CHANGES.md").read_text())
-    assert [one.text for one in root.findall("a:entry/a:title", space)] == [v.name for v in versions]
+    assert [one.text for one in root.findall("a:entry/a:title", space)] == [
+        v.name for v in versions
+    ]
     assert root.findall("a:entry/a:content", space)[-1].text
     anchors = site.pages[site.folder / "CHANGES.html"].ids
     assert {one.anchor for one in versions} <= anchors
@@ -263,3 +281,169 @@ def test_an_anchor_is_made_as_the_site_makes_it(site):
         for _, words in prose.headings(cell.source)
     }
     assert headings <= site.pages[site.folder / f"{LESSON}.html"].ids
+
+
+# ------------------------------------------------------------------ bad input
+
+
+def code(source: str, *outputs: Any, ran: int | None = 1, **metadata: Any) -> Any:
+    """A cell of code, with its outputs."""
+    return nbformat.v4.new_code_cell(
+        source, outputs=list(outputs), execution_count=ran, metadata=metadata
+    )
+
+
+def said(text: str) -> Any:
+    return nbformat.v4.new_output("stream", text=text)
+
+
+def drawn(**beside: str) -> Any:
+    return nbformat.v4.new_output("display_data", {"image/png": "iVBORw0KGgo=", **beside})
+
+
+def words(source: str) -> Any:
+    return nbformat.v4.new_markdown_cell(source)
+
+
+def course(folder: Path, *cells: Any) -> Path:
+    """A checkout with one lesson: a title, and these cells."""
+    lesson = nbformat.v4.new_notebook(cells=[words("# 01 · A lesson\n\n## The first"), *cells])
+    (folder / "notebooks").mkdir()
+    nbformat.write(lesson, folder / "notebooks" / "01_a_lesson.ipynb")
+    return folder
+
+
+HOME = "/ho" + "me/ada"  # in two parts: a test looks for such paths in every file
+BAD = {
+    "not run": (code("1 + 1", ran=None), "it was not run"),
+    "run in another order": (code("1 + 1", ran=7), "it ran as 7 and not as 1"),
+    "failed": (
+        code("1 / 0", nbformat.v4.new_output("error", ename="ZeroDivisionError", evalue="")),
+        "it failed with ZeroDivisionError",
+    ),
+    "a machine's own path": (code("x", said(f"saved in {HOME}/x.txt")), f"machine, {HOME}/x.txt"),
+    "a path of macOS": (code("x", said("/Us" + "ers/ada/x")), "a path of one machine"),
+    "a path of Windows": (code("x", said("C:\\Users\\ada\\x")), "a path of one machine"),
+    "a picture without words": (
+        code("x", drawn(**{"text/plain": "<Figure size 600x300 with 1 Axes>"})),
+        "its picture has no alt text",
+    ),
+    "two pictures": (
+        code("x", drawn(**{"text/plain": "one"}), drawn(**{"text/plain": "two"})),
+        "it shows two pictures",
+    ),
+    "a drawing without words": (words("![](../notebooks/01_a_lesson.ipynb)"), "no alt text"),
+    "an img without words": (words('<img src="x.png">'), "no alt text"),
+    "a link to nowhere": (words("[next](02_none.ipynb)"), "02_none.ipynb leads to no file"),
+    "a link out of the checkout": (words("[up](../../x.md)"), "leads to no file"),
+    "a broken anchor": (words("[there](#the-second)"), "#the-second leads to no heading"),
+    "a broken anchor of a file": (
+        words("[there](01_a_lesson.ipynb#the-second)"),
+        "leads to no heading",
+    ),
+    "a level that is skipped": (words("#### Deep"), "skips a level"),
+    "a second title": (words("# Another"), "is a second title"),
+    "a widget alone": (
+        code("x", nbformat.v4.new_output("display_data", {WIDGET: {"model_id": "1"}})),
+        "nothing static to show",
+    ),
+}
+
+
+@pytest.mark.parametrize(("cell", "sentence"), BAD.values(), ids=BAD)
+def test_a_fault_is_told_with_its_file_and_cell(tmp_path, cell, sentence):
+    (fault,) = map(str, faults(course(tmp_path, words("More."), cell)))
+    assert fault.startswith("notebooks/01_a_lesson.ipynb, cell 2: ")
+    assert sentence in fault
+
+
+def test_what_is_right_is_no_fault(tmp_path):
+    expected = nbformat.v4.new_output("error", ename="ResponseError", evalue="BUSYGROUP")
+    cells = [
+        words("## The second\n\n### Deeper\n\n## The third, `code`\n\n```\n# no title\n```"),
+        words("[up](#the-first), [down](01_a_lesson.ipynb#the-third-code), `[no](link.md)`"),
+        code("x", expected, tags=["raises-exception"]),
+        code("x", said("an entry of /stream/home, 50/tmp/s"), ran=2),
+        code("x", drawn(**{"text/plain": "It rises."}), ran=3),
+        code("", ran=None),
+    ]
+    assert faults(course(tmp_path, *cells)) == []
+
+
+def test_the_build_ends_with_the_first_faults(tmp_path):
+    wrong = build(course(tmp_path, code("1 + 1", ran=None)), tmp_path / "site")
+    assert wrong == [
+        "notebooks/01_a_lesson.ipynb, cell 1: it was not run: run it with `make lessons`."
+    ]
+    assert not (tmp_path / "site").exists()
+
+
+def test_what_sphinx_warns_of_has_its_file_and_cell_too(tmp_path):
+    course(tmp_path, words("More."), words("{nosuchrole}`x`"))
+    (tmp_path / "index.md").write_text("# Here\n\n```{toctree}\nnotebooks/01_a_lesson\n```\n")
+    wrong = sphinx(tmp_path, tmp_path / "site", tmp_path / "trees")
+    assert any("notebooks/01_a_lesson.ipynb, cell 2" in one for one in wrong)
+
+
+def test_faults_of_built_pages_are_told_with_the_page(tmp_path):
+    (tmp_path / "a.css").write_text("@import '//fonts.example/x.css'; b { background: url(x.png) }")
+    (tmp_path / "big.js").write_bytes(b" " * 1_600_000)
+    (tmp_path / "b.html").write_text('<p id="here"><img src="x"><script src="big.js"></script>')
+    (tmp_path / "a.html").write_text(
+        '<link rel="stylesheet" href="https://cdn.example/x.css"><a href="b.html#here">1</a>'
+        '<a href="b.html#gone">2</a><a href="c.html">3</a><a href="https://example.org">4</a>'
+    )
+    assert sorted(Site(tmp_path).faults()) == [
+        "a.css: it needs //fonts.example/x.css, of another host.",
+        "a.html: it needs https://cdn.example/x.css, of another host.",
+        "a.html: the link to b.html#gone is broken.",
+        "a.html: the link to c.html is broken.",
+        "b.html: 1,600,056 bytes with all that it needs; at most 1,500,000.",
+        "b.html: the link to x is broken.",
+        "b.html: the picture x has no alt text.",
+    ]
+
+
+def test_every_file_of_the_course_is_without_fault():
+    assert list(map(str, faults())) == []
+
+
+@pytest.mark.parametrize(
+    ("url", "at"),
+    [
+        ("https://github.com/owner/course.git", "https://github.com/owner/course"),
+        ("https://token@github.com/owner/course", "https://github.com/owner/course"),
+        ("git@github.com:owner/course.git", "https://github.com/owner/course"),
+        ("ssh://git@github.com/owner/course.git", "https://github.com/owner/course"),
+        ("git@gitlab.com:group/sub/course.git", "https://gitlab.com/group/sub/course"),
+        ("https://git.example.org/owner/course.git", None),
+        ("/srv/git/course.git", None),
+        ("file:///srv/course.git", None),
+        ("../course", None),
+        ("", None),
+    ],
+)
+def test_a_public_remote_gives_addresses_and_no_other_does(url, at):
+    found = parsed(url)
+    assert (found.url if found else None) == at
+
+
+def test_a_notebook_opens_at_binder_and_codespaces():
+    remote = parsed("git@github.com:owner/course.git", "main")
+    assert remote
+    assert remote.opened("notebooks/01.ipynb") == {
+        "Open in Binder": "https://mybinder.org/v2/gh/owner/course/main"
+        "?urlpath=lab%2Ftree%2Fnotebooks%2F01.ipynb",
+        "Open in Codespaces": "https://codespaces.new/owner/course?quickstart=1",
+    }
+    elsewhere = parsed("https://gitlab.com/group/sub/course.git", "main")
+    assert elsewhere
+    (binder,) = elsewhere.opened("labs/01.ipynb").values()
+    assert binder.startswith("https://mybinder.org/v2/gl/group%2Fsub%2Fcourse/main")
+
+
+def test_links_outside_are_listed_with_their_places(tmp_path):
+    root = course(tmp_path, words("[a](https://example.org/a), <https://example.org/b>"))
+    place = ["notebooks/01_a_lesson.ipynb, cell 1"]
+    found = outside(documents(root))
+    assert found == {"https://example.org/a": place, "https://example.org/b": place}

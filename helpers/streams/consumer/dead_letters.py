@@ -71,9 +71,9 @@ class Replayed:
 class DeadLetters:
     """The dead letters of one consumer group on one stream.
 
-        >>> letters = DeadLetters(redis, "chennai", "averages")
-        >>> [(letter.entry.id, letter.reason) for letter in letters]
-        []
+    >>> letters = DeadLetters(redis, "chennai", "averages")
+    >>> [(letter.entry.id, letter.reason) for letter in letters]
+    []
     """
 
     def __init__(

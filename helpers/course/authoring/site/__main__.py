@@ -57,7 +57,7 @@ def build(checkout: Path, output: Path, only: Sequence[str] = ()) -> list[str]:
         shutil.rmtree(folder, ignore_errors=True)
     staging = Staging(checkout, work / "pages", remote(checkout), only)
     staging.write()
-    if wrong := _sphinx(work / "pages", output, work / "trees"):
+    if wrong := sphinx(work / "pages", output, work / "trees"):
         return wrong
     for page in staging.pages:
         if page.file.suffix == ".ipynb":
@@ -80,8 +80,8 @@ def report(wrong: Sequence[str], output: Path) -> int:
     return 0
 
 
-def _sphinx(source: Path, output: Path, trees: Path) -> list[str]:
-    """Run Sphinx; gives its warnings, each with its file and cell."""
+def sphinx(source: Path, output: Path, trees: Path) -> list[str]:
+    """Run Sphinx on pages; gives its warnings, each with its file and cell."""
     command = [sys.executable, "-m", "sphinx", "-b", "html", "-c", str(SITE), "-d", str(trees)]
     done = subprocess.run(
         [*command, "-q", "-W", "--keep-going", "-N", str(source), str(output)],

@@ -1,7 +1,7 @@
 """Finish the pages that Sphinx wrote, where it or the theme leaves something to be desired.
 
 * A table without a head, as lessons open with, has none.
-* Each landmark has a name, and the search page a heading.
+* Each landmark has a name, the search page a heading, and no list is right inside of another.
 * A page of source code leads back to the reference: Sphinx's viewcode assumes one name for all
   that a module defines, but this reference calls things as a reader imports them.
 * The page for a missing address finds its styles, at whatever address it is shown.
@@ -10,7 +10,7 @@
 from __future__ import annotations
 
 import re
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 _BACK = re.compile(r'<a class="viewcode-back" href="(?P<page>[^"#]*)#(?P<name>[^"]*)">.*?</a>')
@@ -19,6 +19,8 @@ _NO_HEAD = re.compile(
     r"<thead>\s*<tr[^>]*>(?:\s*<th class=\"head[^\"]*\">(?:<p></p>)?</th>)+\s*</tr>\s*</thead>"
 )
 REPLACED = {
+    "</li>\n<ul><li>": "</li>\n<li>",  # a list may not be in a list, but in its item
+    "</ul><li>": "<li>",
     '<p class="caption" role="heading">': '<p class="caption">',
     '<aside class="sidebar-drawer">': '<aside class="sidebar-drawer" aria-label="The course">',
     '<aside class="toc-drawer">': '<aside class="toc-drawer" aria-label="On this page">',
@@ -39,7 +41,7 @@ def finish(output: Path, url: str) -> None:
         for old, new in REPLACED.items():
             text = text.replace(old, new)
         if output / "_modules" in file.parents:
-            text = _BACK.sub(lambda match, at=file.parent: _led_back(match, at), text)
+            text = _BACK.sub(partial(_led_back, folder=file.parent), text)
         if file == output / "404.html":
             text = from_anywhere(text, url)
         file.write_text(text)

@@ -6,7 +6,6 @@ import copy
 import re
 from collections.abc import Callable, Iterator, Mapping
 from html import escape
-from typing import Any
 
 import nbformat
 from nbformat import NotebookNode

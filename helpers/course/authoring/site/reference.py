@@ -163,7 +163,13 @@ def _streams(used: Names) -> str:
         lines += [*_heading("Deeper inside"), "What lessons show of the classes' insides.", ""]
         for name in sorted(deeper):
             lines += _entry(name, used[name])
-    lines += [*_heading("Errors"), f".. automodule:: {ERRORS}", "   :members:", "   :no-inherited-members:", ""]
+    lines += [
+        *_heading("Errors"),
+        f".. automodule:: {ERRORS}",
+        "   :members:",
+        "   :no-inherited-members:",
+        "",
+    ]
     return "\n".join(lines)
 
 
@@ -198,7 +204,11 @@ def _course(used: Names) -> str:
 
 def _package(name: str) -> str:
     parts = name.split(".")
-    return "helpers" if len(parts) == 2 and not inspect.ismodule(_object(name)) else ".".join(parts[:2])
+    return (
+        "helpers"
+        if len(parts) == 2 and not inspect.ismodule(_object(name))
+        else ".".join(parts[:2])
+    )
 
 
 def _entry(name: str, where: Sequence[Page]) -> Iterator[str]:

@@ -107,4 +107,3 @@ def _between(readme: str, name: str) -> str:
 def _toctree(title: str, names: Iterable[str]) -> str:
     lines = ["```{toctree}", ":hidden:", f":caption: {title}", "", *names, "```"]
     return "\n".join(lines)
-
