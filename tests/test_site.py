@@ -85,7 +85,8 @@ def shown(site: Site, look: str, everything: bool) -> list[str]:
     if look == "desktop":
         return ["index.html", f"{LESSON}.html"]
     sources = [name for name in names if name.startswith("_modules/helpers/")]
-    return [name for name in names if name not in sources[1:]]
+    alike = {*sources[1:], "genindex.html", "py-modindex.html", "reference/course.html"}
+    return [name for name in names if name not in alike]
 
 
 # ------------------------------------------------------------------ what is on the pages
