@@ -4,16 +4,19 @@
 * Each landmark has a name, the search page a heading, and no list is right inside of another.
 * A page of source code leads back to the reference: Sphinx's viewcode assumes one name for all
   that a module defines, but this reference calls things as a reader imports them.
+* A picture states its size, so that nothing moves when it arrives, and waits until it is near.
 * The page for a missing address finds its styles, at whatever address it is shown.
 """
 
 from __future__ import annotations
 
 import re
+import struct
 from functools import cache, partial
 from pathlib import Path
 
 _BACK = re.compile(r'<a class="viewcode-back" href="(?P<page>[^"#]*)#(?P<name>[^"]*)">.*?</a>')
+_PICTURE = re.compile(r'<img (?P<rest>[^>]*?src="(?P<file>[^":]+\.png)"[^>]*?)(?= ?/?>)')
 _ID = re.compile(r'<dt [^>]*\bid="([^"]+)"')
 _NO_HEAD = re.compile(
     r"<thead>\s*<tr[^>]*>(?:\s*<th class=\"head[^\"]*\">(?:<p></p>)?</th>)+\s*</tr>\s*</thead>"
@@ -40,6 +43,7 @@ def finish(output: Path, url: str) -> None:
         text = _NO_HEAD.sub("", file.read_text())
         for old, new in REPLACED.items():
             text = text.replace(old, new)
+        text = _PICTURE.sub(partial(_sized, folder=file.parent), text)
         if output / "_modules" in file.parents:
             text = _BACK.sub(partial(_led_back, folder=file.parent), text)
         if file == output / "404.html":
@@ -59,6 +63,13 @@ def _led_back(match: re.Match[str], folder: Path) -> str:
         if len(those) == 1:
             return match[0].replace(f"#{name}", f"#{those[0]}")
     return ""
+
+
+def _sized(match: re.Match[str], folder: Path) -> str:
+    """The tag of a picture with its width and height, which stand at one place in each PNG."""
+    head = (folder / match["file"]).read_bytes()[:24]
+    width, height = struct.unpack(">II", head[16:24])
+    return f'<img width="{width}" height="{height}" loading="lazy" {match["rest"]}'
 
 
 @cache
