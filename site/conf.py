@@ -26,8 +26,7 @@ extensions = [
 # Nothing is run: the outputs are those that are committed and tested.
 nb_execution_mode = "off"
 nb_merge_streams = True
-nb_code_prompt_show = "Show the {type}"
-nb_code_prompt_hide = "Hide the {type}"
+nb_code_prompt_show = "Click to see the answer"  # as in JupyterLab; only predictions are folded
 myst_heading_anchors = 4
 myst_enable_extensions = ["attrs_inline"]
 

@@ -96,7 +96,9 @@ def test_predictions_are_folded_and_every_output_is_there(site):
     text = (site.folder / f"{LESSON}.html").read_text()
     cells = nbformat.read(CHECKOUT / f"{LESSON}.ipynb", as_version=4).cells
     hidden = [cell for cell in cells if cell.metadata.get("jupyter", {}).get("outputs_hidden")]
-    assert text.count('<details class="fold"><summary>Show the output</summary>') == len(hidden)
+    assert text.count('<details class="fold"><summary>Click to see the answer</summary>') == len(
+        hidden
+    )
     pictures = [cell for cell in cells if "image/png" in str(cell.get("outputs"))]
     assert text.count("_images/") >= len(pictures) > 0
     assert "<svg" in text or ".svg" in text  # its drawings
@@ -118,6 +120,10 @@ def test_lesson_and_reference_lead_to_each_other(site):
     assert 'href="../reference/streams.html#helpers.streams.Consumer"' in lesson
     assert {"helpers.streams.Consumer", "helpers.streams.DeadLetters"} <= entries.ids
     assert f"../{LESSON}.html" in entries.links
+    mention = (
+        '<a class="reference internal" href="../reference/streams.html#helpers.streams.Consumer"'
+    )
+    assert lesson.count(mention) == 2  # the first in its prose, and the one at its end
 
 
 def test_promises_come_first(site):

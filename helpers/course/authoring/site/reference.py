@@ -120,16 +120,28 @@ def used_by(page: Page, cells: Sequence[Any]) -> str:
     return f"**In the reference:** {', '.join(linked)}." if linked else ""
 
 
-def linked(source: str, names: Iterable[str]) -> str:
-    """Markdown in which the first mention of each name leads to the reference.
+def link_mentions(cells: Iterable[Any]) -> None:
+    """Let the first mention of each class in a lesson's prose lead to the reference."""
+    there = list(cells)
+    names = [name for name in used_names(there) if _last(name)[0].isupper()]
+    for cell in there[1:]:
+        if cell.cell_type == "markdown":
+            for name in list(names):
+                made = linked(cell.source, name)
+                if made != cell.source:
+                    cell.source = made
+                    names.remove(name)
 
-    >>> linked("A `Reader` reads. A `Reader`!", ["helpers.streams.Reader"])
-    'A {py:obj}`Reader <helpers.streams.Reader>` reads. A `Reader`!'
+
+def linked(source: str, name: str) -> str:
+    """Markdown in which the first mention of a name outside of headings leads to the reference.
+
+    >>> linked("## `Reader`\\nA `Reader` reads. A `Reader`!", "helpers.streams.Reader")
+    '## `Reader`\\nA {py:obj}`Reader <helpers.streams.Reader>` reads. A `Reader`!'
     """
-    for name in names:
-        mention = re.compile(rf"(?<![\[`])`{re.escape(_last(name))}`(?![\]`])")
-        source = mention.sub(f"{{py:obj}}`{_last(name)} <{name}>`", source, count=1)
-    return source
+    mention = rf"^(?!#)(.*?)(?<![\[`])`{re.escape(_last(name))}`(?![\]`])"
+    link = rf"\1{{py:obj}}`{_last(name)} <{name}>`"
+    return re.sub(mention, link, source, count=1, flags=re.MULTILINE)
 
 
 def documented() -> list[str]:

@@ -56,6 +56,8 @@ class Staging:
             opened=self.remote.opened(page.path) if self.remote else {},
             used=reference.used_by(page, notebook.cells),
         )
+        if page.kind == "lesson":
+            reference.link_mentions(made.cells)
         return str(nbformat.writes(made))
 
     def lead(self, path: str) -> str | None:
