@@ -27,7 +27,7 @@ from helpers.course.authoring.site.built import Site
 from helpers.course.authoring.site.documents import documents, outside
 from helpers.course.authoring.site.faults import faults
 from helpers.course.authoring.site.notebooks import WIDGET
-from helpers.course.authoring.site.pages import pages
+from helpers.course.authoring.site.pages import URL, pages
 from helpers.course.authoring.site.places import parsed
 from helpers.course.home import CHECKOUT
 from helpers.course.pace import patient
@@ -38,6 +38,7 @@ pytestmark = [pytest.mark.once, pytest.mark.early]
 
 NAME = "04_pending_and_ack"
 LESSON, LAB, SOLUTION = (f"{folder}/{NAME}" for folder in ("notebooks", "labs", "solutions"))
+ROOT = "/course"  # the site's path on its host
 PHONE, DESKTOP = {"width": 390, "height": 844}, {"width": 1600, "height": 900}
 AT_400_PERCENT = {"width": 320, "height": 256}  # WCAG's reflow: 1280 by 1024, four times as large
 
@@ -47,13 +48,19 @@ def site(tmp_path_factory: Any, pytestconfig: pytest.Config) -> Site:
     """The site, built from the checkout's own files."""
     output = tmp_path_factory.mktemp("site") / "site"
     everything = pytestconfig.getoption("--all-answers")
-    wrong = build(CHECKOUT, output, () if everything else (LESSON, LAB, SOLUTION, "CHANGES"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(URL, f"https://example.org{ROOT}")
+        wrong = build(CHECKOUT, output, () if everything else (LESSON, LAB, SOLUTION, "CHANGES"))
     assert wrong == []
-    return Site(output)
+    return Site(output, f"{ROOT}/")
 
 
 class _Quiet(SimpleHTTPRequestHandler):
     """A plain host for static pages, which shows 404.html for an address that it doesn't have."""
+
+    def translate_path(self, path: str) -> str:
+        """The file of an address."""
+        return super().translate_path(path.removeprefix(ROOT))
 
     def log_message(self, format: str, *args: Any) -> None:
         """Print nothing."""
@@ -73,7 +80,7 @@ def host(site: Site) -> Iterator[str]:
     handler = functools.partial(_Quiet, directory=str(site.folder))
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}"
+        yield f"http://127.0.0.1:{server.server_port}{ROOT}"
         server.shutdown()
 
 

@@ -19,7 +19,7 @@ from helpers.course.authoring.site import changes
 from helpers.course.authoring.site.built import Site
 from helpers.course.authoring.site.documents import documents, outside
 from helpers.course.authoring.site.faults import faults
-from helpers.course.authoring.site.finish import finish
+from helpers.course.authoring.site.finish import finish, root_of
 from helpers.course.authoring.site.pages import SITE, URL
 from helpers.course.authoring.site.places import remote
 from helpers.course.authoring.site.staging import Staging
@@ -52,6 +52,7 @@ def build(checkout: Path, output: Path, only: Sequence[str] = ()) -> list[str]:
     wrong = [str(one) for one in faults(checkout)]
     if wrong:
         return wrong
+    url = os.environ.get(URL, "")
     work = output.with_name(f"{output.name}-pages")
     for folder in (output, work):
         shutil.rmtree(folder, ignore_errors=True)
@@ -62,9 +63,9 @@ def build(checkout: Path, output: Path, only: Sequence[str] = ()) -> list[str]:
     for page in staging.pages:
         if page.file.suffix == ".ipynb":
             shutil.copy2(page.file, output / page.path)
-    changes.write_feed(checkout, output, os.environ.get(URL, ""))
-    finish(output, os.environ.get(URL, ""))
-    return list(Site(output).faults())
+    changes.write_feed(checkout, output, url)
+    finish(output, url)
+    return list(Site(output, root_of(url)).faults())
 
 
 def report(wrong: Sequence[str], output: Path) -> int:

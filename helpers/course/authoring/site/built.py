@@ -52,9 +52,10 @@ class Built(HTMLParser):
 
 @dataclass(frozen=True)
 class Site:
-    """The folder of a site that was built."""
+    """The folder of a site that was built, and its path on its host."""
 
     folder: Path
+    root: str = "/"
 
     @cached_property
     def pages(self) -> dict[Path, Built]:
@@ -95,8 +96,10 @@ class Site:
 
     def _file(self, page: Built, target: str) -> Path:
         path = unquote(urldefrag(target)[0].partition("?")[0])
-        base = self.folder if path.startswith("/") else page.file.parent
-        file = (base / path.lstrip("/")).resolve()
+        base = page.file.parent
+        if path.startswith(self.root):
+            base, path = self.folder, path.removeprefix(self.root)
+        file = (base / path).resolve()
         return file / "index.html" if file.is_dir() else file
 
 

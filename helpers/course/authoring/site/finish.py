@@ -5,6 +5,7 @@
 * A page of source code leads back to the reference: Sphinx's viewcode assumes one name for all
   that a module defines, but this reference calls things as a reader imports them.
 * A picture states its size, so that nothing moves when it arrives, and waits until it is near.
+* A page says what it is about to those who search.
 * The page for a missing address finds its styles, at whatever address it is shown.
 """
 
@@ -14,9 +15,11 @@ import re
 import struct
 from functools import cache, partial
 from pathlib import Path
+from urllib.parse import urlsplit
 
 _BACK = re.compile(r'<a class="viewcode-back" href="(?P<page>[^"#]*)#(?P<name>[^"]*)">.*?</a>')
 _PICTURE = re.compile(r'<img (?P<rest>[^>]*?src="(?P<file>[^":]+\.png)"[^>]*?)(?= ?/?>)')
+_FIRST = re.compile(r'<article role="main".*?<p>(.*?)</p>', re.DOTALL)
 _ID = re.compile(r'<dt [^>]*\bid="([^"]+)"')
 _NO_HEAD = re.compile(
     r"<thead>\s*<tr[^>]*>(?:\s*<th class=\"head[^\"]*\">(?:<p></p>)?</th>)+\s*</tr>\s*</thead>"
@@ -32,6 +35,15 @@ REPLACED = {
 }
 
 
+def root_of(url: str) -> str:
+    """The path of a site on its host.
+
+    >>> root_of("https://example.org/course"), root_of("")
+    ('/course/', '/')
+    """
+    return f"{urlsplit(url).path.rstrip('/')}/"
+
+
 def finish(output: Path, url: str) -> None:
     """Finish all pages of a site.
 
@@ -44,6 +56,7 @@ def finish(output: Path, url: str) -> None:
         for old, new in REPLACED.items():
             text = text.replace(old, new)
         text = _PICTURE.sub(partial(_sized, folder=file.parent), text)
+        text = described(text)
         if output / "_modules" in file.parents:
             text = _BACK.sub(partial(_led_back, folder=file.parent), text)
         if file == output / "404.html":
@@ -72,6 +85,18 @@ def _sized(match: re.Match[str], folder: Path) -> str:
     return f'<img width="{width}" height="{height}" loading="lazy" {match["rest"]}'
 
 
+def described(text: str) -> str:
+    """A page that says in its head, for those who search, what its first paragraph says.
+
+    >>> described('</head><article role="main"><p>A <b>stream</b>.</p>').partition(">")[0]
+    '<meta name="description" content="A stream."'
+    """
+    found = _FIRST.search(text)
+    words = " ".join(re.sub(r"<[^>]+>", "", found[1]).split()) if found else ""
+    meta = f'<meta name="description" content="{words.replace(chr(34), "&quot;")}">'
+    return text.replace("</head>", f"{meta}</head>", 1) if words else text
+
+
 @cache
 def _ids(page: Path) -> list[str]:
     return _ID.findall(page.read_text())
@@ -81,8 +106,8 @@ def from_anywhere(text: str, url: str) -> str:
     """A page whose links lead from any address to where they would from the site's root.
 
     >>> from_anywhere('<a href="index.html">, <a href="#top">', "https://example.org/course")
-    '<a href="https://example.org/course/index.html">, <a href="#top">'
+    '<a href="/course/index.html">, <a href="#top">'
     """
-    root = f"{url.rstrip('/')}/"
+    root = root_of(url)
     text = re.sub(r'\b(href|src)="(?![a-z]+:|#|/)', rf'\1="{root}', text)
     return text.replace('data-content_root="./"', f'data-content_root="{root}"')
