@@ -87,8 +87,10 @@ def host(site: Site) -> Iterator[str]:
 def shown(site: Site, look: str, everything: bool) -> list[str]:
     """The pages to look at: all; or one of those that show code, and few where colours differ."""
     names = [str(page.relative_to(site.folder)) for page in site.pages]
-    if everything:
+    if everything and look == "phone":
         return names
+    if everything:
+        return [name for name in names if not name.startswith("_modules/")]
     if look == "desktop":
         return ["index.html", f"{LESSON}.html"]
     sources = [name for name in names if name.startswith("_modules/helpers/")]

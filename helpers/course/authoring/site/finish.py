@@ -1,6 +1,6 @@
 """Finish the pages that Sphinx wrote, where it or the theme leaves something to be desired.
 
-* A table without a head, as lessons open with, has none.
+* A table without a head, as lessons open with, has none; an empty corner is no heading.
 * Each landmark has a name, the search page a heading, and no list is right inside of another.
 * A page of source code leads back to the reference: Sphinx's viewcode assumes one name for all
   that a module defines, but this reference calls things as a reader imports them.
@@ -24,6 +24,7 @@ _ID = re.compile(r'<dt [^>]*\bid="([^"]+)"')
 _NO_HEAD = re.compile(
     r"<thead>\s*<tr[^>]*>(?:\s*<th class=\"head[^\"]*\">(?:<p></p>)?</th>)+\s*</tr>\s*</thead>"
 )
+_NO_WORDS = re.compile(r"<th class=\"head[^\"]*\">(?:<p></p>)?</th>")
 REPLACED = {
     "</li>\n<ul><li>": "</li>\n<li>",  # a list may not be in a list, but in its item
     "</ul><li>": "<li>",
@@ -52,7 +53,7 @@ def finish(output: Path, url: str) -> None:
         url: the address at which it will be; empty for the root of a host.
     """
     for file in output.rglob("*.html"):
-        text = _NO_HEAD.sub("", file.read_text())
+        text = _NO_WORDS.sub("<td></td>", _NO_HEAD.sub("", file.read_text()))
         for old, new in REPLACED.items():
             text = text.replace(old, new)
         text = _PICTURE.sub(partial(_sized, folder=file.parent), text)
