@@ -128,7 +128,8 @@ class Export(_Instructors):
     async def answer(self, kind: str) -> None:
         """Write it."""
         said = await self.reading(self.board.now())
-        name = f"class-{self.board.room.id}.{kind}"
+        part = "-summary" if self.word("summary") else ""
+        name = f"class-{self.board.room.id}{part}.{kind}"
         self.set_header("Content-Disposition", f'attachment; filename="{name}"')
         if kind == "json":
             self.set_header("Content-Type", "application/json; charset=utf-8")

@@ -7,7 +7,7 @@ import os
 import random
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
@@ -20,6 +20,10 @@ from helpers.course.authoring.runsheet import exercises
 from helpers.course.blank import BLANK
 
 LABS = ("01", "02", "03")
+FIRST = "00.1"  # how many entries lesson 00 has made
+MADE = "for _ in range(3 - redis.xlen('chennai')): redis.xadd('chennai', {'temperature': 26})\n"
+FIRST_RIGHT = (f"{MADE}answer = 3", f"{MADE}answer = redis.xlen('chennai')")
+FIRST_WRONG = (f"{MADE}answer = 6", f"{MADE}answer = '3'", f"{MADE}answer = 1")
 AT_ONCE = 3  # checks, on all laptops of the room: here they share two processors
 SELDOM = 0.1  # how often an exercise is done that isn't a must
 
@@ -43,14 +47,14 @@ def plan(seat: str, seed: int, last: str = LABS[-1]) -> list[Try]:
     """What a seat will try: the mistakes that learners make, and then what is right."""
     dice = random.Random(f"{seed} {seat}")
     error = min(0.75, dice.betavariate(4, 4))
-    return [
-        one
+    labs = [
+        exercise
         for lab in LABS
         if lab <= last
         for exercise, (must, _) in exercises_of(lab).items()
         if must or dice.random() < SELDOM
-        for one in _tries(exercise, error, dice)
     ]
+    return [one for exercise in [FIRST, *labs] for one in _tries(exercise, error, dice)]
 
 
 @cache
@@ -60,12 +64,7 @@ def exercises_of(lab: str) -> dict[str, tuple[bool, int]]:
 
 
 def _tries(exercise: str, error: float, dice: random.Random) -> Iterator[Try]:
-    lab, number = exercise.split(".")
-    rows = importlib.import_module(f"tests.checks.test_lab{lab}")
-    right, wrong = (
-        [case.source for case in cases if case.exercise == int(number)]
-        for cases in (rows.RIGHT, rows.WRONG)
-    )
+    right, wrong = _answers(exercise)
     if dice.random() < 0.2:
         yield Try(exercise, None)
     while wrong and dice.random() < error:
@@ -73,6 +72,19 @@ def _tries(exercise: str, error: float, dice: random.Random) -> Iterator[Try]:
         weights = [1.5**-place for place in range(len(wrong))]
         yield Try(exercise, dice.choices(wrong, weights)[0])
     yield Try(exercise, dice.choice(right))
+
+
+def _answers(exercise: str) -> tuple[Sequence[str], Sequence[str]]:
+    """The right and the wrong ones that the checks are tested with."""
+    if exercise == FIRST:
+        return FIRST_RIGHT, FIRST_WRONG
+    lab, number = exercise.split(".")
+    rows = importlib.import_module(f"tests.checks.test_lab{lab}")
+    right, wrong = (
+        [case.source for case in cases if case.exercise == int(number)]
+        for cases in (rows.RIGHT, rows.WRONG)
+    )
+    return right, wrong
 
 
 def learn(seat: str, tries: list[Try], home: str, board: list[str], slots: str, file: str) -> None:

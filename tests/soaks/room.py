@@ -1,4 +1,4 @@
-"""A class's soak: 30 seats work through labs 01 to 03 with their mistakes, and are looked at.
+"""A class's soak: 30 seats work through 00 to 03 with their mistakes, and are looked at.
 
 Each seat is a process with a home and a Redis server of its own, as on a laptop. It joins by
 `course class join`, and gives the answers that learners gave (`tests/checks`) to the real checks.
@@ -22,7 +22,6 @@ from typing import Any, ClassVar, NamedTuple
 from helpers.chaos import SpareServer, course, start
 from helpers.chaos.process import Process
 from helpers.checks.mistakes import number_of
-from helpers.course.database import claim
 from helpers.course.pace import patient
 from helpers.room.noting import OUTCOMES
 from tests.browser import chromium
@@ -107,7 +106,7 @@ class Room(Stage):
             self.report.more["processes"] += 1
 
     def tend(self) -> None:
-        """Seats come one after the other."""
+        """Seats come one after the other; each claims its server itself."""
         come = len(self._seats)
         if come < self.plan.seats and time.monotonic() - self._begun >= COME_S * come:
             self._seats.append(self._come(f"seat {come + 1}"))
@@ -116,7 +115,6 @@ class Room(Stage):
         home, file, tries = self._file(f"{name} home"), self._file(name), self._plans[name]
         home.mkdir()
         server = SpareServer()
-        claim(server.url)
         board = [self.server.url, "--code", CODE]
         process = start(
             learner.learn, name, tries, str(home), board, str(self._folder), str(file),

@@ -1,7 +1,7 @@
 // The board's data as they come, and whether they still come.
 
 const SILENCE_MS = 12000; // the board sends at least every 5 seconds
-const RETRY_MS = 2000;
+const RETRY_MS = 1000;
 const GONE = {
   401: "The board asks for the instructor’s key: open the address that “course class open” printed.",
   403: "The board asks for the instructor’s key: open the address that “course class open” printed.",
