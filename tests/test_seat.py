@@ -297,6 +297,7 @@ def test_a_kernel_ends_while_the_board_hangs(seat, board):
 
 def test_beyond_its_bound_it_drops_and_counts(seat, board, monkeypatch):
     monkeypatch.setattr(spool, "MOST", 5)
+    monkeypatch.setattr(sending, "LONGEST_RETRY_S", 0.1)
     board.misbehave = lambda _: answer(500, {})
     for _ in range(8):
         checked()
