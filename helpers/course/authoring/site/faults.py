@@ -72,7 +72,7 @@ def _of_outputs(cell: Any) -> Iterator[str]:
             yield f"its output has a path of one machine, {match[0]}: leave it out."
         kinds = set(output.get("data", ()))
         if WIDGET in kinds and not kinds - {WIDGET, "text/plain"} and not alt(output):
-            yield "its widget has nothing static to show instead: give it a text or a picture."
+            yield "its widget has nothing static to show instead: give it text or a picture."
     shown = pictures(cell)
     if len(shown) > 1:
         yield "it shows two pictures: show each in a cell of its own."
