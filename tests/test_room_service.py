@@ -8,6 +8,7 @@ import socket
 import ssl
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
@@ -187,10 +188,19 @@ def test_a_seat_that_was_not_kept_has_no_secret_yet_and_its_name_is_free(served)
     refused(served.send(SECRET + "u", 1), 401, "secret")
 
 
+def test_a_join_that_is_sent_again_before_it_is_answered_gets_the_same(served, redis):
+    redis.client_pause(200, all=True)
+    with ThreadPoolExecutor(2) as pool:
+        said = list(pool.map(lambda _: served.join("seat 15", secret=SECRET), range(2)))
+    assert [one.status_code for one in said] == [201, 201]
+    assert said[0].json() == said[1].json()
+
+
 @pytest.mark.parametrize(
     "name",
     ["", " ", "<b>x</b>", "a&b", "a\x00b", "a\x1b[31m", "\u202eabc", "a\u200bb", "x" * 41, "=cmd",
-     "-a", 7, None, ["a"], "a;b", 'a"b', "a\ud800"],
+     "-a", 7, None, ["a"], "a;b", 'a"b', "a\ud800",
+     "\u3164", "seat 1\u034f", "seat\ufe0f 1", "x\u0302\u0303\u0304\u0305"],
 )  # fmt: skip
 def test_a_name_that_is_none_is_refused(served, name):
     body = json.dumps({"code": CODE, "as": name})
@@ -198,7 +208,9 @@ def test_a_name_that_is_none_is_refused(served, name):
     refused(served.http.post("/join", content=body, headers=kind), 400, "name")
 
 
-@pytest.mark.parametrize("name", ["O'Neil", "Zoë-2", "席 3", "Åsa (left)", "a.b_c #4"])
+@pytest.mark.parametrize(
+    "name", ["O'Neil", "Zoë-2", "席 3", "Åsa (left)", "a.b_c #4", "नमस्ते", "ที่นั่ง"]
+)
 def test_names_of_people_are_taken(served, name):
     assert served.join(name).status_code == 201
 

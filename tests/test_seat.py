@@ -412,9 +412,26 @@ def test_the_real_board_has_every_check_once_though_it_is_killed(folder, tmp_pat
 def test_who_is_not_let_in_has_no_seat(given, said, folder, board):
     board.join = given
     assert said in refused("class", "join", board.url, "--as", "seat 12")
-    assert not list((folder / "class").glob("*.json"))
+    assert not (folder / "class" / "seat.json").exists()
     assert not list((folder / "class").glob("*.sqlite"))
     assert course("class", "status").returncode == 1
+
+
+def test_who_heard_no_answer_asks_again_with_the_same_secret(folder, board, monkeypatch):
+    def ask(name: str) -> None:
+        with contextlib.suppress(BoardError):
+            join(board.url, name)
+
+    fine, board.join = board.join, answer(503, {"error": "Send it again soon."})
+    for name in ("seat 12", "seat 12", "seat 13"):
+        ask(name)
+    board.join = fine
+    ask("seat 13")
+    one, two, three, four = (body["secret"] for _, body, _ in board.requests)
+    assert one == two != three == four
+    seats.forget()
+    ask("seat 13")
+    assert board.requests[-1][1]["secret"] != four
 
 
 def test_a_learner_joins_leaves_and_reads_what_was_sent(folder, board, monkeypatch):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import re
-import secrets
 import ssl
 import time
 from pathlib import Path
@@ -35,11 +34,13 @@ def join(url: str, name: str, code: str | None = None, certificate: Path | None 
     """
     url, authority = board_url(url), _authority(certificate)
     with seats.taking(name) as file:
-        asked = {"code": code, "as": name, "secret": secrets.token_urlsafe(32)}
+        asked = {"code": code, "as": name, "secret": seats.proposed(url, name)}
         try:
             reply = post(url, "/join", asked, authority=authority)
         except BoardError:  # if the answer was lost, the board knows by the secret who asks again
             reply = post(url, "/join", asked, authority=authority)
+        if reply.status < 500:
+            seats.answered()
         class_id, given, secret = _given(url, name, code, reply)
         seat = Seat(url, class_id, given, secret, time.time(), file.name, authority)
         try:

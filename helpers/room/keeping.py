@@ -94,7 +94,7 @@ class Seat:
     waiting: int = 0
     left: int | None = None
     kept: bool = True
-    busy: bool = False  # it is being written
+    busy: int = 0  # requests that are writing it
     in_flight: int = 0  # requests of it that wait
     events: Budget = field(default_factory=lambda: Budget(AT_ONCE, EACH_S))
     requests: Budget = field(default_factory=lambda: Budget(REQUESTS, REQUESTS_S))

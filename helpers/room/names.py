@@ -22,6 +22,11 @@ LONGEST_CODE = 64
 _ALPHABET = "23456789abcdefghjkmnpqrstuvwxyz"  # without what looks alike
 _SECRET = re.compile(r"[A-Za-z0-9_-]{32,100}")
 _SIGNS = frozenset(" -_.'’()#")
+# Letters and marks that show nothing: two names that differ in them look the same.
+_UNSEEN = re.compile(
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
+)
+_MOST_MARKS = 3  # on one letter, as no script needs more
 
 
 class NameRefusedError(CourseError):
@@ -36,7 +41,8 @@ def seat_name(said: object) -> str:
     """
     name = " ".join(unicodedata.normalize("NFC", said).split()) if isinstance(said, str) else ""
     fits = 0 < len(name) <= LONGEST_NAME and name[0].isalnum()
-    if not fits or not all(map(_allowed, name)):
+    seen = not _UNSEEN.search(name) and _most_marks(name) <= _MOST_MARKS
+    if not fits or not seen or not all(map(_allowed, name)):
         raise NameRefusedError(
             f"A seat's name begins with a letter or digit and has up to {LONGEST_NAME} letters, "
             "digits, spaces and - _ . ' ( ) #: choose one such as `seat 12`."
@@ -47,6 +53,12 @@ def seat_name(said: object) -> str:
 def folded(name: str) -> str:
     """What two names have in common that are too much alike."""
     return unicodedata.normalize("NFKC", name).casefold()
+
+
+def _most_marks(name: str) -> int:
+    """The most marks one after the other: a tower of them covers what stands above it."""
+    kinds = "".join(unicodedata.category(one)[0] for one in name)
+    return max(map(len, re.findall("M+", kinds)), default=0)
 
 
 def _allowed(character: str) -> bool:

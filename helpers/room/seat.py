@@ -131,6 +131,26 @@ def alone(file: Path, wait_s: float = 0) -> Iterator[None]:
         yield
 
 
+def proposed(url: str, name: str) -> str:
+    """The secret to ask for a seat with: the last one, if it was asked for and no answer came.
+
+    By it a board that has the seat already knows who asks again.
+    """
+    file = _asking()
+    with contextlib.suppress(OSError, ValueError):
+        match json.loads(file.read_text()):
+            case [str(where), str(what), str(secret)] if (where, what) == (url, name):
+                return secret
+    secret = secrets.token_urlsafe(32)
+    write_whole(file, json.dumps([url, name, secret]))
+    return secret
+
+
+def answered() -> None:
+    """The board has said yes or no: the next time, another secret is proposed."""
+    _asking().unlink(missing_ok=True)
+
+
 def keep(seat: Seat) -> None:
     """Keep a new seat, and forget what an earlier one sent."""
     write_whole(_folder() / "seat.json", json.dumps(asdict(seat)))
@@ -164,6 +184,10 @@ def _spool(file: Path) -> Spool:
     from helpers.room.spool import Spool  # SQLite is loaded only where a class was joined
 
     return _spools.setdefault(file, Spool(file))
+
+
+def _asking() -> Path:
+    return _folder() / "asking.json"
 
 
 def _folder() -> Path:

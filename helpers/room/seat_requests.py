@@ -96,18 +96,18 @@ class Join(_Post):
                     refuse(429, f"This class is full: it has {len(seats.all)} seats.", 60)
                 number = idle.number
             return seats.add(Seat(number, name, its_digest, now_ms, kept=False))
-        if seat.digest == its_digest and seat.left is None and not seat.busy:
+        if seat.digest == its_digest and seat.left is None:
             return seat  # it asks again, since it has not heard the answer
         if seat.kept or seat.busy:
             refuse(409, f"There is a seat called {seat.name!r} already: choose another name.")
         return seats.add(Seat(seat.number, name, its_digest, now_ms, kept=False))
 
     async def _keep(self, seat: Seat) -> None:
-        seat.busy = True
+        seat.busy += 1
         try:
             *_, closed = await self.board.commits.commit(self.board.seats.join(seat))
         finally:
-            seat.busy = False
+            seat.busy -= 1
         seat.kept = True
         if closed:
             self.board.closed = True
