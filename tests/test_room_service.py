@@ -27,7 +27,7 @@ from helpers.room.board import Exercise
 from helpers.room.classes import Class, close, keep, new_class
 from helpers.room.events import MOST_EVENTS, Event, Handed, MalformedError
 from helpers.room.keeping import Seat, Seats
-from helpers.room.limits import Budget
+from helpers.room.limits import Budget, Budgets
 from helpers.room.names import digest, expect_code, is_code, new_code
 from helpers.room.service import http_server
 from tests.tls import certificates
@@ -267,6 +267,7 @@ def test_a_class_has_so_many_seats_and_those_that_never_sent_anything_make_room(
     try:
         first, second, third = (one.seat(f"seat {n}") for n in (1, 2, 3))
         assert one.send(first, 1).status_code == 200
+        assert one.post("/leave", {}, second).status_code == 200
         monkeypatch.setattr(keeping, "MOST_SEATS", 3)
         refused(one.join("seat 4"), 429, "full")
         assert "Retry-After" in one.join("seat 4").headers
@@ -274,13 +275,17 @@ def test_a_class_has_so_many_seats_and_those_that_never_sent_anything_make_room(
         fourth = one.seat("seat 4")
         monkeypatch.setattr(keeping, "IDLE_MS", 10**9)
         refused(one.join("seat 5"), 429, "full")
-        refused(one.send(second, 1), 401, "secret")
+        refused(one.send(second, 1), 401, "secret")  # its place, not that it left, is the fourth's
         assert [one.send(secret, 1, 2).json() for secret in (first, third, fourth)] == [
             {"upto": 2}
         ] * 3
         assert until(lambda: one.shown()["totals"]["events"] == 6)
         rows = {row["seat"]: row["cells"]["03.1"]["tries"] for row in one.shown()["seats"]}
         assert rows == {"seat 1": 2, "seat 3": 2, "seat 4": 2}
+        one.board.joins = Budgets(1, 0.001)
+        refused(one.join("seat 6"), 429, "full")
+        refused(one.join("seat 7"), 429, "Too many seats")
+        refused(one.join("seat 3"), 409, "another name")
     finally:
         one.end()
 

@@ -23,6 +23,7 @@ from helpers.room.view import Board as Shown
 from helpers.streams.clock import ms_of, utc_now
 
 WRONG_CODES, WRONG_CODES_S = 30, 0.5  # of an address, then so many a second
+JOINS, JOINS_S = 250, 0.2  # of an address, which a whole class may share
 AGAIN_MS = 5000  # after which it is told again: someone is stuck for longer
 SHARE = 6  # to read the board takes a sixth of the time at most: seats come first
 SAYINGS, SAYINGS_S = 5, 0.05  # sentences for the instructor, then so many a second
@@ -58,6 +59,7 @@ class Board:
         self.commits = Commits(self.client, self.tell)
         self.counting = Counting(self.client, self.room.keys, [one.id for one in self.exercises])
         self.wrong_codes = Budgets(WRONG_CODES, WRONG_CODES_S)
+        self.joins = Budgets(JOINS, JOINS_S)
         self.closed = self.room.closed is not None
         self.live = 0  # pages that are told
         self.changes = 0  # grows with what the page shows, but for the counts

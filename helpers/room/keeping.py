@@ -147,7 +147,7 @@ class Seats:
         found = (
             one
             for one in self.all.values()
-            if not one.upto and not one.busy and one.seen <= now_ms - IDLE_MS
+            if not one.upto and not one.busy and not one.in_flight and one.seen <= now_ms - IDLE_MS
         )
         return min(found, key=lambda one: (one.seen, one.number), default=None)
 
@@ -156,6 +156,7 @@ class Seats:
         keys = self.keys
         kept = ("name", seat.name, "digest", seat.digest, "joined", seat.seen)
         return [
+            ("HDEL", keys.seat(seat.number), "left"),  # of whoever had its place before
             ("HSET", keys.seat(seat.number), *kept),
             ("SADD", keys.seats, seat.number),
             ("HEXISTS", keys.about, "closed"),

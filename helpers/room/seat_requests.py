@@ -90,6 +90,9 @@ class Join(_Post):
         seats, now_ms = self.board.seats, ms_of(utc_now())
         seat = seats.called(name)
         if seat is None:
+            joins = self.board.joins.of(str(self.request.remote_ip))
+            if not joins.spend():
+                refuse(429, "Too many seats were taken from here: wait a little.", joins.wait_s())
             number = max(seats.all, default=0) + 1
             if seats.full:
                 if (idle := seats.idle(now_ms)) is None:
