@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping
 
 from helpers import connect_async
 from helpers.room.counting import Counting
@@ -25,12 +25,12 @@ class _Doomed(Counting):
         return super().effect_of(entry)
 
 
-def count_and_die(class_id: str, exercises: Sequence[str], after: int) -> None:
+def count_and_die(class_id: str, known: Mapping[str, Collection[int]], after: int) -> None:
     """Count so many events, of which some may not be acknowledged, and be killed."""
 
     async def work() -> None:
         async with connect_async() as client:
-            counting = _Doomed(client, Keys(class_id), exercises)
+            counting = _Doomed(client, Keys(class_id), known)
             counting.left = after
             await counting.run()
 

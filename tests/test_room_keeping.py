@@ -27,7 +27,7 @@ from tests.lives import Life
 from tests.room_lives import count_and_die
 
 SHEET = [Exercise("03.1", "Who gets what?", True, 4), Exercise("03.2", "The group", False, 7)]
-KNOWN = [one.id for one in SHEET]
+KNOWN = {one.id: (2, 7) for one in SHEET}
 
 
 def events(*numbers: int, exercise: str = "03.1", outcome: str = "wrong", hint: int = 2) -> Handed:
@@ -231,6 +231,7 @@ def test_what_is_shown_does_not_depend_on_the_order_in_which_events_are_counted(
         assert board["totals"]["events"] == 6  # an exercise that is unknown has no cell
         assert set(board["seats"][0]["cells"]) == {"03.1", "03.2"}
         assert board["totals"]["03.1"] == {"tried": 1, "passed": 1, "tries": 4, "wrong": 2}
+        assert set(board["mistakes"]["03.1"]) == {"7"}  # nor has a mistake that is unknown
         assert board["mistakes"] == boards[0]["mistakes"]
 
 

@@ -79,6 +79,8 @@ def test_a_class_goes_on_when_its_board_and_its_server_are_killed(tmp_path):
             assert until(lambda: counted(one, sender.http) == 200)
             assert "already open" in refused("class", "open", **home)
             (row,) = csv.DictReader(io.StringIO(told("class", "export", **home)))
+            nowhere = str(tmp_path / "none" / "x.csv")
+            assert f"{nowhere} can't be written" in refused("class", "export", nowhere, **home)
             assert (row["seat"], row["03.2 tries"], row["03.2 wrong"]) == ("seat 1", "200", "200")
             assert "1 seat is over" in told("class", "close", **home)
             assert sender.send(201) == 410

@@ -14,6 +14,7 @@ from rich.markup import escape
 
 from helpers.cli.console import commands, err, many, out, showing_log
 from helpers.course.disk import write_whole
+from helpers.course.errors import CourseError
 from helpers.streams.clock import ms_of, utc_now
 
 if TYPE_CHECKING:
@@ -99,6 +100,7 @@ def class_export(
     id: Annotated[str | None, typer.Option(help="Of an earlier class.")] = None,
 ) -> None:
     """Write what the seats of the class did, while it is open or afterwards."""
+    from helpers.checks import mistakes
     from helpers.room import classes, export
     from helpers.room.board import counted, shown
     from helpers.room.counting import Counting
@@ -107,7 +109,8 @@ def class_export(
         async with classes.visited() as (client, at_work):
             room, sheet = await classes.expect_class(client, id), exercises()
             if not at_work:
-                await Counting(client, room.keys, [one.id for one in sheet]).drain()
+                known = {one.id: mistakes.catalogue().get(one.id, {}) for one in sheet}
+                await Counting(client, room.keys, known).drain()
             seats, now_ms = await classes.seats_of(client, room), ms_of(utc_now())
             counts = await counted(client, room.keys, now_ms)
             return shown(room, sheet, seats.all.values(), counts, now_ms)
@@ -116,7 +119,10 @@ def class_export(
     as_csv = export.summary_csv if summary else export.to_csv
     text = export.to_json(board) if file and file.suffix == ".json" else as_csv(board)
     if file:
-        write_whole(file.absolute(), text)
+        try:
+            write_whole(file.absolute(), text)
+        except OSError as error:
+            raise CourseError(f"{file} can't be written ({error.strerror or error}).") from error
         out.print(f"Wrote {escape(str(file))}.")
     else:
         print(text, end="", flush=True)

@@ -57,7 +57,8 @@ class Board:
 
     def __post_init__(self) -> None:
         self.commits = Commits(self.client, self.tell)
-        self.counting = Counting(self.client, self.room.keys, [one.id for one in self.exercises])
+        known = {one.id: self.catalogue.get(one.id, {}) for one in self.exercises}
+        self.counting = Counting(self.client, self.room.keys, known)
         self.wrong_codes = Budgets(WRONG_CODES, WRONG_CODES_S)
         self.joins = Budgets(JOINS, JOINS_S)
         self.closed = self.room.closed is not None

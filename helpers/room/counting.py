@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 import redis
 import redis.asyncio
@@ -68,10 +68,19 @@ def unranked(number: int) -> tuple[str, int]:
 
 
 class Counting:
-    """Counts a class's events until it is stopped; of a server that is away, it waits."""
+    """Counts a class's events until it is stopped; of a server that is away, it waits.
 
-    def __init__(self, client: redis.asyncio.Redis, keys: Keys, exercises: Collection[str]) -> None:
-        self._client, self._keys, self._known = client, keys, frozenset(exercises)
+    Args:
+        client: of the server.
+        keys: the class's.
+        known: exercise → the numbers of its mistakes. What else a seat says has no count of its
+            own: so what is kept has a bound.
+    """
+
+    def __init__(
+        self, client: redis.asyncio.Redis, keys: Keys, known: Mapping[str, Collection[int]]
+    ) -> None:
+        self._client, self._keys, self._known = client, keys, known
         self._stopped = False
         self._consumer: AsyncConsumer | None = None
         self._begun = 0
@@ -138,7 +147,7 @@ class Counting:
         ]
         if outcome == "wrong":
             counted.append(("HINCRBY", keys.wrong, cell, 1))
-            if hint:
+            if hint in self._known[exercise]:
                 counted += self._mistake(exercise, hint, said["seat"], at_ms)
         return counted
 

@@ -22,6 +22,7 @@ from urllib.parse import urlsplit
 
 import redis
 
+from helpers.checks.mistakes import catalogue
 from helpers.course.server.identity import probe
 from helpers.room.classes import board_server
 from helpers.room.events import MOST_EVENTS
@@ -55,8 +56,9 @@ def event(seat: int, n: int) -> dict[str, Any]:
     outcome = (
         "passed" if n % BLOCK == BLOCK - 1 else dice.choice(("wrong", "wrong", "blank", "error"))
     )
-    hint = dice.randrange(6) if outcome == "wrong" else 0
-    return {"exercise": exercise(seat, n), "outcome": outcome, "hint": hint, "seconds": n, "n": n}
+    name = exercise(seat, n)
+    hint = dice.choice((0, *list(catalogue()[name])[:5])) if outcome == "wrong" else 0
+    return {"exercise": name, "outcome": outcome, "hint": hint, "seconds": n, "n": n}
 
 
 def exercise(seat: int, n: int) -> str:
