@@ -214,7 +214,7 @@ def test_when_the_class_is_over_nothing_more_is_noted(status, why, seat, board):
     until(lambda: numbers(board) == [1, 2])
 
 
-def test_a_board_that_is_gone_for_a_week_is_given_up(seat, board, monkeypatch):
+def test_a_board_that_is_gone_for_a_month_is_given_up(seat, board, monkeypatch):
     board.misbehave = lambda _: answer(500, {})
     monkeypatch.setattr(sending, "GIVEN_UP_S", -1.0)
     checked()
@@ -223,7 +223,20 @@ def test_a_board_that_is_gone_for_a_week_is_given_up(seat, board, monkeypatch):
     checked()
     noting.open_lab("03")
     assert len(board.requests) == asked
-    assert "has not been reached for a week. Nothing is noted" in told("class", "status")
+    assert "has not been reached for a month. Nothing is noted" in told("class", "status")
+
+
+def test_a_clock_that_jumps_and_a_class_once_a_week_give_no_board_up(seat, board, monkeypatch):
+    checked()
+    until(lambda: numbers(board) == [1])
+    board.misbehave = lambda _: answer(500, {})
+    real = time.time
+    monkeypatch.setattr(time, "time", lambda: real() + 5 * 365 * 86400)
+    checked()
+    until(lambda: seat.spool.standing().trouble)
+    checked()
+    board.misbehave = None
+    until(lambda: numbers(board) == [1, 2, 3])
 
 
 def test_an_older_copy_of_the_file_goes_on_after_what_the_board_has(seat, board):

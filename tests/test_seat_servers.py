@@ -13,6 +13,7 @@ import redis as redis_py
 
 from helpers import connect
 from helpers.course.authoring.rule import LESSONS
+from helpers.course.errors import CourseError
 from helpers.course.keys import MARK
 from helpers.course.server.identity import probe
 from helpers.room import servers
@@ -93,13 +94,17 @@ def test_it_listens_where_it_is_told_and_nowhere_else(home):
     ],
 )
 def test_what_cannot_be_had_is_told(words, said, home):
+    (home / "seats" / "seat-01.bak").mkdir(parents=True, exist_ok=True)
     assert said in refused("class", "servers", *words)
     assert told("class", "servers", "--stop") == "Stopped 0 servers.\n"
 
 
 def test_a_file_that_holds_something_else_stays(home, tmp_path):
     file = tmp_path / "notes.csv"
-    file.write_text("mine")
+    for mine in (b"mine", b"\xff\xfe"):
+        file.write_bytes(mine)
+        with pytest.raises(CourseError, match="holds something else"):
+            servers.write_csv(file, [])
+        assert file.read_bytes() == mine
     done = course("class", "servers", "--seats", "1", "--csv", str(file))
     assert "holds something else" in done.stderr
-    assert file.read_text() == "mine"

@@ -24,10 +24,10 @@ BATCH = 500  # events in a request, at most
 FIRST_RETRY_S = 1.0
 LONGEST_RETRY_S = 60.0
 LONGEST_ASKED_S = 300.0  # a board may ask for a pause
-GIVEN_UP_S = 7 * 24 * 3600.0  # by then the address may be another machine's
+GIVEN_UP_S = 30 * 24 * 3600.0  # by then the address may be another machine's
 FINISHED = (401, 410)  # the class is closed, or the seat was left
 
-_GONE = "The class board has not been reached for a week."
+_GONE = "The class board has not been reached for a month."
 _LOG = logging.getLogger(__name__)
 _NAME = "class board"  # of the thread
 _awake = threading.Event()
@@ -82,7 +82,8 @@ def hand_over(seat: Seat) -> None:
             raise
         except BoardError as error:
             with contextlib.suppress(sqlite3.Error):
-                gone = time.time() - max(seat.joined, seat.spool.standing().reached) > GIVEN_UP_S
+                state = seat.spool.standing()
+                gone = bool(state.trouble) and time.time() - state.since > GIVEN_UP_S
                 seat.spool.tell(str(error), ended=_GONE if gone else "")
             raise
 

@@ -85,7 +85,8 @@ def start(seats: int, address: str = LOOPBACK, *, new: bool = False) -> list[Sea
 
 def stop() -> int:
     """End the servers of all seats; their data stays. Returns how many ran."""
-    servers = [_server(int(one.name.removeprefix("seat-"))) for one in _folder().glob("seat-*")]
+    names = [one.name.removeprefix("seat-") for one in _folder().glob("seat-*")]
+    servers = [_server(int(name)) for name in names if name.isascii() and name.isdigit()]
     return sum(_each(lambda one: one.stop() is not None, servers))
 
 
@@ -95,8 +96,8 @@ def write_csv(file: Path, servers: Sequence[SeatServer]) -> None:
     Raises:
         CourseError: the file holds something else, or cannot be written.
     """
-    with contextlib.suppress(OSError, UnicodeDecodeError):
-        if file.read_text().partition("\n")[0].strip() != ",".join(_HEADER):
+    with contextlib.suppress(OSError):
+        if file.read_bytes().partition(b"\n")[0].strip() != ",".join(_HEADER).encode():
             raise CourseError(f"{file} holds something else: name another file.")
     text = io.StringIO()
     csv.writer(text).writerows([_HEADER, *servers])

@@ -29,7 +29,7 @@ CREATE TABLE events (
   n INTEGER PRIMARY KEY, exercise TEXT, outcome TEXT, hint INTEGER, seconds INTEGER, at INTEGER
 );
 CREATE TABLE opened (lab TEXT PRIMARY KEY, at REAL);
-CREATE TABLE state (numbered INTEGER, upto INTEGER, dropped INTEGER, reached REAL,
+CREATE TABLE state (numbered INTEGER, upto INTEGER, dropped INTEGER, since REAL,
   trouble TEXT, ended TEXT);
 INSERT INTO state VALUES (0, 0, 0, 0, '', '');
 """
@@ -59,7 +59,8 @@ class Standing:
         numbered: the number of the latest event.
         upto: events up to this number are on the board's disk.
         dropped: how many were not kept, because too many waited, or nothing could be written.
-        reached: when the board last took something, in Unix seconds.
+        since: when the board last took something or, if there is trouble, first did not; in Unix
+            seconds.
         trouble: why the latest attempt to send failed; empty if it did not.
         ended: why nothing is noted any more; empty while it is.
     """
@@ -67,7 +68,7 @@ class Standing:
     numbered: int = 0
     upto: int = 0
     dropped: int = 0
-    reached: float = 0.0
+    since: float = 0.0
     trouble: str = ""
     ended: str = ""
 
@@ -153,13 +154,15 @@ class Spool:
                 database.execute(words, (upto - state.upto, state.upto))
                 database.execute("UPDATE events SET n = -n WHERE n < 0")
             upto = max(upto, state.upto)
-            words = "UPDATE state SET numbered = ?, upto = ?, reached = ?, trouble = '', ended = ''"
+            words = "UPDATE state SET numbered = ?, upto = ?, since = ?, trouble = '', ended = ''"
             database.execute(words, (numbered, upto, time.time()))
             database.execute("DELETE FROM events WHERE n <= ?", (upto - MOST,))
 
     def tell(self, trouble: str = "", ended: str = "") -> None:
         """Note why nothing could be sent, or why nothing is noted any more."""
         with self._writing() as database:
+            words = "UPDATE state SET since = ? WHERE trouble = ''"
+            database.execute(words, (time.time(),))
             database.execute("UPDATE state SET trouble = ?, ended = ?", (trouble, ended))
 
     @contextlib.contextmanager
