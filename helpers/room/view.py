@@ -140,7 +140,7 @@ def _is_silent(seat: Seat, now: int) -> bool:
 def _stuck(
     seats: Sequence[Seat], known: Mapping[str, Exercise], catalogue: Catalogue, now: int
 ) -> list[dict[str, Any]]:
-    """The seats that need help, whoever has been stuck longest first."""
+    """The seats that need help; the one that has been stuck longest comes first."""
     found = []
     for seat in seats:
         exercise = current(seat)
