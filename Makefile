@@ -1,6 +1,6 @@
 # `make` alone explains what there is.
 .DEFAULT_GOAL := help
-.PHONY: help lab test env update bundle lint bench labs drawings lessons times sheet soak test-all clean
+.PHONY: help lab test env update bundle lint bench labs drawings lessons times sheet site soak test-all clean
 
 PYTHONS := python3 python3.14 python3.13 python3.12 python3.11
 NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
@@ -82,6 +82,9 @@ times: $(VENV)/.test  ## for authors: state how long everything takes; ARGS=--ch
 sheet: $(VENV)/.test  ## write cheatsheet.html, two sides to print, and handout.html, a page for each attendee
 	@$(BIN)/python -m helpers.course.authoring.sheet
 
+site: $(VENV)/.site  ## build the course as a site, in build/site; ARGS=--links lists the links that lead outside
+	@$(BIN)/python -m helpers.course.authoring.site $(ARGS)
+
 # ARGS may name soaks and say more: ARGS="groups --seed 7 --faults 50 --server redis8", ARGS=--help.
 soak: $(VENV)/.test  ## for authors: kill and pause workers, servers, a cluster and a class board, for 40 minutes
 	@$(BIN)/python -m tests.soaks $(ARGS)
@@ -95,7 +98,7 @@ test-all:  ## run everything on every server, with all answers to labs, on every
 
 clean:  ## end the server and remove the environments; lessons, labs and data stay
 	@if [ -x $(BIN)/course ]; then $(BIN)/course server stop; fi
-	@rm -rf .venv .venv-python3.* *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	@rm -rf .venv .venv-python3.* build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 $(BIN)/python:
 	@p=$$($(call FIND_PYTHON,$(FITS))); [ -n "$$p" ] || p=$$($(call FIND_PYTHON)); \
@@ -119,6 +122,10 @@ $(VENV)/.lab: $(PINS) | $(BIN)/python
 	@rm -rf $(VENV)/wheels
 	@touch $@
 
-$(VENV)/.test: $(PINS) | $(BIN)/python
-	@$(PIP) -e '.[test]'
+$(VENV)/.site: $(PINS) | $(BIN)/python
+	@$(PIP) -e '.[site]'
 	@touch $(VENV)/.lab $@
+
+$(VENV)/.test: $(PINS) | $(BIN)/python
+	@$(PIP) -e '.[test,site]'
+	@touch $(VENV)/.lab $(VENV)/.site $@

@@ -97,7 +97,8 @@ def test_conda_takes_a_python_that_the_course_supports():
 def test_every_dependency_is_pinned_to_one_version():
     pins = (CHECKOUT / "constraints.txt").read_text().splitlines()
     assert all(re.fullmatch(r"[\w.-]+==[\w.]+|#.*", pin) for pin in pins)  # no URL, no option
-    wanted = [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["test"]]
+    extras = PROJECT["optional-dependencies"]
+    wanted = [*PROJECT["dependencies"], *extras["site"], *extras["test"]]
     assert {normal(one) for one in wanted} <= {normal(pin) for pin in pins}
 
 
