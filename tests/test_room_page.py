@@ -137,7 +137,7 @@ def assert_shows(page: Page, wanted: Any) -> None:
     stuck = [seat for seat, row in cells(page).items() if row != plain(row)]
     cards = page.locator("#stuck .who").all_inner_texts()
     assert cards
-    assert stuck[: len(cards)] == cards  # whoever has been stuck longest comes first in both
+    assert stuck[: len(cards)] == cards  # the one that has been stuck longest comes first in both
     expect(page.locator("#count")).to_have_text(f"{SEATS} seats · {len(stuck)} stuck")
     first = page.locator("#mistakes li").first
     exercise = first.locator(".where").inner_text()

@@ -32,9 +32,14 @@ pytestmark = pytest.mark.once
 
 SHEET = Route(
     "short",
-    (Step("Lesson 01", 20, late="its end"), Step("Exercise 01.1", 5, "01.1"), Step("Break", 10),
-     Step("Exercise 01.3", 5, "01.3"), Step("Exercise 01.5", 10, "01.5")),
-)  # fmt: skip
+    (
+        Step("Lesson 01", 20, late="skip its end"),
+        Step("Exercise 01.1", 5, "01.1"),
+        Step("Break", 10),
+        Step("Exercise 01.3", 5, "01.3", late="only 5"),
+        Step("Exercise 01.5", 10, "01.5"),
+    ),
+)
 
 
 def cell(state: str, *, since: float, at: float, wrong: int = 0, hint: int = 0) -> Cell:
@@ -121,8 +126,11 @@ def test_the_class_is_late_by_the_time_since_the_next_exercise_was_due(elapsed, 
 
 
 def test_the_sheet_says_what_should_be_going_on():
-    wanted = {45: ("Lesson 01", 20, "Exercise 01.1", "its end"),
-              34: ("Break", 35, "Exercise 01.3", ""), 0: ("", 50, "", "")}  # fmt: skip
+    wanted = {
+        45: ("Lesson 01", 20, "Exercise 01.1", "Lesson 01: skip its end"),
+        34: ("Break", 35, "Exercise 01.3", "Lab 01: only 5"),
+        0: ("", 50, "", ""),
+    }
     for began, now in wanted.items():
         pace = look(class_of(), {}, [SHEET], began=OPENED + began * MINUTE)["pace"]
         assert tuple(pace["now"].values()) == now

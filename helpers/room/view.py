@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from statistics import median_low
 from typing import Any, NotRequired, TypedDict
 
-from helpers.course.authoring.runsheet import Route
+from helpers.course.authoring.runsheet import Route, Step
 
 MINUTE = 60_000
 RECENT = 10 * MINUTE  # "now", for mistakes
@@ -140,7 +140,7 @@ def _is_silent(seat: Seat, now: int) -> bool:
 def _stuck(
     seats: Sequence[Seat], known: Mapping[str, Exercise], catalogue: Catalogue, now: int
 ) -> list[dict[str, Any]]:
-    """The seats that need help, whoever has been stuck longest first."""
+    """The seats that need help; the one that has been stuck longest comes first."""
     found = []
     for seat in seats:
         exercise = current(seat)
@@ -247,7 +247,7 @@ def _passed(cell: Cell) -> bool:
 
 
 def _on_sheet(route: Route, elapsed: int) -> dict[str, Any]:
-    """What the sheet has at this minute, until when, what comes next, and can be left out."""
+    """What the sheet has at this minute, until when, what comes next, and how to save time."""
     ends = route.ends()
     for number, end in enumerate(ends):
         if elapsed < end:
@@ -256,9 +256,15 @@ def _on_sheet(route: Route, elapsed: int) -> dict[str, Any]:
                 "title": after[0].title,
                 "until": end,
                 "next": after[1].title if len(after) > 1 else "",
-                "late": next((step.late for step in after if step.late), ""),
+                "late": next((_late(step) for step in after if step.late), ""),
             }
     return {"title": "", "until": ends[-1] if ends else 0, "next": "", "late": ""}
+
+
+def _late(step: Step) -> str:
+    """Where a class that is late can save time, and how."""
+    where = f"Lab {step.exercise[:2]}" if step.exercise else step.title.partition(":")[0]
+    return f"{where}: {step.late}"
 
 
 # ------------------------------------------------------------------ what to say to all

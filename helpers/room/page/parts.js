@@ -102,12 +102,13 @@ export function showPace(pace) {
   });
 }
 
+// A title without the marks of the book; sections that are questions need no comma in between.
 function plain(title) {
-  return title.replaceAll("*", "");
+  return title.replaceAll("?*, ", "?* ").replaceAll("*", "");
 }
 
 function lower(title) {
-  title = plain(title);
+  title = title.includes("*") ? title.split(":")[0] : title;
   return title === "Break" ? "a break" : title.charAt(0).toLowerCase() + title.slice(1);
 }
 
