@@ -297,7 +297,7 @@ class Class(Stage):
         calm = sorted(
             end - begin
             for begin, end in both
-            if not any(kill[0] - at_work.SILENT_S / 5 <= begin <= kill[1] for kill in self._kills)
+            if not any(begin <= kill[1] and end >= kill[0] for kill in self._kills)
         )
         figures = self.report.more
         figures["events outside of the kills"] = len(calm)
