@@ -17,7 +17,7 @@ from helpers.course.doctor.finding import Finding, problem, warning
 from helpers.course.home import CHECKOUT
 from helpers.course.server import OwnServer, machine
 
-ROOM = 300 * 1024 * 1024  # the days of lesson 05 and the runs of lesson 08, with what is rewritten
+ROOM = 150 * 1024 * 1024  # ten days, filled twice, take 62 MB, and as much again when rewritten
 FILES = 1000
 TEMPORARY = 76  # bytes: with `/spare-12345678/server.sock` after it, a socket's name of 103 at most
 ENTER, READ = 0o011, 0o044  # what others may do with a folder, and with a file
