@@ -22,3 +22,7 @@ def main() -> None:
             f'`cd "{CHECKOUT}" && "{sys.executable}" -m pip install -c constraints.txt -e .`.'
         )
     cli.main()
+
+
+if __name__ == "__main__":
+    main()

@@ -23,7 +23,7 @@ from typing import NamedTuple
 from unittest.mock import patch
 from urllib.error import HTTPError
 from urllib.parse import urlsplit
-from urllib.request import urlopen
+from urllib.request import Request, urlopen
 
 import pytest
 import redis as redis_py
@@ -39,7 +39,7 @@ from helpers.streams import entry
 
 pytestmark = pytest.mark.once
 
-COURSE = [sys.executable, "-m", "helpers.cli"]
+COURSE = [sys.executable, "-m", "course_entry"]  # as the script `course` does
 INTERRUPTED = 130
 NOBODY = "redis://:secret@127.0.0.1:1/0"  # no server listens on port 1
 
@@ -479,15 +479,36 @@ def listens(port: int) -> bool:
         return trial.connect_ex(("127.0.0.1", port)) == 0
 
 
+BREAKING = (  # a learner's own settings, with each of which the course would not open
+    "ServerApp.root_dir = '/tmp'",
+    "FileContentsManager.root_dir = '/tmp'",
+    "ServerApp.preferred_dir = '/tmp'",
+    "ServerApp.ip = '203.0.113.7'",
+    "ServerApp.certfile = '/no/such.pem'",
+    "ServerApp.file_to_run = '/tmp/a.ipynb'",
+    "ServerApp.local_hostnames = ['a']",
+    "ServerApp.contents_manager_class = 'no.Such'",
+    "ServerApp.kernel_spec_manager_class = 'no.Such'",
+    "KernelSpecManager.allowed_kernelspecs = {'ir'}",
+    "LabApp.app_dir = '/no/where'",
+    "FileContentsManager.post_save_hook = 'no.such'",
+)
+
+
 def test_lab_opens_jupyterlab_with_a_token_of_its_own(redis, tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     names = ("CONFIG", "DATA", "RUNTIME")
     folders = {f"JUPYTER_{name}_DIR": str(tmp_path / name.lower()) for name in names}
-    (tmp_path / "config").mkdir()  # a learner's own, which would make the lessons' paths wrong
+    (tmp_path / "config").mkdir()
     own = tmp_path / "config" / "jupyter_server_config.py"
-    own.write_text(f"c.ServerApp.root_dir = {str(tmp_path)!r}\n")
-    with started("lab", "--no-browser", f"--port={port}", **folders) as process:
+    own.write_text(
+        "".join(f"c.{line}\n" for line in BREAKING) + "c.ServerApp.terminals_enabled = 0\n"
+    )
+    (tmp_path / "redis.py").write_text("raise SystemExit('the wrong one')")
+    broken = {"PYTHONPATH": str(tmp_path), "JUPYTER_GATEWAY_URL": "http://127.0.0.1:1",
+              "JUPYTERLAB_DIR": "/no/where", "PYTHONOPTIMIZE": "2"}  # fmt: skip
+    with started("lab", "--no-browser", f"--port={port}", **folders, **broken) as process:
         assert process.stdout
         assert process.stderr
         assert " answers at redis://***@" in process.stdout.readline()
@@ -501,6 +522,13 @@ def test_lab_opens_jupyterlab_with_a_token_of_its_own(redis, tmp_path):
             urlopen(notebook)
         with urlopen(f"{notebook}&token={token}") as reply:
             assert json.load(reply)["type"] == "notebook"
+        urlopen(f"{address}{token}").close()
+        kernel = Request(f"http://127.0.0.1:{port}/api/kernels", data=b'{"name": "python3"}')
+        kernel.add_header("Authorization", f"token {token}")
+        with urlopen(kernel) as reply:
+            assert json.load(reply)["name"] == "python3"
+        with pytest.raises(HTTPError, match="404"):  # a setting that breaks nothing holds
+            urlopen(f"http://127.0.0.1:{port}/api/terminals?token={token}")
 
         process.send_signal(signal.SIGINT)
         assert "Traceback" not in process.communicate(timeout=patient(60))[1]

@@ -15,7 +15,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from helpers.course import lab, loopback, shadows
+from helpers import connect
+from helpers.course import cli_program, lab, loopback, shadows
 from helpers.course.disk import shortage
 from helpers.course.doctor import (
     clock,
@@ -31,17 +32,17 @@ from helpers.course.doctor import (
     network,
     proxies,
 )
+from helpers.course.errors import CourseError
 from helpers.course.home import CHECKOUT
 from helpers.course.lab.overrides import can_listen, overrides
 from helpers.course.pace import patient
 from helpers.course.server import OwnServer
 from helpers.course.server.process import has_ended
-from tests.test_cli import course
+from tests.test_cli import COURSE, course, typed
+from tests.test_home import LOOPBACK, apart
 from tests.test_server import saved
 
 pytestmark = pytest.mark.once
-
-ENTRY = [sys.executable, "-c", "from course_entry import main; main()"]
 
 
 def sentences(found: Iterator[finding.Finding]) -> list[str]:
@@ -152,7 +153,7 @@ def test_the_command_begins_whatever_is_on_pythonpath(shadowing, tmp_path, learn
     assert kept == str(tmp_path / "mine")
     assert version.startswith("8.")
     done = subprocess.run(
-        [*ENTRY, "--help"], env=os.environ | {"PYTHONPATH": path}, cwd="/",
+        [*COURSE, "--help"], env=os.environ | {"PYTHONPATH": path}, cwd="/",
         capture_output=True, text=True, timeout=patient(60), check=False,
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (0, "")
@@ -476,6 +477,22 @@ def test_limits_of_a_shell_are_seen():
     assert done.stdout == "200\n"
 
 
+def test_another_container_on_the_same_folder_and_one_without_loopback(home):
+    """In namespaces of its own: first without a network, then with loopback alone."""
+    OwnServer(home).ensure()
+    said = apart(
+        "from helpers.course.doctor import examine, network\n"
+        "print(*examine()['problems'])\n"
+        f"{LOOPBACK}"
+        "from helpers.course.doctor import server\n"
+        "print(*(one.sentence for one in server.look()[1]))\n",
+        "--net",
+    )
+    lost, shared = said.splitlines()
+    assert lost.startswith("Nothing can be reached at 127.0.0.1 (Network is unreachable): enable")
+    assert shared.startswith("The course's server runs in another container or on another machine")
+
+
 # ------------------------------------------------------------------ folders
 
 
@@ -534,6 +551,9 @@ def test_what_is_safe_is_fixed(home, redis):
     own = OwnServer(home)
     own.ensure()
     home.chmod(0o755)
+    assert folders.look(home)[0].open_to_others is False  # it is closed within
+    own.folder.chmod(0o755)
+    (own.folder / "server.json").chmod(0o644)
     (home / "progress.json").write_text("{")
     words = [saved(home).program, "--port", "0", "--unixsocket", "orphan", "--save", ""]
     with subprocess.Popen(words, cwd=own.data, stdout=subprocess.DEVNULL) as orphan:
@@ -578,3 +598,33 @@ def test_the_address_for_a_shell_and_for_other_programs(redis):
         ["sh", "-c", f'{said}printf %s "$REDIS_URL"'], capture_output=True, text=True, check=True
     )
     assert shell.stdout == url
+
+
+def test_the_password_is_on_no_command_line():
+    url = "redis://ada:p%40ss@10.0.0.1:7000/3"
+    words, secret = cli_program.command("valkey-cli", url, ["XLEN", "s"])
+    assert words == ["valkey-cli", "-h", "10.0.0.1", "-p", "7000", "-n", "3", "--user", "ada",
+                     "XLEN", "s"]  # fmt: skip
+    assert secret == {"REDISCLI_AUTH": "p@ss", "VALKEYCLI_AUTH": "p@ss"}
+    words, secret = cli_program.command("c", "rediss://localhost?ssl_ca_certs=/ca.pem", [])
+    assert words == ["c", "-h", "localhost", "-p", "6379", "--tls", "--cacert", "/ca.pem"]
+    assert secret == {}
+    assert cli_program.command("c", "unix:///a/s?db=2", [])[0] == ["c", "-s", "/a/s", "-n", "2"]
+
+
+def test_course_cli_speaks_to_the_course_s_server(home):
+    """The program is looked for on PATH and beside the server's own."""
+    with connect() as client:
+        client.xadd("chennai", {"temperature": "26"})
+    try:
+        cli_program.find_cli(beside=saved(home).program)
+    except CourseError:
+        pytest.skip("SKIPPED: there is neither redis-cli nor valkey-cli on this machine")
+    done = typed("cli", "XLEN", "chennai", REDISCLI_AUTH="another")
+    assert (done.stdout, done.returncode) == ("1\n", 0)
+    assert typed("cli", answer="PING\n").stdout == "PONG\n"
+
+
+def test_without_a_cli_it_is_said_how_to_get_one():
+    with pytest.raises(CourseError, match="neither redis-cli nor valkey-cli on this machine: inst"):
+        cli_program.find_cli(path="/no/where")

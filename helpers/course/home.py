@@ -29,5 +29,7 @@ def hidden_folder() -> Path:
     with naming_a_full_disk(folder):
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         if not os.access(folder, os.W_OK | os.X_OK):
-            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+            fixed = os.statvfs(folder).f_flag & os.ST_RDONLY
+            number = errno.EROFS if fixed else errno.EACCES
+            raise OSError(number, os.strerror(number))
     return folder

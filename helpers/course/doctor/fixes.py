@@ -7,7 +7,7 @@ from pathlib import Path
 
 from helpers.course.doctor.finding import Finding
 from helpers.course.doctor.keeping import orphans
-from helpers.course.server import process
+from helpers.course.server import OwnServer, process
 
 END_S = 10.0
 
@@ -25,7 +25,8 @@ def repair(findings: Iterable[Finding], home: Path) -> list[str]:
 
 
 def _close_the_hidden_folder(home: Path) -> str:
-    home.chmod(0o700)
+    for one in (home, OwnServer(home).folder):
+        one.chmod(0o700)
     if home.stat().st_mode & 0o077:
         return f"{home} stays open to others: its disk knows no such rights."
     return f"Only you can open {home} now."

@@ -15,12 +15,12 @@ from pathlib import Path
 from helpers.course.disk import shortage
 from helpers.course.doctor.finding import Finding, problem, warning
 from helpers.course.home import CHECKOUT
-from helpers.course.server import machine
+from helpers.course.server import OwnServer, machine
 
-ROOM = 300 * 1024 * 1024  # the days of lesson 05 and the runs of lesson 08, with what is rewritten
+ROOM = 150 * 1024 * 1024  # ten days, filled twice, take 62 MB, and as much again when rewritten
 FILES = 1000
 TEMPORARY = 76  # bytes: with `/spare-12345678/server.sock` after it, a socket's name of 103 at most
-OTHERS = 0o077
+ENTER, READ = 0o011, 0o044  # what others may do with a folder, and with a file
 _SYNCED = re.compile(r"(OneDrive|Dropbox|Google ?Drive|CloudStorage|Mobile Documents)\b.*", re.I)
 
 
@@ -35,7 +35,7 @@ class Folder:
     free: int | None = None  # bytes
     files_left: int | None = None
     locks: bool = True
-    open_to_others: bool = False
+    open_to_others: bool = False  # its secret is
     owner: str = ""  # whose file in it cannot be written
     windows: bool = False  # a drive of Windows, under WSL
 
@@ -86,8 +86,8 @@ def _rights(folder: Folder) -> Iterator[Finding]:
     if folder.open_to_others:
         yield warning(
             "rights",
-            f"Other users of this machine can open {folder.path}, where the server's password is: "
-            f'run `chmod 700 "{folder.path}"`, or `course doctor --fix`.',
+            f"Other users of this machine can read the server's password in {folder.path}: run "
+            f'`chmod 700 "{folder.path}"`, or `course doctor --fix`.',
             fix="close the hidden folder",
         )
 
@@ -144,15 +144,16 @@ def _place(folder: Folder) -> Iterator[Finding]:
 
 def _hidden(home: Path) -> Folder:
     folder = _looked_at("the server's data", home)
-    open_to_others = owner = None
+    own, owner, secret = OwnServer(home).folder, None, False
     with contextlib.suppress(OSError):
-        about = home.stat()
-        open_to_others = about.st_uid == os.getuid() and bool(about.st_mode & OTHERS)
+        files = [file.stat().st_mode for file in own.glob("server.json")]
+        inward = home.stat().st_mode & ENTER and own.stat().st_mode & ENTER
+        secret = bool(inward) and any(mode & READ for mode in files)
         inside = [*home.iterdir(), *home.glob("servers/*"), *home.glob("servers/*/*")]
         owner = next((str(one) for one in inside if not os.access(one, os.W_OK)), "")
     lock = machine.locks_work(home) if not folder.unwritable and not folder.shortage else True
     return Folder(
-        **(vars(folder) | {"locks": lock, "open_to_others": bool(open_to_others),
+        **(vars(folder) | {"locks": lock, "open_to_others": secret,
                            "owner": owner or ""})
     )  # fmt: skip
 
