@@ -13,7 +13,7 @@ from helpers.course.authoring.site import prose
 from helpers.course.authoring.site.pages import FOLDERS, PROSE, PYTHON
 from helpers.course.home import CHECKOUT
 
-BESIDE = ("README.md", "CONTRIBUTING.md", "docs/*.md", "site/*.md")  # not pages, but linked too
+BESIDE = ("README.md", "CONTRIBUTING.md", "site/*.md")  # not pages, but linked too
 
 
 @dataclass(frozen=True)
