@@ -423,3 +423,14 @@ def test_a_folder_that_a_full_disk_cannot_take_is_told_so(tmp_path, monkeypatch)
     with pytest.raises(CourseError, match=FULL):
         homes.hidden_folder()
     assert shutil.disk_usage(tmp_path).free
+
+
+def test_a_file_is_written_in_utf8_whatever_the_locale(tmp_path):
+    file = tmp_path / "class.csv"
+    code = (
+        "import sys; from pathlib import Path; from helpers.course.disk import write_whole\n"
+        "write_whole(Path(sys.argv[1]), '\\u5e2d 3\\r\\n')"
+    )
+    plain = {"PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "LC_ALL": "C"}
+    subprocess.run([sys.executable, "-c", code, file], env=os.environ | plain, check=True)
+    assert file.read_bytes() == "席 3\r\n".encode()

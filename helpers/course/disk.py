@@ -21,14 +21,14 @@ _WHY = {
 
 
 def write_whole(file: Path, text: str) -> None:
-    """Write a file as a whole or not at all, for the owner's eyes.
+    """Write a file as a whole or not at all, for the owner's eyes; in UTF-8, whatever the locale.
 
     Raises:
         OSError: it cannot be written. Nothing is left of the attempt.
     """
     number, fresh = tempfile.mkstemp(dir=file.parent, prefix=".new-")
     try:
-        with open(number, "w") as stream:
+        with open(number, "w", encoding="utf-8", newline="") as stream:
             stream.write(text)
         os.replace(fresh, file)
     except BaseException:

@@ -94,7 +94,7 @@ export function showPace(pace) {
   fill(document.getElementById("pace-text"), JSON.stringify([pace.now, pace.class_at, pace.began]), () => {
     if (!pace.now) return [];
     const sheet = pace.now.title
-      ? ["On the sheet now: ", make("b", {}, plain(pace.now.title)), `, until ${at(pace.now.until)}`, pace.now.next ? `; then ${lower(pace.now.next)}. ` : ". "]
+      ? ["On the sheet now: ", make("b", {}, plain(pace.now.title)), `, until ${at(pace.now.until)}`, pace.now.next ? `; then ${ended(lower(pace.now.next))} ` : ". "]
       : [`The sheet ended at ${at(pace.now.until)}. `];
     if (!pace.class_at) return sheet;
     const due = at(pace.due[pace.class_at]);
@@ -105,6 +105,10 @@ export function showPace(pace) {
 // A title without the marks of the book; sections that are questions need no comma in between.
 function plain(title) {
   return title.replaceAll("?*, ", "?* ").replaceAll("*", "");
+}
+
+function ended(words) {
+  return /[.?!]$/.test(words) ? words : `${words}.`;
 }
 
 function lower(title) {
