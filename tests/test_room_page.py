@@ -232,3 +232,18 @@ def test_without_the_key_there_is_no_page(opened):
             reply = client.get(path)
             assert reply.status_code == 403
             assert "`course class open`" in reply.json()["error"]
+
+
+def test_any_number_of_tabs_may_be_open(browser, opened):
+    """Of which one is seen: a browser keeps six connections to a board."""
+    hidden = "Object.defineProperty(document, 'hidden', {get: () => !window.seen})"
+    seen = "window.seen = true; document.dispatchEvent(new Event('visibilitychange'))"
+    with ExitStack() as stack, opened.client() as client:
+        for _ in range(7):
+            tab = stack.enter_context(browser.new_page())
+            tab.add_init_script(hidden)
+            tab.goto(opened.page, timeout=LIMIT_MS)
+        expect(tab.locator("#live")).to_contain_text("Live, last update", timeout=LIMIT_MS)
+        tab.evaluate(seen)
+        HttpSeat("late", client).join()
+        expect(tab.locator("[data-seat=late]")).to_be_attached(timeout=LIMIT_MS)
