@@ -495,7 +495,7 @@ def test_leaving_needs_no_board(folder, board):
     here = join(board.url, "seat 12")
     seats.keep(seats.Seat(**vars(here) | {"url": "http://127.0.0.1:1"}))
     said = told("class", "leave")
-    assert "The board doesn't know yet" in said
+    assert "The board couldn't be told" in said
     assert not seats.is_joined()
 
 

@@ -55,7 +55,7 @@ def leave() -> None:
     if waiting:
         out.print(f"{many(waiting, 'check')} had not been sent, and won't be.")
     if trouble:
-        out.print(escape(f"The board doesn't know yet, so it still shows your seat. {trouble}"))
+        out.print(escape(f"The board couldn't be told, so it may still show your seat. {trouble}"))
 
 
 def sent() -> None:
