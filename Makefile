@@ -1,17 +1,35 @@
 # `make` alone explains what there is.
 .DEFAULT_GOAL := help
-.PHONY: help lab test env lint bench labs drawings lessons times sheet soak test-all clean
+.PHONY: help lab test env update bundle lint bench labs drawings lessons times sheet site soak test-all clean
 
 PYTHONS := python3 python3.14 python3.13 python3.12 python3.11
 NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
-FIND_PYTHON := for p in $(PYTHON) $(PYTHONS); do \
-	command -v $$p >/dev/null 2>&1 && $$p -c '$(NEW_ENOUGH)' 2>/dev/null && echo $$p && break; done
+# Where `make bundle` put the packages: bundle.tar, its folder, or the address of a server in the room.
+BUNDLE ?= $(firstword $(wildcard bundle/redis-streams-bundle.json bundle.tar ../redis-streams-bundle.json))
+USE_BUNDLE := helpers/course/bundle/use.py
+FITS := $(if $(BUNDLE),&& $$p -I $(USE_BUNDLE) --fits "$(BUNDLE)" 2>/dev/null)
+FIND_PYTHON = for p in $(PYTHON) $(PYTHONS); do \
+	command -v $$p >/dev/null 2>&1 && $$p -c '$(NEW_ENOUGH)' 2>/dev/null $1 && echo $$p && break; done
 # What would put other code in place of the course's, or keep pip from installing here.
-unexport PYTHONPATH PYTHONHOME PIP_USER PIP_TARGET PIP_PREFIX
+unexport PYTHONPATH PYTHONHOME PYTHONOPTIMIZE PIP_USER PIP_TARGET PIP_PREFIX PIP_ROOT PIP_PYTHON
+unexport PIP_DRY_RUN PIP_NO_DEPS PIP_NO_BUILD_ISOLATION PIP_NO_BINARY PIP_REQUIRE_HASHES
 VENV ?= .venv
 BIN := $(VENV)/bin
 PINS := pyproject.toml constraints.txt
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+# A learner's pip.conf may ask for their own site-packages; its index and its proxy hold.
+PLAINLY := --no-user
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt $(PLAINLY)
+
+# An environment that was moved or copied, or whose Python is gone, is made again.
+ifneq ($(wildcard $(VENV)/.lab),)
+STATE := $(shell $(BIN)/python -I helpers/course/whole.py >/dev/null 2>&1; echo $$?)
+ifneq ($(STATE),0)
+$(shell rm -f $(VENV)/.lab $(VENV)/.test)
+ifneq ($(filter 3 126 127,$(STATE)),)
+$(shell rm -f $(BIN)/python)
+endif
+endif
+endif
 
 help:  ## explain these targets
 	@echo "Redis Streams, hands on. What make can do:"
@@ -25,6 +43,17 @@ test: $(VENV)/.test  ## check style and run all tests, on every kind of server t
 
 env: $(VENV)/.lab  ## only set up the environment, in .venv
 	@echo "Ready. Use it with: source $(BIN)/activate"
+
+# A copy of the code that ends what a killed update began: the package itself may be half replaced.
+UNFINISHED := $(or $(COURSE_HOME),.course)/updating/finish.py
+
+update:  ## get the newest version of the course, and keep your answers; git pull may refuse to
+	@if [ -f "$(UNFINISHED)" ]; then $(BIN)/python -I "$(UNFINISHED)"; fi
+	@[ -x $(BIN)/course ] || $(MAKE) --no-print-directory $(VENV)/.lab
+	@$(BIN)/course update $(ARGS)
+
+bundle: $(VENV)/.lab  ## gather all packages for a room without a network, as bundle.tar; ARGS=--help
+	@$(BIN)/python -m helpers.course.bundle.gather $(ARGS)
 
 lint: $(VENV)/.test  ## check style, types, and who imports whom
 	@$(BIN)/ruff check --quiet .
@@ -53,6 +82,9 @@ times: $(VENV)/.test  ## for authors: state how long everything takes; ARGS=--ch
 sheet: $(VENV)/.test  ## write cheatsheet.html, two sides to print, and handout.html, a page for each attendee
 	@$(BIN)/python -m helpers.course.authoring.sheet
 
+site: $(VENV)/.site  ## build the course as a site, in build/site; ARGS=--links lists the links that lead outside
+	@$(BIN)/python -m helpers.course.authoring.site $(ARGS)
+
 # ARGS may name soaks and say more: ARGS="groups --seed 7 --faults 50 --server redis8", ARGS=--help.
 soak: $(VENV)/.test  ## for authors: kill and pause workers, servers, a cluster and a class board, for 40 minutes
 	@$(BIN)/python -m tests.soaks $(ARGS)
@@ -66,10 +98,10 @@ test-all:  ## run everything on every server, with all answers to labs, on every
 
 clean:  ## end the server and remove the environments; lessons, labs and data stay
 	@if [ -x $(BIN)/course ]; then $(BIN)/course server stop; fi
-	@rm -rf .venv .venv-python3.* *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	@rm -rf .venv .venv-python3.* build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 $(BIN)/python:
-	@p=$$($(FIND_PYTHON)); \
+	@p=$$($(call FIND_PYTHON,$(FITS))); [ -n "$$p" ] || p=$$($(call FIND_PYTHON)); \
 	if [ -z "$$p" ]; then \
 	  echo "This course needs Python 3.11 or newer, and there is none on PATH: install it, then run make again."; exit 1; fi; \
 	case "$$PWD" in *:*) \
@@ -81,9 +113,19 @@ $(BIN)/python:
 	    *) echo "$$p could not make $(VENV): $$said";; esac; exit 1; }
 
 $(VENV)/.lab: $(PINS) | $(BIN)/python
-	@$(PIP) -e .
+	@from=; if [ -z "$(BUNDLE)" ]; then :; \
+	elif $(BIN)/python -I $(USE_BUNDLE) "$(BUNDLE)" $(VENV)/wheels; then \
+	  from="--no-index --find-links=$(VENV)/wheels"; \
+	elif [ "$(origin BUNDLE)" = file ]; then echo "So the packages come from the network."; \
+	else exit 1; fi; \
+	$(PIP) $$from -e .
+	@rm -rf $(VENV)/wheels
 	@touch $@
 
-$(VENV)/.test: $(PINS) | $(BIN)/python
-	@$(PIP) -e '.[test]'
+$(VENV)/.site: $(PINS) | $(BIN)/python
+	@$(PIP) -e '.[site]'
 	@touch $(VENV)/.lab $@
+
+$(VENV)/.test: $(PINS) | $(BIN)/python
+	@$(PIP) -e '.[test,site]'
+	@touch $(VENV)/.lab $(VENV)/.site $@

@@ -51,7 +51,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
     parser.addoption("--part", choices=parts.PARTS, help="run only that part of the suite")
     parser.addoption(
-        "--all-answers", action="store_true", help="try those answers to labs too that are alike"
+        "--all-answers",
+        action="store_true",
+        help="try those answers to labs too that are alike, and look at all pages of the site",
     )
     parser.addoption("--report", metavar="FOLDER", help="write there what was seen, and the times")
 

@@ -290,7 +290,7 @@ def test_the_folder_carries_the_id_and_the_doctor_says_whose_database_it_is(
     monkeypatch.setenv("COURSE_HOME", str(tmp_path / "there"))
     connect().close()
     report = json.loads(told("doctor", "--json"))
-    assert report["database"] == f"3, taken by this checkout ({checkout_id()})"
+    assert report["server"]["database"] == f"3, taken by this checkout ({checkout_id()})"
     assert checkout_id() in told("doctor")
     (tmp_path / "there" / "checkout.id").write_text("spoilt")
     with pytest.raises(ForeignDatabaseError):

@@ -14,6 +14,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from helpers.checks.mistakes import catalogue
+from tests.accessibility import violations
 from tests.browser import LIMIT_MS, in_browser
 from tests.room_board import HttpSeat, OpenBoard, board
 from tests.room_class import Happened, board_of, day, learners, route
@@ -84,6 +85,7 @@ def test_a_class_joins_works_and_is_looked_at(browser, opened, tmp_path):
                 f'course class join {opened.url} --as "seat 1"'
             )
         assert "key=" not in page.url  # it went into a cookie
+        assert violations(page) + violations(wall) == []  # with no seat at all
 
         at_work = [HttpSeat(person.seat, client) for person in learners(SEATS)]
         for seat in at_work:
@@ -94,6 +96,10 @@ def test_a_class_joins_works_and_is_looked_at(browser, opened, tmp_path):
         wanted = board_of([one.name for one in at_work], events(), 60 * MINUTES)
         assert_shows(page, wanted)
         assert_room_sees_no_seat(wall, wanted)
+        for one in (page, wall):
+            for scheme in ("dark", "light"):
+                one.emulate_media(color_scheme=scheme)
+                assert violations(one) == []
 
         live(page, at_work[2])
         sorted_and_filtered(page, wanted)

@@ -6,11 +6,15 @@ import re
 from functools import cache
 
 import pytest
+from typer.core import TyperGroup
+from typer.main import get_command
 
 from helpers.checks import open_lab
+from helpers.cli import app
 from helpers.course.authoring import reading, runsheet
 from helpers.course.authoring.rule import Lesson, lessons
 from helpers.course.errors import CourseError
+from helpers.course.home import CHECKOUT
 from tests.checks import telling
 from tests.checks.answers import answer
 from tests.checks.answers import mistake as number_drawn
@@ -122,3 +126,18 @@ def test_the_answer_in_the_book_makes_that_mistake(redis, request, name):
     given = answer(case.source, redis=redis) if name.startswith("01") else answer(case.source)
     verdict = open_lab(name[:2]).check(case.exercise, given)
     assert number_drawn(name[:2], case, verdict) == int(name.partition("#")[2]), verdict
+
+
+def test_the_commands_that_the_book_names_exist():
+    text = "\n".join(page.read_text("utf-8") for page in runsheet.pages())
+    named = set(re.findall(r"(?:^|`|/)course ([a-z][^`\n]*)", text, re.MULTILINE))
+    assert len(named) >= 10
+    for line in named:
+        command, words = get_command(app), line.split()
+        while isinstance(command, TyperGroup):
+            assert words[0] in command.commands, line
+            command = command.commands[words.pop(0)]
+        known_options = {name for one in command.params for name in one.opts}
+        assert {word for word in words if word.startswith("--")} <= known_options, line
+    targets = set(re.findall(r"^([a-z-]+):", (CHECKOUT / "Makefile").read_text(), re.MULTILINE))
+    assert set(re.findall(r"`make ([a-z-]+)", text)) <= targets

@@ -14,6 +14,7 @@ from helpers.course.pace import patient
 from helpers.wiki import Replay
 from helpers.wiki.page import TITLE, serve
 from helpers.wiki.synthetic import SHARES
+from tests.accessibility import violations
 from tests.browser import LIMIT_MS, in_browser, picture, status
 from tests.wiki import flowing
 
@@ -47,6 +48,9 @@ def test_the_page_follows_the_feed_and_says_when_it_is_stale(page, replay):
         listed = page.get_by_label("Wikis")
         expect(listed.locator("option")).to_have_count(1 + len(SHARES), timeout=LIMIT_MS)
         picture(page, "changes per 1 s", "Europe/Lisbon", "complete interval", "www.wikidata.org")
+        for scheme in ("light", "dark"):
+            page.emulate_media(color_scheme=scheme)
+            assert violations(page) == []
 
         listed.focus()
         page.keyboard.press("Home")

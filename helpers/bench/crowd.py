@@ -47,7 +47,7 @@ def append_in_processes(stream: str, entries: Sequence[Mapping[str, str]], proce
 
 
 def _start() -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "helpers.bench.crowd"]
+    command = [sys.executable, "-P", "-m", "helpers.bench.crowd"]
     # A session of its own, so that Ctrl-C reaches it through us alone.
     return subprocess.Popen(
         command,

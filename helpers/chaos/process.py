@@ -84,7 +84,7 @@ class Process:
             process_group=0,
         )
         try:
-            environment = _environment(words[0], url)
+            environment = _environment(words, url)
             self._process = self._spawn(words, stdin, pass_fds, environment)
             _running.add(self)
         except BaseException:
@@ -269,12 +269,14 @@ def program_words(program: Sequence[str], arguments: Sequence[Any]) -> list[str]
     return words
 
 
-def _environment(program: str, url: str | None) -> dict[str, str]:
+def _environment(words: Sequence[str], url: str | None) -> dict[str, str]:
     environment = os.environ | {"PYTHONUNBUFFERED": "1"}  # so that output() shows it at once
     for name in ("FORCE_COLOR", "CLICOLOR_FORCE"):
         environment.pop(name, None)  # a kernel asks for colours, and output() is plain text
-    if program == sys.executable:  # what can be imported here, can be imported there
-        environment["PYTHONPATH"] = os.pathsep.join(filter(None, sys.path))
+    if words[0] == sys.executable:  # what can be imported here, can be imported there
+        environment["PYTHONPATH"] = os.pathsep.join([*filter(None, sys.path), os.getcwd()])
+        if words[1:2] in (["-c"], ["-m"]):  # a learner's `random.py` beside the notebook comes last
+            environment["PYTHONSAFEPATH"] = "1"
     if url:
         environment["REDIS_URL"] = url
     return environment

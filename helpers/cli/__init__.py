@@ -17,6 +17,7 @@ from helpers.cli import (
     room,
     seat,
     streams,
+    update,
     wiki,
 )
 from helpers.cli.console import commands, err
@@ -28,10 +29,13 @@ INTERRUPTED = 130  # what a shell expects of a program that Ctrl-C ended
 app = commands("Redis Streams, hands on: the course from a terminal.")
 app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(place.lab)
 app.command()(place.doctor)
+app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True,
+                              "help_option_names": ["--help"]})(place.cli)  # fmt: skip
 app.add_typer(place.server_commands, name="server")
 app.command()(place.reset)
 app.command()(place.adopt)
 app.command()(catchup.catchup)
+app.command()(update.update)
 app.command()(streams.produce)
 app.command()(streams.tail)
 app.command()(streams.consume)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import sys
 from typing import Annotated, Any
 
@@ -14,9 +15,12 @@ from rich.table import Table
 from helpers.checks import progress
 from helpers.cli.console import commands, many, out
 from helpers.course import database
+from helpers.course import lab as lab_settings
 from helpers.course.checkout import Mark
+from helpers.course.cli_program import command, find_cli
 from helpers.course.connect import connect
 from helpers.course.doctor import examine
+from helpers.course.errors import CourseError
 from helpers.course.home import CHECKOUT, hidden_folder
 from helpers.course.projector import for_projector
 from helpers.course.server import OwnServer, find_server
@@ -43,27 +47,46 @@ def lab(
     out.print(f"[green]✓[/] {escape(server.sentence)}")
     if projector:
         os.environ.update(for_projector())
-    os.chdir(CHECKOUT)
-    # For the course's JupyterLab alone: no pop-ups about Jupyter's news, and answers stay folded.
-    ours = str(CHECKOUT / "helpers" / "course" / "jupyter")
-    for path in ("JUPYTER_CONFIG_PATH", "JUPYTER_PATH"):
-        os.environ[path] = os.pathsep.join(filter(None, (ours, os.environ.get(path))))
-    command = [sys.executable, "-m", "jupyterlab", f"--port={port}"]
-    command += [f"--LabApp.default_url=/lab/tree/{FIRST_LESSON}"]
+    environment, told = lab_settings.environment()
+    config = lab_settings.configuration(environment)
+    for file, why in config.ending:
+        raise CourseError(f"{file} ends JupyterLab ({why}): correct that file, or move it away.")
+    overrides = lab_settings.overrides(config, context.args)
+    for line in dict.fromkeys([*told, *(one.why for one in overrides)]):
+        out.print(f"[dim]· {escape(line)}[/]")
+    words = [sys.executable, "-m", "jupyterlab", f"--port={port}"]
+    words += [f"--LabApp.default_url=/lab/tree/{FIRST_LESSON}"]
     if not any(one.startswith(ROOTS) for one in context.args):  # else a learner's own has its way
-        command += [f"--ServerApp.root_dir={CHECKOUT}"]
-    command += [] if browser else ["--no-browser"]
-    command += ["--allow-root"] if os.geteuid() == 0 else []  # as in many containers
-    command += context.args
+        words += [f"--ServerApp.root_dir={CHECKOUT}", *(one.flag for one in overrides)]
+    words += [] if browser else ["--no-browser"]
+    words += ["--allow-root"] if os.geteuid() == 0 else []  # as in many containers
+    words += context.args
     sys.stdout.flush()
-    os.execv(command[0], command)
+    os.chdir(CHECKOUT)
+    os.execve(
+        words[0], words, environment | lab_settings.token_beside_a_password(config, environment)
+    )
+
+
+def cli(context: typer.Context) -> None:
+    """Open redis-cli or valkey-cli on the course's server, or send it one command.
+
+    What follows is handed on: `course cli XLEN chennai`, `course cli --bigkeys`.
+    """
+    server = find_server()
+    state = OwnServer(hidden_folder()).alive() if server.source != "url" else None
+    program = find_cli(beside=state.program if state else "")
+    words, secret = command(program, server.url, context.args)
+    sys.stdout.flush()
+    os.execve(program, words, os.environ | secret)
 
 
 def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+    fix: Annotated[bool, typer.Option("--fix", help="Do what is safe about it.")] = False,
 ) -> None:
-    """Show which server answers and why, and what is wrong."""
-    report = examine()
+    """Show which server answers and why, how a notebook starts, and what is wrong."""
+    report = examine(fix=fix)
     if as_json:
         print(json.dumps(report), flush=True)  # so that a closed pipe is noticed here
     else:
@@ -92,9 +115,18 @@ def server_status() -> None:
 
 
 @server_commands.command("url")
-def server_url() -> None:
-    """Print the server's address with its password, for redis-cli -u and other tools."""
-    out.print(escape(find_server().url))
+def server_url(
+    env: Annotated[
+        bool, typer.Option("--env", help='For a shell: eval "$(course server url --env)".')
+    ] = False,
+) -> None:
+    """Print the server's address with its password, for redis-cli -u, RedisInsight and others.
+
+    With --env it is the variable REDIS_URL, for programs of your own that you start in this shell.
+    The course finds its server without it.
+    """
+    url = find_server().url
+    print(f"export REDIS_URL={shlex.quote(url)}" if env else url, flush=True)
 
 
 @server_commands.command("stop")
@@ -157,14 +189,28 @@ def _print_report(report: dict[str, Any]) -> None:
         table.add_row("server", f"{server['product']} {server['version']}, {server['source']}")
         table.add_row("why", escape(server["why"]))
         table.add_row("url", escape(server["url"]))
-    if whose := report.get("database"):
-        table.add_row("database", whose)
+        if whose := server.get("database"):
+            table.add_row("database", whose)
+    if kernel := report["kernel"]:
+        table.add_row("kernel", escape(f"Python {kernel['python']}, {kernel['executable']}"))
+        for name in ("helpers", "redis"):
+            table.add_row(f"its {name}", escape(kernel[name]))
     for name in ("python", "redis_py", "checkout", "hidden_folder"):
         table.add_row(name.replace("_", " "), escape(str(report.get(name, "-"))))
     out.print(table)
-    for warning in report["warnings"]:
-        out.print(f"[yellow]![/] {escape(warning)}")
-    for problem in report["problems"]:
-        out.print(f"[red]✗[/] {escape(problem)}")
+    signs = {
+        "fixed": "[green]✓[/]",
+        "notes": "·",
+        "warnings": "[yellow]![/]",
+        "problems": "[red]✗[/]",
+    }
+    for name, sign in signs.items():
+        for sentence in report[name]:
+            out.print(f"{sign} {escape(sentence)}")
     if report["ok"]:
-        out.print("[green]✓[/] All is well.")
+        said = (
+            "The course works, but mind what is marked with !"
+            if report["warnings"]
+            else "All is well"
+        )
+        out.print(f"[green]✓[/] {said}.")

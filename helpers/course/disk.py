@@ -36,10 +36,13 @@ def write_whole(file: Path, text: str) -> None:
         raise
 
 
-def lack(folder: Path) -> str | None:
-    """What keeps a folder from taking a little more; None if it does. It is tried.
+def shortage(folder: Path) -> tuple[str, str] | None:
+    """What a folder lacks to take a little more, and the remedy; None if it takes it.
 
-    What a disk says of itself leaves out quotas, and the limits of this process.
+    It is tried: what a disk says of itself leaves out quotas, and the limits of this process.
+
+    Raises:
+        OSError: something else is in the way.
     """
     try:
         with tempfile.NamedTemporaryFile(dir=folder, prefix=".room-", buffering=0) as file:
@@ -47,7 +50,16 @@ def lack(folder: Path) -> str | None:
             while left > 0:
                 left -= file.write(b"\0" * left)
     except OSError as error:
-        return _no_room(folder, error)
+        if error.errno in _WHY:
+            return _WHY[error.errno]
+        raise
+    return None
+
+
+def lack(folder: Path) -> str | None:
+    """What keeps a folder from taking a little more, in a sentence; None if nothing is known."""
+    with contextlib.suppress(OSError):
+        return _sentence(folder, shortage(folder))
     return None
 
 
@@ -71,9 +83,13 @@ def naming_a_full_disk(folder: Path) -> Iterator[None]:
 
 
 def _no_room(folder: Path, error: OSError) -> str | None:
-    if error.errno not in _WHY:
+    return _sentence(folder, _WHY.get(error.errno or 0))
+
+
+def _sentence(folder: Path, short: tuple[str, str] | None) -> str | None:
+    if short is None:
         return None
-    what, remedy = _WHY[error.errno]
+    what, remedy = short
     return (
         f"{what}, so the course cannot write to {folder}: {remedy}, or set COURSE_HOME to a "
         "folder on another disk, then try again."

@@ -16,8 +16,12 @@ def spare_loopback(environment: MutableMapping[str, str] = os.environ) -> None:
     Without it, JupyterLab, the feed and the dashboard are looked for at the proxy, which has none
     of them. Other addresses go through the proxy as before.
     """
-    for name in ("NO_PROXY", "no_proxy"):  # programs read either, some in this order
-        named = [one for one in environment.get(name, "").split(",") if one.strip()]
+    names = ("NO_PROXY", "no_proxy")  # programs read either, in this order or the other
+    given = [environment[name] for name in names if environment.get(name)]
+    for name in names:
+        named = [one for one in (environment.get(name) or next(iter(given), "")).split(",") if one]
+        if "*" in map(str.strip, named):
+            continue  # everything is excepted, and some programs know the sign only if it is alone
         missing = [one for one in HERE if one not in map(str.strip, named)]
         environment[name] = ",".join([*named, *missing])
 

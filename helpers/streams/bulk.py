@@ -61,8 +61,10 @@ redis.call('EXPIRE', KEYS[2], ARGV[3])
 class BulkProducer(Blocking):
     """Appends many entries to one stream, each exactly once. Use it in a `with` block.
 
-        with BulkProducer(redis, "chennai") as producer:
-            producer.add_many(readings)
+        >>> with BulkProducer(redis, "chennai") as producer:
+        ...     added = producer.add_many({"reading": n} for n in range(10_000))
+        >>> redis.xlen("chennai")
+        10000
 
     Promise: as `Producer`'s, also to threads, forks and copies. Entries come onto the stream in
     their order, a whole batch or nothing of it; when `add_many` raises NotConfirmedError, its

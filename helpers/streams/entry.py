@@ -19,6 +19,9 @@ class EntryId(NamedTuple):
 
     IDs compare as pairs of numbers, as Redis compares them. As text they would not:
     `"9-0" > "10-0"`.
+
+        >>> EntryId.parse("9-0") < EntryId.parse("10-0")
+        True
     """
 
     ms: int

@@ -262,9 +262,11 @@ class _Group(Generic[Client]):
 class Group(_Group[redis.Redis]):
     """A consumer group of a stream: how it stands, and what to do with it.
 
-        group = Group(redis, "chennai", "display")
-        group.create("0")
-        group.info().lag
+        >>> group = Group(redis, "chennai", "display")
+        >>> group.create("0", make_stream=True)
+        True
+        >>> group.info().pending
+        0
 
     What its methods raise when the group or its stream does not exist is a GroupError.
     """

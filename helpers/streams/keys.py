@@ -82,7 +82,7 @@ def owners(key: str, kinds: tuple[str, ...], group_kinds: tuple[str, ...]) -> It
     """The keys beside which another one may be kept, by its name: mostly none, or one.
 
     >>> list(owners("{chennai}:averages:dead", BESIDE, BESIDE_FOR_A_GROUP))
-    ['chennai']
+    ['chennai', '{chennai}']
     """
     for at in (place for place, character in enumerate(key) if character == ":"):
         head, name = key[:at], key[at + 1 :]

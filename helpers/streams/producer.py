@@ -80,8 +80,10 @@ class Blocking(Base):
 class Producer(Blocking):
     """Appends entries to one stream, each exactly once. Use it in a `with` block.
 
-        with Producer(redis, "chennai") as producer:
-            producer.add({"temperature": 26, "humidity": 10})
+        >>> with Producer(redis, "chennai") as producer:
+        ...     added = producer.add({"temperature": 26, "humidity": 10})
+        >>> redis.xrange("chennai") == [(str(added), {"temperature": "26", "humidity": "10"})]
+        True
 
     Promise: an entry whose `add` returned is on the stream once, whatever happened to the
     connection meanwhile. When `add` raises NotConfirmedError, the entry is there once or not
@@ -160,7 +162,7 @@ class Producer(Blocking):
 
 
 class AsyncProducer(Base):
-    """The same for asyncio; tasks may share it.
+    """`Producer` for asyncio; tasks may share it.
 
     async with AsyncProducer(redis, "chennai") as producer:
         await producer.add({"temperature": 26, "humidity": 10})

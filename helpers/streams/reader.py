@@ -291,9 +291,12 @@ class Place(Single, Generic[Client]):
 class Reader(Place[redis.Redis]):
     """Follows one or more streams. Use it in a `with` block.
 
-        with Reader(redis, "chennai", name="display") as reader:
-            for stream, entry in reader:
-                show(entry)
+        >>> added = redis.xadd("chennai", {"temperature": 26})
+        >>> with Reader(redis, "chennai", start="0", name="display") as reader:
+        ...     for stream, entry in reader:
+        ...         print(stream, entry.fields)
+        ...         reader.stop()
+        chennai {'temperature': '26'}
 
     Promise, at least once: an entry counts as handled when the loop asks for the one after
     it, and the checkpoint never passes an entry that was not handled. After a crash the
@@ -368,7 +371,7 @@ class Reader(Place[redis.Redis]):
 
 
 class AsyncReader(Place[redis.asyncio.Redis]):
-    """The same for asyncio: `async with AsyncReader(…)`, `async for stream, entry in reader`."""
+    """`Reader` for asyncio: `async with AsyncReader(…)`, `async for stream, entry in reader`."""
 
     async def open(self) -> None:
         """See `Reader.open`."""

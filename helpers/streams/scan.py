@@ -35,6 +35,10 @@ def scan(
     Entries that are added meanwhile are seen if they are inside the range. Where the connection
     is lost it asks for half as many, since the reply may have been too large.
 
+        >>> ids = [redis.xadd("chennai", {"reading": n}) for n in range(5)]
+        >>> [entry.fields["reading"] for entry in scan(redis, "chennai", f"({ids[0]}", page=2)]
+        ['1', '2', '3', '4']
+
     Args:
         client: a client from `connect()`.
         stream: the stream's key; one that does not exist has no entries.

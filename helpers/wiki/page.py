@@ -35,6 +35,8 @@ POLICY = (
     "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; frame-ancestors 'none'; "
     "connect-src 'self' ws://127.0.0.1:{port} ws://localhost:{port}"
 )
+# A screen reader can jump to the main part of a page; Voilà's template marks none.
+MAIN = "document.getElementById('rendered_cells').setAttribute('role', 'main')"
 # What the widget sends by itself, as a late part of its cell, is no sign that somebody is there.
 UNTRACKED = ("execute_request", "comm_open", "comm_msg", "comm_close", "comm_info_request",
              "comm_info_reply", "kernel_info_request", "kernel_info_reply", "stream",
@@ -116,7 +118,8 @@ def page_notebook(counters: Counters, arguments: dict[str, Any]) -> Any:
         "from helpers.wiki import Counters, Dashboard\n"
         f"Dashboard(counters={counters!r}{given})"
     )  # fmt: skip
-    cells = [nbformat.v4.new_markdown_cell(f"# {TITLE}"), nbformat.v4.new_code_cell(source)]
+    heading = nbformat.v4.new_markdown_cell(f"# {TITLE}\n\n<script>{MAIN}</script>")
+    cells = [heading, nbformat.v4.new_code_cell(source)]
     kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
     return nbformat.v4.new_notebook(cells=cells, metadata={"title": TITLE, "kernelspec": kernel})
 

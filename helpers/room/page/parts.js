@@ -88,7 +88,7 @@ export function showPace(pace) {
   const spare = document.getElementById("pace-late");
   if (spare) {
     spare.hidden = !(behind > 0 && pace.now?.late);
-    fill(spare, pace.now?.late ?? "", () => [make("b", {}, "To catch up, leave out: "), ...prose(plain(pace.now?.late ?? ""))]);
+    fill(spare, pace.now?.late ?? "", () => [make("b", {}, "To catch up: "), ...prose(plain(pace.now?.late ?? ""))]);
   }
   const at = (minute) => clock(pace.began + minute * 60000);
   fill(document.getElementById("pace-text"), JSON.stringify([pace.now, pace.class_at, pace.began]), () => {

@@ -82,8 +82,12 @@ class _Base(Single):
 class Consumer(_Base):
     """One consumer of a group. It hands each entry to a function, the handler.
 
-        Group(redis, "chennai", "averages").create()
-        Consumer(redis, "chennai", "averages", handler=print, name="alice").run()
+        >>> added = redis.xadd("chennai", {"temperature": 26}, "1-0")
+        >>> created = Group(redis, "chennai", "averages").create("0")
+        >>> consumer = Consumer(redis, "chennai", "averages", handler=print, name="alice")
+        >>> consumer.run(drain=True).acked
+        Entry(id=EntryId(ms=1, seq=0), fields={'temperature': '26'})
+        1
 
     What it works on, in this order: entries that are pending for its name from an earlier
     life, one by one; entries that other consumers have left idle for too long; new entries. The
@@ -221,7 +225,7 @@ class Consumer(_Base):
 
 
 class AsyncConsumer(_Base):
-    """The same for asyncio: the handler may be a coroutine function, and `run()` is awaited.
+    """`Consumer` for asyncio: the handler may be a coroutine function, and `run()` is awaited.
 
     A handler that takes longer than `min_idle_ms` is cancelled, and counts as failed. With
     `concurrency=n`, n entries are in hand at a time: they begin in the order of the stream, and

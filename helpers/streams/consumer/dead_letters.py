@@ -69,7 +69,12 @@ class Replayed:
 
 
 class DeadLetters:
-    """The dead letters of one consumer group on one stream."""
+    """The dead letters of one consumer group on one stream.
+
+    >>> letters = DeadLetters(redis, "chennai", "averages")
+    >>> [(letter.entry.id, letter.reason) for letter in letters]
+    []
+    """
 
     def __init__(
         self, client: SyncClient, stream: str, group: str, *, key: str | None = None

@@ -1,60 +1,52 @@
-"""Which server answers and why, and what is wrong: a report as plain data."""
+"""Which server answers and why, and what is wrong with it."""
 
 from __future__ import annotations
 
-import platform
 from typing import Any
 
 import redis
 
 from helpers.course.checkout import checkout_id
 from helpers.course.connect import connect
+from helpers.course.doctor.clock import ahead_s
+from helpers.course.doctor.finding import Finding, problem, warning
 from helpers.course.errors import EXPECTED, in_words
-from helpers.course.home import CHECKOUT, hidden_folder
+from helpers.course.home import hidden_folder
 from helpers.course.rights import needs_that_are_lacking, user
 from helpers.course.server import OwnServer, Server, find_server
 from helpers.course.server.identity import probe
 
 
-def examine() -> dict[str, Any]:
-    """Connect as a lesson would, and report what was found.
+def look() -> tuple[dict[str, Any], list[Finding]]:
+    """Connect as a lesson would: facts of the server that answers, if one does, and what is wrong.
 
-    Returns:
-        `ok` and `problems`, a sentence each; `warnings` of what may go wrong later; `server`, if
-        one answers, with its `product`, `version`, `source`, `url` without the password, and `why`
-        it is the one; `database`, if REDIS_URL names one: whose it is; `python`, `redis_py`,
-        `checkout` and `hidden_folder`.
+    The facts are its `product`, `version`, `source`, `url` without the password, `why` it is the
+    one; `database`, if REDIS_URL names one: whose it is; and `ahead_s`: how far its clock is ahead
+    of this machine's.
     """
-    report: dict[str, Any] = {
-        "ok": True,
-        "server": None,
-        "python": platform.python_version(),
-        "redis_py": redis.__version__,
-        "checkout": str(CHECKOUT),
-        "problems": [],
-        "warnings": [],
-    }
+    found: list[Finding] = []
+    facts: dict[str, Any] = {}
     try:
-        report["hidden_folder"] = str(hidden_folder())
         server = find_server()
-        report["server"] = {
+        facts = {
             "product": server.product,
             "version": server.version,
             "source": server.source,
             "url": server.safe_url,
             "why": server.why,
         }
-        report["warnings"] += _of_the_home() if server.source != "url" else _of_the_user(server)
+        said = _of_the_home() if server.source != "url" else _of_the_user(server)
         with connect() as client:
             if server.source == "url":
                 number = client.connection_pool.connection_kwargs.get("db", 0)
-                report["database"] = f"{number}, taken by this checkout ({checkout_id()})"
-            report["problems"] += _full(client, server)
-            report["warnings"] += _evicts(client)
+                facts["database"] = f"{number}, taken by this checkout ({checkout_id()})"
+            found += [problem("server", one) for one in _full(client, server)]
+            said += _evicts(client)
+            facts["ahead_s"] = ahead_s(client)
+        found += [warning("server", one) for one in said]
     except EXPECTED as error:
-        report["problems"].append(in_words(error))
-    report["ok"] = not report["problems"]
-    return report
+        found.append(problem("server", in_words(error)))
+    return facts, found
 
 
 def _full(client: redis.Redis, server: Server) -> list[str]:

@@ -1,0 +1,124 @@
+"""What keeps a file off the site: each fault names the file, the cell, and what to do."""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from helpers.course.authoring import reading
+from helpers.course.authoring.site import prose
+from helpers.course.authoring.site.documents import Document, documents
+from helpers.course.authoring.site.notebooks import WIDGET, alt, pictures
+from helpers.course.authoring.site.pages import SITE
+from helpers.course.home import CHECKOUT
+
+RERUN = "run it with `make lessons`"
+MACHINE = re.compile(
+    r"(?<![\w.:/-])(?:/(?:home|Users|root|work|tmp|private|var/folders|mnt)/[\w.@-]+"
+    r"|[A-Z]:\\+Users\\+\w+)[^\s'\"]*"
+)
+_IMAGE = re.compile(r"<img\b[^>]*>")
+
+
+@dataclass(frozen=True)
+class Fault:
+    """Something that a reader of the site must not meet."""
+
+    path: str
+    place: str  # a cell, or nothing
+    what: str
+
+    def __str__(self) -> str:
+        return f"{self.path}{f', {self.place}' if self.place else ''}: {self.what}"
+
+
+def faults(checkout: Path = CHECKOUT) -> list[Fault]:
+    """All faults of what the site is made from."""
+    those = documents(checkout)
+    found: list[Fault] = []
+    for one in those.values():
+        found += [Fault(one.path, place, what) for place, what in _of_cells(one)]
+        found += [Fault(one.path, place, what) for place, what in _of_prose(one)]
+        found += [Fault(one.path, place, what) for place, what in _of_links(one, those, checkout)]
+    return found
+
+
+def _of_cells(one: Document) -> Iterator[tuple[str, str]]:
+    """Not run, failed, an output that only one machine can give, a picture without words."""
+    runs = not one.path.startswith("labs/")
+    expected = 1
+    for number, cell in enumerate(one.cells):
+        place = f"cell {number}"
+        if cell.cell_type != "code":
+            continue
+        if runs and cell.source.strip():
+            if cell.execution_count is None:
+                yield place, f"it was not run: {RERUN}."
+            elif cell.execution_count != expected:
+                yield place, f"it ran as {cell.execution_count} and not as {expected}: {RERUN}."
+            expected += 1
+        yield from ((place, what) for what in _of_outputs(cell))
+
+
+def _of_outputs(cell: Any) -> Iterator[str]:
+    for output in cell.outputs:
+        if output.output_type == "error" and "raises-exception" not in reading.tags(cell):
+            yield f"it failed with {output.ename}: correct it, or tag it raises-exception."
+        if match := MACHINE.search(_words(output)):
+            yield f"its output has a path of one machine, {match[0]}: leave it out."
+        kinds = set(output.get("data", ()))
+        if WIDGET in kinds and not kinds - {WIDGET, "text/plain"} and not alt(output):
+            yield "its widget has nothing static to show instead: give it text or a picture."
+    shown = pictures(cell)
+    if len(shown) > 1:
+        yield "it shows two pictures: show each in a cell of its own."
+    if shown and not alt(shown[0]):
+        yield "its picture has no alt text: show it with show_figure(figure, caption)."
+
+
+def _words(output: Any) -> str:
+    data = output.get("data", {})
+    said = [data.get(kind, "") for kind in ("text/plain", "text/html", "text/markdown")]
+    return "\n".join([*said, output.get("text", ""), *output.get("traceback", ())])
+
+
+def _of_prose(one: Document) -> Iterator[tuple[str, str]]:
+    """A heading that skips a level, a title too many or none, a picture without words."""
+    level = 0
+    for place, source in one.pieces:
+        for its, words in prose.headings(source):
+            if level == 0 and its != 1:
+                yield place, f"the heading {words!r} comes before the title."
+            elif level and its == 1:
+                yield place, f"the heading {words!r} is a second title: begin it with ##."
+            elif its > level + 1:
+                yield place, f"the heading {words!r} skips a level: give it {'#' * (level + 1)}."
+            level = its
+        for words, file in prose.pictures(source):
+            if not words.strip():
+                yield place, f"the picture {file} has no alt text."
+        for tag in _IMAGE.findall(source):
+            if not re.search(r"\balt=[\"'][^\"']", tag):
+                yield place, f"the picture {tag} has no alt text."
+    if level == 0:
+        yield "", "it has no title."
+
+
+def _of_links(one: Document, those: dict[str, Document], root: Path) -> Iterator[tuple[str, str]]:
+    """A link to a file or a heading that isn't there."""
+    folder = "" if one.file.parent == SITE else posixpath.dirname(one.path)
+    for place, source in one.pieces:
+        for target in prose.links(source):
+            path, _, anchor = target.partition("#")
+            if prose.is_outside(target) or path.startswith("reference/"):
+                continue  # the reference is not a file: the built pages are checked for it
+            full = posixpath.normpath(posixpath.join(folder, path)) if path else one.path
+            full = "site/index.md" if full == "index.md" else full
+            if full.startswith("..") or not (root / full).exists():
+                yield place, f"the link to {target} leads to no file."
+            elif anchor and full in those and anchor not in those[full].anchors:
+                yield place, f"the link to {target} leads to no heading."

@@ -1,0 +1,49 @@
+"""Which files of the checkout become pages of the site, and in which order.
+
+A page keeps its file's path, so that the links between files are links between pages too.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from helpers.course.home import CHECKOUT
+
+Kind = Literal["lesson", "lab", "solution", "sheet", "prose"]
+
+SITE = CHECKOUT / "site"
+URL = "SITE_URL"  # the environment variable that says at which address the site will be
+FOLDERS: dict[str, Kind] = {"notebooks": "lesson", "labs": "lab", "solutions": "solution"}
+SHEET, PYTHON = "notebooks/cheatsheet.ipynb", "notebooks/python.md"
+PROSE = ("TEACHING.md", "teaching/*.md", "CHANGES.md")
+
+
+@dataclass(frozen=True)
+class Page:
+    """A file, and what kind of page it becomes."""
+
+    file: Path
+    path: str  # in the checkout
+    kind: Kind
+
+    @property
+    def name(self) -> str:
+        """What Sphinx calls it."""
+        return self.path.rpartition(".")[0]
+
+
+def pages(checkout: Path = CHECKOUT) -> list[Page]:
+    """All pages that are made from files, those of one kind in their order."""
+    found = [
+        Page(file, f"{folder}/{file.name}", "sheet" if file.name == Path(SHEET).name else kind)
+        for folder, kind in FOLDERS.items()
+        for file in sorted((checkout / folder).glob("*.ipynb"))
+    ]
+    for pattern in (PYTHON, *PROSE):
+        found += [
+            Page(file, file.relative_to(checkout).as_posix(), "prose")
+            for file in sorted(checkout.glob(pattern))
+        ]
+    return found

@@ -1,0 +1,10 @@
+"""How `course lab` starts JupyterLab: a learner's settings hold, but for what breaks the course.
+
+Their key bindings, fonts, extensions and the rest stay. What is overridden, and why, is told.
+"""
+
+from helpers.course.lab.configuration import Configuration, configuration
+from helpers.course.lab.environment import environment
+from helpers.course.lab.overrides import overrides, token_beside_a_password
+
+__all__ = ["Configuration", "configuration", "environment", "overrides", "token_beside_a_password"]
