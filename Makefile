@@ -4,12 +4,15 @@
 
 PYTHONS := python3 python3.14 python3.13 python3.12 python3.11
 NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
+COMPLETE := import ctypes, ssl, sys, sysconfig as built; \
+	sys.exit(sys.maxsize < 2 ** 32 or bool(built.get_config_var("Py_GIL_DISABLED")))
 # Where `make bundle` put the packages: bundle.tar, its folder, or the address of a server in the room.
 BUNDLE ?= $(firstword $(wildcard bundle/redis-streams-bundle.json bundle.tar ../redis-streams-bundle.json))
 USE_BUNDLE := helpers/course/bundle/use.py
 FITS := $(if $(BUNDLE),&& $$p -I $(USE_BUNDLE) --fits "$(BUNDLE)" 2>/dev/null)
 FIND_PYTHON = for p in $(PYTHON) $(PYTHONS); do \
-	command -v $$p >/dev/null 2>&1 && $$p -c '$(NEW_ENOUGH)' 2>/dev/null $1 && echo $$p && break; done
+	command -v $$p >/dev/null 2>&1 && $$p -c '$(NEW_ENOUGH)' 2>/dev/null \
+	&& $$p -c '$(COMPLETE)' 2>/dev/null $1 && echo $$p && break; done
 # What would put other code in place of the course's, or keep pip from installing here.
 unexport PYTHONPATH PYTHONHOME PYTHONOPTIMIZE PIP_USER PIP_TARGET PIP_PREFIX PIP_ROOT PIP_PYTHON
 unexport PIP_DRY_RUN PIP_NO_DEPS PIP_NO_BUILD_ISOLATION PIP_NO_BINARY PIP_REQUIRE_HASHES
@@ -24,7 +27,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c const
 ifneq ($(wildcard $(VENV)/.lab),)
 STATE := $(shell $(BIN)/python -I helpers/course/whole.py >/dev/null 2>&1; echo $$?)
 ifneq ($(STATE),0)
-$(shell rm -f $(VENV)/.lab $(VENV)/.test)
+$(shell rm -f $(VENV)/.lab $(VENV)/.test $(VENV)/.site)
 ifneq ($(filter 3 126 127,$(STATE)),)
 $(shell rm -f $(BIN)/python)
 endif
@@ -103,6 +106,8 @@ clean:  ## end the server and remove the environments; lessons, labs and data st
 $(BIN)/python:
 	@p=$$($(call FIND_PYTHON,$(FITS))); [ -n "$$p" ] || p=$$($(call FIND_PYTHON)); \
 	if [ -z "$$p" ]; then \
+	  for p in $(PYTHON) $(PYTHONS); do if $$p -c '$(NEW_ENOUGH)' 2>/dev/null; then \
+	    echo "$$(command -v $$p) lacks ssl or ctypes, or is a 32-bit or free-threaded build: install another Python, then run make again."; exit 1; fi; done; \
 	  echo "This course needs Python 3.11 or newer, and there is none on PATH: install it, then run make again."; exit 1; fi; \
 	case "$$PWD" in *:*) \
 	  echo "Python makes no environment where the path has a colon, as $$PWD has: move the course to another folder, then run make again."; exit 1;; esac; \
@@ -118,7 +123,8 @@ $(VENV)/.lab: $(PINS) | $(BIN)/python
 	  from="--no-index --find-links=$(VENV)/wheels"; \
 	elif [ "$(origin BUNDLE)" = file ]; then echo "So the packages come from the network."; \
 	else exit 1; fi; \
-	$(PIP) $$from -e .
+	$(PIP) $$from -e . || { case "$$PIP_NO_INDEX$$from" in ""|0) ;; 1|[Tt]*|[Yy]*|[Oo]n) \
+	  echo "PIP_NO_INDEX is set, so pip looked for packages nowhere: unset it, then run make again.";; esac; exit 1; }
 	@rm -rf $(VENV)/wheels
 	@touch $@
 

@@ -112,7 +112,7 @@ def test_startup_files_are_told_apart_from_other_causes(tmp_path, monkeypatch, l
     (said,) = sentences(modules.findings(seen))
     assert said.startswith("problem: A kernel does not start in notebooks/ (")
     assert said.endswith(
-        f"which it does without IPython's startup files: correct {startup}, or move it away."
+        f"which it does without your startup files: correct {startup}, or move it away."
     )
     moved = dict.fromkeys(seen.origins, str(tmp_path / "mine" / "redis.py")) | {
         name: origin for name, origin in seen.origins.items() if name != "redis"
@@ -122,7 +122,7 @@ def test_startup_files_are_told_apart_from_other_causes(tmp_path, monkeypatch, l
     assert sentences(modules.findings(replace(seen, answer=good, without_startup=None))) == []
     assert sentences(modules.findings(replace(seen, answer=bad, without_startup=good))) == [
         f"problem: A notebook takes redis from {tmp_path}/mine/redis.py, which it does without "
-        f"IPython's startup files: correct {startup}, or move it away."
+        f"your startup files: correct {startup}, or move it away."
     ]
     (said,) = sentences(modules.findings(replace(seen, answer=bad, without_startup=bad)))
     assert said.endswith(f"and not from the course: take {tmp_path}/mine off the path of your "
@@ -252,6 +252,7 @@ def test_files_that_jupyterlab_cannot_read_are_named(learner):
     broken = {
         "jupyter_server_config.json": '{"ServerApp": ',
         "labconfig/page_config.json": "{",
+        "jupyter_server_config.d/a.json": "[",
         "lab/user-settings/@a/b.jupyterlab-settings": "{ // a comment\n 'a': }",
         "jupyter_config.py": "import no_such_module\n",
     }
@@ -453,6 +454,7 @@ ENOUGH = limits.Limits(8000 * MB, None, 4096, None, None)
         ({"container": 100 * MB}, "This container may use 100 MB of memory more"),
         ({"files": 100}, "may open 100 files here"),
         ({"processes": 5}, "You may start 5 more processes"),
+        ({"addresses": 400 * MB}, "A program may reserve 400 MB here"),
         ({"file_size": MB}, "A file may have 1,024 KB here"),
     ],
 )

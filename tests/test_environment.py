@@ -160,6 +160,61 @@ def test_make_env_takes_a_newer_python_where_python3_is_too_old(programs, tmp_pa
     assert sentence.startswith("python3.12 has no venv module: install it")
 
 
+def test_make_env_says_that_a_python_is_not_built_as_it_should_be(programs, tmp_path):
+    script(programs / "python3.12", 'case "$2" in *ssl*) exit 1 ;; esac')
+    done = make("env", f"VENV={tmp_path}/venv", PATH=str(programs))
+    assert done.returncode != 0
+    assert done.stdout == (
+        f"{programs}/python3.12 lacks ssl or ctypes, or is a 32-bit or free-threaded build: "
+        "install another Python, then run make again.\n"
+    )
+
+
+def environment_like(folder: Path) -> Path:
+    """An environment that leads to this checkout, with its own `pip`, in a folder."""
+    made = folder / "venv"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(made)], check=True)
+    (home,) = made.glob("lib/python*/site-packages")
+    (home / "pip").mkdir()
+    (home / "pip" / "__init__.py").touch()
+    (home / "course.pth").write_text(str(CHECKOUT))
+    script(made / "bin" / "pip", "")
+    (made / "bin" / "pip").write_text(f"#!{made}/bin/python3\n")
+    return made
+
+
+def state(environment: Path) -> int:
+    """What make learns of an environment."""
+    whole = str(CHECKOUT / "helpers" / "course" / "whole.py")
+    words = [str(environment / "bin" / "python"), "-I", whole]
+    return subprocess.run(words, capture_output=True, check=False).returncode
+
+
+def test_an_environment_that_was_moved_or_is_anothers_is_noticed(tmp_path):
+    made = environment_like(tmp_path)
+    assert state(made) == 0
+    (leads,) = made.glob("lib/python*/site-packages/course.pth")
+    leads.unlink()
+    assert state(made) == 1  # an installation is enough
+    leads.write_text(str(tmp_path / "another"))
+    (tmp_path / "another").mkdir()
+    (tmp_path / "another" / "course_entry.py").touch()
+    assert state(made) == 1
+    leads.write_text(str(CHECKOUT))
+    moved = made.rename(tmp_path / "a b")
+    assert state(moved) == 3
+
+
+def test_make_sets_up_again_what_has_lost_its_python(programs, tmp_path):
+    made = tmp_path / "venv"
+    (made / "bin").mkdir(parents=True)
+    (made / ".lab").touch()
+    (made / "bin" / "python").symlink_to("/no/where/python3")
+    done = make("env", f"VENV={made}", PATH=str(programs))
+    assert "This course needs Python 3.11 or newer" in done.stdout
+    assert not (made / ".lab").exists()
+
+
 def test_make_env_says_that_a_path_has_a_colon(tmp_path):
     folder = tmp_path / "a:b"
     folder.mkdir()

@@ -28,7 +28,6 @@ from helpers.course.server import OwnServer, find_server
 server_commands = commands("The course's own Redis server.")
 
 FIRST_LESSON = "notebooks/00_start_here.ipynb"
-ROOTS = ("--ServerApp.root_dir", "--notebook-dir", "--ServerApp.notebook_dir")
 
 
 def lab(
@@ -56,8 +55,8 @@ def lab(
         out.print(f"[dim]· {escape(line)}[/]")
     words = [sys.executable, "-m", "jupyterlab", f"--port={port}"]
     words += [f"--LabApp.default_url=/lab/tree/{FIRST_LESSON}"]
-    if not any(one.startswith(ROOTS) for one in context.args):  # else a learner's own has its way
-        words += [f"--ServerApp.root_dir={CHECKOUT}", *(one.flag for one in overrides)]
+    words += [] if lab_settings.names_a_root(context.args) else [f"--ServerApp.root_dir={CHECKOUT}"]
+    words += [one.flag for one in overrides]
     words += [] if browser else ["--no-browser"]
     words += ["--allow-root"] if os.geteuid() == 0 else []  # as in many containers
     words += context.args

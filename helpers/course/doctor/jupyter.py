@@ -46,9 +46,10 @@ def look(environment: Mapping[str, str], told: list[str]) -> Jupyter:
     unread, disabled = [], []
     for folder in config_folders(environment):
         page = folder / "labconfig" / "page_config.json"
-        for file in (page, *folder.glob("lab/user-settings/**/*.jupyterlab-settings")):
+        parts = folder.glob("jupyter_server_config.d/*.json")
+        for file in (page, *parts, *folder.glob("lab/user-settings/**/*.jupyterlab-settings")):
             try:
-                said = (json if file == page else json5).loads(file.read_text() or "{}")
+                said = (json if file.suffix == ".json" else json5).loads(file.read_text() or "{}")
                 off = said.get("disabledExtensions", {}) if file == page else {}
                 names = [one for one in off if not isinstance(off, dict) or off[one]]
                 disabled += [(one, file) for one in names if one.startswith(NEEDED)]

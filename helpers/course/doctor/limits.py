@@ -18,6 +18,7 @@ MEMORY = 400 * MB  # a kernel and its workers take 170, a server 30, and Jupyter
 FILES = 320  # lesson 08 opens 288 at once
 JUPYTER_RAISES_TO = 4096  # JupyterLab raises its own soft limit so far, where the hard one allows
 PROCESSES = 64  # with threads: a kernel and its workers have 25, and JupyterLab has some
+ADDRESSES = 1536 * MB  # the kernel of lesson 08 reserves 1,432, mostly for threads
 FILE_SIZE = 200 * MB
 CGROUPS = (  # version 2, and 1: what is allowed, what is used
     ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
@@ -37,6 +38,7 @@ class Limits:
     files: int | None
     processes: int | None
     file_size: int | None
+    addresses: int | None = None  # bytes that a program may reserve
 
 
 def look() -> Limits:
@@ -49,6 +51,7 @@ def look() -> Limits:
         files=None if soft == resource.RLIM_INFINITY else max(soft, most),
         processes=_processes_left(),
         file_size=_finite(resource.getrlimit(resource.RLIMIT_FSIZE)[0]),
+        addresses=_finite(resource.getrlimit(resource.RLIMIT_AS)[0]),
     )
 
 
@@ -84,6 +87,13 @@ def findings(limits: Limits) -> Iterator[Finding]:
             "files",
             f"A file may have {limits.file_size // 1024:,} KB here, and the server's data may grow "
             "larger: raise the limit that `ulimit -f` shows.",
+        )
+
+    if limits.addresses is not None and limits.addresses < ADDRESSES:
+        yield warning(
+            "memory",
+            f"A program may reserve {limits.addresses // MB} MB here, and a kernel with its "
+            f"threads needs up to {ADDRESSES // MB}: raise the limit that `ulimit -v` shows.",
         )
 
 

@@ -73,10 +73,10 @@ def look(
 
 
 def startup_files(environment: Mapping[str, str]) -> tuple[str, ...]:
-    """The files that IPython runs when a kernel starts."""
+    """The files that IPython runs when a kernel starts, its configuration among them."""
     home = environment.get("IPYTHONDIR") or str(Path.home() / ".ipython")
-    folder = Path(home, "profile_default", "startup")
-    found = sorted(one for one in folder.glob("*") if one.suffix in (".py", ".ipy"))
+    profile = Path(home, "profile_default")
+    found = [*sorted(profile.glob("*_config.*")), *sorted(profile.glob("startup/*.*py"))]
     of_python = environment.get("PYTHONSTARTUP", "")
     return (*([of_python] if os.path.isfile(of_python) else []), *map(str, found))
 
@@ -148,7 +148,7 @@ def _startup(seen: Seen) -> str:
     if not better:
         return ""
     which = seen.startup[0] if len(seen.startup) == 1 else f"one of {', '.join(seen.startup)}"
-    return f", which it does without IPython's startup files: correct {which}, or move it away"
+    return f", which it does without your startup files: correct {which}, or move it away"
 
 
 def _shadowed(seen: Seen, moved: Mapping[str, str]) -> Iterator[Finding]:

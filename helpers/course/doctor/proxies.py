@@ -14,7 +14,7 @@ from helpers.course.doctor.finding import Finding, warning
 from helpers.course.lab.environment import instead
 
 FEED = "stream.wikimedia.org"
-ANSWER_S = 0.5
+ANSWER_S = 2.0
 _PORTS = {"http": 80, "https": 443}
 
 

@@ -5,6 +5,13 @@ Their key bindings, fonts, extensions and the rest stay. What is overridden, and
 
 from helpers.course.lab.configuration import Configuration, configuration
 from helpers.course.lab.environment import environment
-from helpers.course.lab.overrides import overrides, token_beside_a_password
+from helpers.course.lab.overrides import names_a_root, overrides, token_beside_a_password
 
-__all__ = ["Configuration", "configuration", "environment", "overrides", "token_beside_a_password"]
+__all__ = [
+    "Configuration",
+    "configuration",
+    "environment",
+    "names_a_root",
+    "overrides",
+    "token_beside_a_password",
+]

@@ -52,8 +52,15 @@ def overrides(config: Configuration, given: Sequence[str] = ()) -> list[Override
     Args:
         given: the options that the learner typed; what they name is theirs.
     """
-    found = [one for rule in _RULES for one in rule(config.settings)]
+    rules = [rule for rule in _RULES if rule is not _folders or not names_a_root(given)]
+    found = [one for rule in rules for one in rule(config.settings)]
     return [one for one in found if not any(_name(word) == _name(one.flag) for word in given)]
+
+
+def names_a_root(given: Sequence[str]) -> bool:
+    """Whether the options that a learner typed name the folder that JupyterLab shows."""
+    roots = ("--ServerApp.root_dir", "--notebook-dir", "--ServerApp.notebook_dir")
+    return any(one.startswith(roots) for one in given)
 
 
 def token_beside_a_password(
