@@ -121,6 +121,8 @@ def test_answers_are_behind_a_click_and_without_the_marks(site):
     exercises = re.findall(r"<summary>Show an answer to exercise (\d)</summary>", text)
     assert exercises == [str(n) for n in range(1, len(answers) + 1)]
     assert "xautoclaim" not in before
+    assert "<title>Solutions 04 · " in before
+    assert f'Try <a class="reference internal" href="../{LAB}.html">' in before
     assert not re.search(r"BEGIN SOLUTION|BLANK|END SOLUTION", text)
 
 

@@ -100,7 +100,7 @@ def _answers_folded(page: Page, cells: list[NotebookNode]) -> Iterator[NotebookN
             is_open = False
             match = _EXERCISE.match(cell.source)
             number = match[1] if match else ""
-            if reading.heading(cell) and cell.source.startswith("# "):
+            if cell.source.startswith("# "):
                 cell.source = _titled(page, cell.source)
         elif number and not is_open and _answers(cell):
             is_open = True

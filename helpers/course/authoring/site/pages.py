@@ -17,7 +17,7 @@ SITE = CHECKOUT / "site"
 URL = "SITE_URL"  # the environment variable that says at which address the site will be
 FOLDERS: dict[str, Kind] = {"notebooks": "lesson", "labs": "lab", "solutions": "solution"}
 SHEET, PYTHON = "notebooks/cheatsheet.ipynb", "notebooks/python.md"
-PROSE = ("teaching/*.md", "docs/*.md", "CHANGES.md")
+PROSE = ("teaching/*.md", "CHANGES.md")
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from helpers.course.authoring.site.places import Remote
 
 LANDING, MISSING = SITE / "index.md", SITE / "404.md"
 FEED_LINE = f'\n<p><a href="{FEED}">A feed of these changes</a></p>\n'
+CALLED = {"teaching/handout": "The handout <teaching/handout>"}  # its title is the course's
 TITLES = {"lesson": "Lessons", "lab": "Labs", "solution": "Solutions"}
 
 
@@ -84,7 +85,7 @@ class Staging:
         helps = [names[path] for path in (SHEET, PYTHON) if path in names]
         groups["To look things up"] = [*helps, *reference.CONTENTS]
         others = [p.name for p in self.pages if p.kind == "prose" and p.path != PYTHON]
-        groups["The course"] = others
+        groups["The course"] = [CALLED.get(name, name) for name in others]
         return "\n\n".join(_toctree(title, those) for title, those in groups.items() if those)
 
 
