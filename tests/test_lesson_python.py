@@ -41,6 +41,40 @@ def anchor(title: str) -> str:
     return title.replace(" ", "-")
 
 
+# ------------------------------------------------------------------ a reader's pace
+
+
+def left_waiting(file: Path) -> Iterator[tuple[str, int]]:
+    """What tasks that outlive their cell wait for at most: functions of the lesson, and ms."""
+    trees = [parsed(one.source) for one in cells(file) if one.cell_type == "code"]
+    functions = {one.name: one for tree in trees for one in tree.body
+                 if isinstance(one, ast.AsyncFunctionDef)}  # fmt: skip
+    for tree in trees:
+        awaited = {ast.unparse(one.value) for one in ast.walk(tree) if isinstance(one, ast.Await)}
+        for node in [one for one in ast.walk(tree) if isinstance(one, ast.Assign)]:
+            target, value = node.targets[0], node.value
+            pairs = [(target, value)]
+            if isinstance(target, ast.Tuple) and isinstance(value, ast.Tuple):
+                pairs = list(zip(target.elts, value.elts, strict=True))
+            for name, made in pairs:
+                if not isinstance(made, ast.Call) or not called("create_task")(made):
+                    continue
+                coroutine = made.args[0]
+                if ast.unparse(name) in awaited or not isinstance(coroutine, ast.Call):
+                    continue
+                code = functions.get(ast.unparse(coroutine.func), coroutine)
+                for word in [one for one in ast.walk(code) if isinstance(one, ast.keyword)]:
+                    if word.arg == "block":
+                        yield ast.unparse(name), ast.literal_eval(word.value)
+
+
+def test_what_waits_for_a_later_cell_waits_as_long_as_a_reader_thinks():
+    """A class that votes for a minute before the next cell must not find that it timed out."""
+    found = [(one.name[:2], *waits) for one in LESSONS for waits in left_waiting(one)]
+    assert ("03", "alice", 0) in found
+    assert {ms for *_, ms in found} == {0}
+
+
 # ------------------------------------------------------------------ Python beyond the basics
 
 
