@@ -11,17 +11,25 @@ CHECKOUT = Path(__file__).resolve().parent
 def main() -> None:
     """Run the `course` command; nothing but the standard library is imported before."""
     sys.path.insert(0, str(CHECKOUT))  # this checkout's `helpers`
-    from helpers.course import shadows
-
-    shadows.leave_out()
     try:
+        from helpers.course import shadows
+
+        shadows.leave_out()
         from helpers import cli
+
+        cli.main()  # some commands load more
+    except SyntaxError as error:
+        sys.exit(
+            f"The course cannot be loaded, because {error.filename}, line {error.lineno}, isn't "
+            f"Python ({error.msg}): correct it, or take the file as it was (`git restore FILE`)."
+        )
     except ImportError as error:
         sys.exit(
             f"The course cannot be loaded ({error}): run "
-            f'`cd "{CHECKOUT}" && "{sys.executable}" -m pip install -c constraints.txt -e .`.'
+            f'`cd "{CHECKOUT}" && "{sys.executable}" -m pip install -c constraints.txt -e .`. '
+            f"If that doesn't help, a package has lost files: delete {sys.prefix}, and run "
+            "`make env`."
         )
-    cli.main()
 
 
 if __name__ == "__main__":

@@ -30,6 +30,7 @@ from helpers.course.doctor import (
     limits,
     modules,
     network,
+    notebooks,
     proxies,
 )
 from helpers.course.errors import CourseError
@@ -127,6 +128,53 @@ def test_startup_files_are_told_apart_from_other_causes(tmp_path, monkeypatch, l
     (said,) = sentences(modules.findings(replace(seen, answer=bad, without_startup=bad)))
     assert said.endswith(f"and not from the course: take {tmp_path}/mine off the path of your "
                          "kernels.")  # fmt: skip
+
+
+def test_a_package_that_lost_a_file_and_a_checkout_that_is_not_python(tmp_path):
+    """Both with its remedy, and neither with a traceback."""
+    lost = kernel.Answer(errors={"helpers.views": "ModuleNotFoundError: No module named 'x.y'"})
+    seen = modules.look({}, lambda *_: replace(lost, prefix=os.path.realpath(sys.prefix)))
+    assert sentences(modules.findings(seen)) == [
+        "problem: A notebook cannot import helpers.views (ModuleNotFoundError: No module named "
+        f"'x.y'): a file is missing; delete {seen.prefix}, and run `make env`."
+    ]
+    for source, said in [
+        ("def (", f"{tmp_path}/helpers/course/shadows.py, line 1, isn't Python"),
+        ("import no_such_package", "No module named 'no_such_package'"),
+    ]:
+        write(tmp_path / "course_entry.py", (CHECKOUT / "course_entry.py").read_text())
+        write(tmp_path / "helpers" / "course" / "shadows.py", source)
+        done = subprocess.run(
+            [sys.executable, "-c", "import course_entry; course_entry.main()"], cwd=tmp_path,
+            capture_output=True, text=True, timeout=patient(60), check=False,
+        )  # fmt: skip
+        assert done.returncode == 1
+        assert said in done.stderr
+        assert "Traceback" not in done.stderr
+
+
+def test_notebooks_that_cannot_be_opened_are_named(tmp_path):
+    conflict = '{"cells": [\n<<<<<<< HEAD\n1\n=======\n2\n>>>>>>> theirs\n]}'
+    for name, content in [
+        ("labs/01.ipynb", conflict), ("labs/02.ipynb", ""), ("labs/03.ipynb", '{"cells": [}'),
+        ("labs/04.ipynb", "[]"), ("labs/05.ipynb", '{"cells": []}'), ("labs/06.txt", ""),
+    ]:  # fmt: skip
+        write(tmp_path / name, content)
+    write(tmp_path / "notebooks" / "01.ipynb", "")
+    (tmp_path / "notebooks" / "01.ipynb").write_bytes(b"\xff")
+    broken = notebooks.look(tmp_path)
+    assert [(one.name, one.why) for one in broken] == [
+        ("notebooks/01.ipynb", "it isn't UTF-8"),
+        ("labs/01.ipynb", "git left the marks of a conflict in it (line 2)"),
+        ("labs/02.ipynb", "it's empty"),
+        ("labs/03.ipynb", "line 1 isn't JSON"),
+        ("labs/04.ipynb", "it has no cells"),
+    ]
+    assert sentences(notebooks.findings(broken))[2] == (
+        "problem: labs/02.ipynb can't be opened, because it's empty: copy it if your answers are "
+        "in it, then take the course's version with `git checkout HEAD -- labs/02.ipynb`."
+    )
+    assert notebooks.look(CHECKOUT) == []
 
 
 # ------------------------------------------------------------------ the path
@@ -303,7 +351,7 @@ def test_a_password_does_not_keep_the_browser_out(learner):
 def test_variables_that_break_the_course_are_left_out_and_others_stay(learner, monkeypatch, home):
     for name in ("PYTHONOPTIMIZE", "JUPYTERLAB_DIR", "JUPYTER_GATEWAY_URL", "PYTHONDEVMODE"):
         monkeypatch.setenv(name, "1")
-    for name in ("PYTHONSTARTUP", "MPLBACKEND", "NO_COLOR", "PYTHONNOUSERSITE", "JUPYTER_TOKEN"):
+    for name in ("PYTHONSTARTUP", "NO_COLOR", "PYTHONNOUSERSITE", "JUPYTER_TOKEN"):
         monkeypatch.setenv(name, "2")
     monkeypatch.setenv("COURSE_HOME", os.path.relpath(home))
     monkeypatch.setenv("JUPYTER_PATH", "/mine")
@@ -312,11 +360,20 @@ def test_variables_that_break_the_course_are_left_out_and_others_stay(learner, m
         "JUPYTERLAB_DIR", "JUPYTER_GATEWAY_URL", "PYTHONDEVMODE", "PYTHONOPTIMIZE",
     ]  # fmt: skip
     assert {one for one, value in environment.items() if value in ("1", "2")} >= {
-        "PYTHONSTARTUP", "MPLBACKEND", "NO_COLOR", "PYTHONNOUSERSITE", "JUPYTER_TOKEN",
+        "PYTHONSTARTUP", "NO_COLOR", "PYTHONNOUSERSITE", "JUPYTER_TOKEN",
     }  # fmt: skip
     assert os.path.samefile(environment["COURSE_HOME"], home)
     assert os.path.isabs(environment["COURSE_HOME"])
     assert environment["JUPYTER_PATH"].endswith("/jupyter:/mine")
+
+
+def test_a_backend_of_matplotlib_stays_if_it_is_one(monkeypatch):
+    for name, told in [("Agg", []), ("no_such", [
+        "MPLBACKEND is left out: matplotlib rejects it (no_such)."])]:  # fmt: skip
+        monkeypatch.setenv("MPLBACKEND", name)
+        environment, said = lab.environment()
+        assert said == told
+        assert environment.get("MPLBACKEND") == (None if told else name)
 
 
 def test_what_jupyter_writes_goes_elsewhere_where_a_home_takes_nothing(monkeypatch, home):

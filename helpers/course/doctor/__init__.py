@@ -24,6 +24,7 @@ from helpers.course.doctor import (
     limits,
     modules,
     network,
+    notebooks,
     proxies,
     server,
 )
@@ -91,6 +92,7 @@ def _look(report: dict[str, Any], ask: Ask) -> list[Finding]:
     found += _environment(report, ask)
     found += keeping.findings(keeping.look(home, os.environ))
     found += folders.findings(folders.look(home))
+    found += notebooks.findings(notebooks.look(CHECKOUT))
     found += clock.findings(clock.look(began, ahead_s))
     return _once(found)
 

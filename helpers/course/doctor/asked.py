@@ -16,8 +16,10 @@ def answer(names):  # type: ignore[no-untyped-def]
             return ""
         return spec.origin or next(iter(spec.submodule_search_locations or ()), "")
 
-    errors = {}
-    for name in ("helpers", "redis"):
+    errors: dict[str, str] = {}
+    for name in ("helpers", "redis", "helpers.views"):  # the last one loads what draws
+        if name == "helpers.views" and errors:
+            break
         try:
             __import__(name)
         except BaseException as error:  # a file of the same name may even end Python

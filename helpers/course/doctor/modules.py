@@ -114,7 +114,10 @@ def findings(seen: Seen) -> Iterator[Finding]:
         yield from _shadowed(seen, moved)
     else:
         for name, error in answer.errors.items():
-            yield problem("kernel", f"A notebook cannot import {name} ({error}){_startup(seen)}.")
+            gone = error.startswith("ModuleNotFoundError")
+            again = f": a file is missing; delete {sys.prefix}, and run `make env`" if gone else ""
+            remedy = _startup(seen) or again
+            yield problem("kernel", f"A notebook cannot import {name} ({error}){remedy}.")
 
 
 def _silent(seen: Seen) -> Iterator[Finding]:

@@ -36,6 +36,8 @@ def environment(before: Mapping[str, str] = os.environ) -> tuple[dict[str, str],
         told.append(f"{shadow.where} is left out: {said_of(shadow)}.")
     for name in sorted(after.keys() & _NOT_THE_COURSES.keys()):
         told.append(f"{name} is left out: {_NOT_THE_COURSES[name]} ({after.pop(name)}).")
+    if (backend := after.get("MPLBACKEND")) and not _is_backend(backend, after):
+        told.append(f"MPLBACKEND is left out: matplotlib rejects it ({after.pop('MPLBACKEND')}).")
     spare_loopback(after)
     after["COURSE_HOME"] = str(hidden_folder())  # a relative one would be elsewhere for a kernel
     for name in ("JUPYTER_CONFIG_PATH", "JUPYTER_PATH"):
@@ -48,6 +50,17 @@ def said_of(shadow: shadows.Shadow) -> str:
     """What a folder of the path has in the place of the course's modules."""
     shown = ", ".join(shadow.files[:3]) + (" and more" if len(shadow.files) > 3 else "")
     return f"{shadow.folder} has {shown} in place of what the course needs"
+
+
+def _is_backend(name: str, after: Mapping[str, str]) -> bool:
+    """Whether matplotlib takes a name; if it doesn't, it can't even be imported under it."""
+    with instead({key: value for key, value in after.items() if key != "MPLBACKEND"}):
+        from matplotlib.rcsetup import validate_backend
+    try:
+        validate_backend(name)
+    except ValueError:
+        return False
+    return True
 
 
 def _writable(after: dict[str, str]) -> Iterator[str]:
