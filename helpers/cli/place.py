@@ -145,7 +145,7 @@ def reset(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     labs: Annotated[bool, typer.Option("--labs", help="Also forget the labs' progress.")] = False,
 ) -> None:
-    """Delete every key of the course, to start anew."""
+    """Delete every key of the course, to start again with none."""
     server = find_server()
     what = "every key of the course" + (" and the progress of your labs" if labs else "")
     if not yes:

@@ -53,7 +53,7 @@ folder above; if they are elsewhere, name the place:
     make lab BUNDLE=/path/to/bundle          a folder, or bundle.tar itself
     make lab BUNDLE=http://192.0.2.1:8000    a server in the room
 
-To be that server:  python3 -m http.server 8000 --directory bundle
+To be that server:  python3 -m http.server 8000 --directory .
 With git, `git clone course.gitbundle redis-streams-course` also brings the history.
 
 Wheels for: {targets}.
