@@ -305,6 +305,8 @@ def _sections(lesson: Lesson) -> str:
         for name, takes in sections(lesson).items()
         if name not in _NOT_SHOWN
     ]
+    closing = sum(takes for name, takes in sections(lesson).items() if name in _NOT_SHOWN)
+    parts += [f"the summary ({max(1, round(closing))})"] if closing else []
     text = f"[Core](../notebooks/{lesson.name}), {lesson.takes('core')} min: {', '.join(parts)}."
     musts = [one for one in lesson.exercises if one.level == "must"]
     if musts:
