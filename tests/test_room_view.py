@@ -242,7 +242,7 @@ def test_the_export_has_a_row_for_each_seat_and_one_for_each_exercise():
         assert int(row["passed"]) == list(states.values()).count("passed")
 
     before = [one for one in events if one.at <= 100 * 60]
-    for row in csv.DictReader(io.StringIO(summary_csv(board))):
+    for row in csv.DictReader(io.StringIO(summary_csv(board, catalogue()))):
         mine = [one for one in before if one.exercise == row["exercise"]]
         assert int(row["tries"]) == len(mine)
         assert int(row["tried"]) == len({one.seat for one in mine})
@@ -250,6 +250,7 @@ def test_the_export_has_a_row_for_each_seat_and_one_for_each_exercise():
         most = row["most frequent mistake"]
         assert bool(most) == any(one.hint for one in mine)
         assert not most or int(row["its count"]) == sum(one.hint == int(most) for one in mine)
+        assert not most or row["its sentence"] == catalogue()[row["exercise"]][int(most)]
     assert json.loads(to_json(board))["seats"] == board["seats"]
 
 

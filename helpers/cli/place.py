@@ -6,11 +6,11 @@ import json
 import os
 import shlex
 import sys
+from collections.abc import Iterator
 from typing import Annotated, Any
 
 import typer
 from rich.markup import escape
-from rich.table import Table
 
 from helpers.checks import progress
 from helpers.cli.console import commands, many, out
@@ -182,21 +182,10 @@ def adopt(
 
 
 def _print_report(report: dict[str, Any]) -> None:
-    table = Table(show_header=False, box=None, pad_edge=False)
-    server = report["server"]
-    if server:
-        table.add_row("server", f"{server['product']} {server['version']}, {server['source']}")
-        table.add_row("why", escape(server["why"]))
-        table.add_row("url", escape(server["url"]))
-        if whose := server.get("database"):
-            table.add_row("database", whose)
-    if kernel := report["kernel"]:
-        table.add_row("kernel", escape(f"Python {kernel['python']}, {kernel['executable']}"))
-        for name in ("helpers", "redis"):
-            table.add_row(f"its {name}", escape(kernel[name]))
-    for name in ("python", "redis_py", "checkout", "hidden_folder"):
-        table.add_row(name.replace("_", " "), escape(str(report.get(name, "-"))))
-    out.print(table)
+    facts = list(_facts(report))
+    width = max(len(name) for name, _ in facts)
+    for name, value in facts:  # no table, which would cut off a path in a pipe
+        out.print(escape(f"{name:<{width}}  {value}"))
     signs = {
         "fixed": "[green]✓[/]",
         "notes": "·",
@@ -213,3 +202,15 @@ def _print_report(report: dict[str, Any]) -> None:
             else "All is well"
         )
         out.print(f"[green]✓[/] {said}.")
+
+
+def _facts(report: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """The names and values of a report, in the order in which they are read."""
+    if server := report["server"]:
+        yield "server", f"{server['product']} {server['version']}, {server['source']}"
+        yield from ((name, server[name]) for name in ("why", "url", "database") if name in server)
+    if kernel := report["kernel"]:
+        yield "kernel", f"Python {kernel['python']}, {kernel['executable']}"
+        yield from ((f"its {name}", kernel[name]) for name in ("helpers", "redis"))
+    for name in ("python", "redis_py", "checkout", "hidden_folder"):
+        yield name.replace("_", " "), str(report.get(name, "-"))

@@ -116,8 +116,11 @@ def class_export(
             return shown(room, sheet, seats.all.values(), counts, now_ms)
 
     board = cast("Shown", asyncio.run(work()))
-    as_csv = export.summary_csv if summary else export.to_csv
-    text = export.to_json(board) if file and file.suffix == ".json" else as_csv(board)
+    if file and file.suffix == ".json":
+        text = export.to_json(board)
+    else:
+        known = mistakes.catalogue()
+        text = export.summary_csv(board, known) if summary else export.to_csv(board)
     if file:
         try:
             write_whole(file.absolute(), text)

@@ -76,9 +76,12 @@ def naming_a_full_disk(folder: Path) -> Iterator[None]:
     except OSError as error:
         if said := _no_room(folder, error):
             raise ServerError(said) from error
+        remedy = "Make it writable"
+        if isinstance(error, NotADirectoryError | FileExistsError):
+            remedy = "Move the file away that stands where a folder should be"
         raise CourseError(
             f"The course cannot write to {folder} ({error.strerror or error}). "
-            "Make it writable, or set COURSE_HOME to a folder that is writable."
+            f"{remedy}, or set COURSE_HOME to a folder that is writable."
         ) from error
 
 

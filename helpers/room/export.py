@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from statistics import median_low
 from typing import Any
 
-from helpers.room.view import Board, Cell, Exercise, Seat
+from helpers.room.view import Board, Catalogue, Cell, Exercise, Seat
 
 NUMBERS = ("tries", "wrong", "hint", "seconds")
 
@@ -26,13 +26,13 @@ def to_csv(board: Board) -> str:
     return _table(["seat", "left", "last seen", "not sent", "passed", *heads], rows)
 
 
-def summary_csv(board: Board) -> str:
+def summary_csv(board: Board, catalogue: Catalogue) -> str:
     """A row for each exercise: how many passed, tried and made which mistake most often."""
-    rows = [_summary(board, one) for one in board["exercises"]]
+    rows = [_summary(board, one, catalogue.get(one["id"], {})) for one in board["exercises"]]
     return _table(rows[0] if rows else [], [row.values() for row in rows])
 
 
-def _summary(board: Board, exercise: Exercise) -> dict[str, object]:
+def _summary(board: Board, exercise: Exercise, sentences: Mapping[int, str]) -> dict[str, object]:
     name = exercise["id"]
     cells = [seat["cells"][name] for seat in board["seats"] if name in seat["cells"]]
     took = [cell["at"] - cell["since"] for cell in cells if cell["state"] == "passed"]
@@ -50,6 +50,7 @@ def _summary(board: Board, exercise: Exercise) -> dict[str, object]:
         "median seconds from first to last try": median_low(took) // 1000 if took else "",
         "most frequent mistake": often,
         "its count": times,
+        "its sentence": sentences.get(often, "") if isinstance(often, int) else "",
     }
 
 

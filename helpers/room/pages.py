@@ -136,8 +136,10 @@ class Export(_Instructors):
             self.finish(export.to_json(said))
             return
         self.set_header("Content-Type", "text/csv; charset=utf-8")
-        write = export.summary_csv if self.word("summary") else export.to_csv
-        self.finish(write(said))
+        summary = self.word("summary")
+        self.finish(
+            export.summary_csv(said, self.board.catalogue) if summary else export.to_csv(said)
+        )
 
 
 class Static(Handler):

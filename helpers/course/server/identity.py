@@ -139,7 +139,8 @@ def identify(url: str) -> tuple[str, str, dict[str, Any]]:
     except ValueError:  # no word of the URL or the error: a password may stand anywhere in them
         raise ServerError(
             "REDIS_URL isn't the address of a Redis server: write it like redis://localhost:6379/0 "
-            "or redis://:password@localhost:6379/0, or unset it."
+            "or redis://:password@localhost:6379/0, or unset it. In a password, write # as %23, / "
+            "as %2F and % as %25."
         ) from None
     except redis.AuthenticationError as error:
         lack = "asks for a password" if state_of(error) == "NOAUTH" else "rejects the password"
