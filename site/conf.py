@@ -46,6 +46,7 @@ html_title = project
 html_baseurl = os.environ.get("SITE_URL", "")
 html_static_path = ["_static"]
 templates_path = ["_templates"]
+html_search_scorer = str(HERE / "scorer.js")
 html_css_files = ["course.css"]
 html_js_files = [("course.js", {"defer": "defer"})]
 html_copy_source = False

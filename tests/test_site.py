@@ -206,6 +206,12 @@ class TestAReader:
         page.goto(f"{host}/search.html?q=XAUTOCLAIM")
         expect(page.locator(f'a[href*="{LESSON}.html"]').first).to_be_visible()
 
+    def test_comes_from_the_search_to_the_place_that_matches(self, host, page):
+        page.set_viewport_size(PHONE)
+        page.goto(f"{host}/search.html?q=XAUTOCLAIM")
+        page.locator(f'.search a[href*="{LESSON}.html"]').first.click()
+        expect(page.locator("article .highlighted").first).to_be_in_viewport()
+
     def test_who_came_to_a_missing_address_finds_the_way_back(self, host, page):
         page.goto(f"{host}/deep/er/than/it/was.html")
         expect(page.get_by_role("heading", name="This page isn’t here")).to_be_visible()
@@ -241,6 +247,28 @@ class TestAReader:
         )
         assert too_wide
         assert set(too_wide) == {0}
+
+    def test_with_a_keyboard_alone_opens_the_contents_of_a_narrow_page(self, host, page):
+        page.set_viewport_size(AT_400_PERCENT)
+        page.goto(f"{host}/{LESSON}.html")
+        expect(page.locator(".sidebar-search")).not_to_be_visible()  # and so not reached by Tab
+        page.keyboard.press("Tab")
+        page.keyboard.press("Tab")
+        page.keyboard.press("Enter")
+        expect(page.locator(".sidebar-search")).to_be_visible()
+        assert violations(page) == []
+
+    def test_on_a_phone_reads_what_each_number_of_the_tables_means(self, host, page):
+        page.set_viewport_size(PHONE)
+        page.goto(f"{host}/index.html")
+        said = page.locator("#the-lessons .table-wrapper").evaluate_all(
+            "all => all.map(one => ['4', '5'].map(nr => getComputedStyle("
+            "one.querySelector(`tr:last-child td:nth-child(${nr}) p`), '::before').content))"
+        )
+        assert said == [
+            ['"core + deeper: "', '"lab: "'],
+            ['"reading and running: "', '"exercises: "'],
+        ]
 
     def test_at_400_percent_reads_down_and_never_sideways(self, host, page):
         page.set_viewport_size(AT_400_PERCENT)
@@ -351,6 +379,23 @@ BAD = {
     "a machine's own path": (code("x", said(f"saved in {HOME}/x.txt")), f"machine, {HOME}/x.txt"),
     "a path of macOS": (code("x", said("/Us" + "ers/ada/x")), "a path of one machine"),
     "a path of Windows": (code("x", said("C:\\Users\\ada\\x")), "a path of one machine"),
+    "a path in a drawing": (
+        code(
+            "x",
+            nbformat.v4.new_output(
+                "display_data", {"image/svg+xml": f"<text>{HOME}</text>", "text/plain": "It rises."}
+            ),
+        ),
+        "a path of one machine",
+    ),
+    "a path in an error": (
+        code(
+            "x",
+            nbformat.v4.new_output("error", ename="OSError", evalue=f"no {HOME}/x"),
+            tags=["raises-exception"],
+        ),
+        "a path of one machine",
+    ),
     "a picture without words": (
         code("x", drawn(**{"text/plain": "<Figure size 600x300 with 1 Axes>"})),
         "its picture has no alt text",
@@ -382,6 +427,26 @@ def test_a_fault_is_told_with_its_file_and_cell(tmp_path, cell, sentence):
     (fault,) = map(str, faults(course(tmp_path, words("More."), cell)))
     assert fault.startswith("notebooks/01_a_lesson.ipynb, cell 2: ")
     assert sentence in fault
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "sentence"),
+    [
+        ("notebooks/01_a_lesson.ipynb", b"", "it isn't a whole notebook"),
+        ("notebooks/01_a_lesson.ipynb", b"<<<<<<< HEAD\n{}", "it isn't a whole notebook"),
+        ("CHANGES.md", b"# What changed \xff", "it isn't text in UTF-8"),
+        ("CHANGES.md", b"# What changed", "it has no version"),
+    ],
+)
+def test_a_file_that_cannot_be_read_is_named_without_a_traceback(tmp_path, name, content, sentence):
+    (course(tmp_path) / name).write_bytes(content)
+    (fault,) = build(tmp_path, tmp_path / "site")
+    assert fault.startswith(f"{name}: {sentence}")
+
+
+def test_a_failure_of_sphinx_is_one_sentence(tmp_path):
+    (fault,) = sphinx(tmp_path / "none", tmp_path / "site", tmp_path / "trees")
+    assert re.match(r"Sphinx failed: .*Cannot find source directory .*whole traceback", fault)
 
 
 def test_what_is_right_is_no_fault(tmp_path):

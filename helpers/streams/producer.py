@@ -164,8 +164,10 @@ class Producer(Blocking):
 class AsyncProducer(Base):
     """`Producer` for asyncio; tasks may share it.
 
-    async with AsyncProducer(redis, "chennai") as producer:
-        await producer.add({"temperature": 26, "humidity": 10})
+    Await its calls:
+
+        async with AsyncProducer(redis, "chennai") as producer:
+            await producer.add({"temperature": 26, "humidity": 10})
     """
 
     _outbox: ScriptOutbox

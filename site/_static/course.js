@@ -8,3 +8,22 @@ function reachable() {
 addEventListener("load", reachable);
 addEventListener("resize", reachable);
 addEventListener("toggle", reachable, true);
+
+// A keyboard opens the drawers of a narrow page too: their switches are labels, which it can't reach.
+for (const icon of document.querySelectorAll(".nav-overlay-icon .icon, .toc-overlay-icon .icon")) {
+  const drawer = icon.parentElement.control;
+  Object.assign(icon, { tabIndex: 0, role: "button", ariaLabel: drawer.ariaLabel });
+  icon.addEventListener("keydown", (event) => {
+    if (event.key !== "Enter" && event.key !== " ") return;
+    event.preventDefault();
+    drawer.click();
+  });
+}
+
+// A reader who comes from the search sees the first place that matches. Sphinx marks those places
+// a moment after it has the page.
+addEventListener("load", () => setTimeout(() => {
+  const found = [...document.querySelectorAll("article .highlighted")];
+  const first = found.find((one) => !one.closest("details:not([open])"));
+  if (!location.hash) first?.scrollIntoView({ block: "center", behavior: "instant" });
+}, 50));

@@ -38,7 +38,11 @@ def main() -> int:
         for target, places in sorted(outside(documents()).items()):
             print(target, *(f"    {place}" for place in places), sep="\n")
         return 0
-    return report(build(CHECKOUT, options.output), options.output)
+    try:
+        return report(build(CHECKOUT, options.output), options.output)
+    except KeyboardInterrupt:
+        print("\nStopped before the site was whole; `make site` builds it again.", file=sys.stderr)
+        return 130
 
 
 def build(checkout: Path, output: Path, only: Sequence[str] = ()) -> list[str]:
@@ -90,7 +94,13 @@ def sphinx(source: Path, output: Path, trees: Path) -> list[str]:
     )  # fmt: skip
     if not done.returncode:
         return []
-    return [placed(line.replace(f"{source}/", "")) for line in done.stderr.splitlines() if line]
+    lines = [line for line in done.stderr.splitlines() if line]
+    if crash := [
+        n for n, line in enumerate(lines) if line == "The full traceback has been saved in:"
+    ]:
+        last, log = lines[crash[0] - 1], lines[crash[0] + 1]
+        return [f"Sphinx failed: {last.strip()} ({log} has the whole traceback)."]
+    return [placed(line.replace(f"{source}/", "")) for line in lines]
 
 
 def placed(warning: str) -> str:

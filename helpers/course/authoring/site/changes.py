@@ -32,7 +32,7 @@ class Version:
 def versions(text: str) -> list[Version]:
     """The versions that CHANGES.md names, as in `## 0.1.0, 2026-11-27`."""
     found = list(_VERSION.finditer(text))
-    ends = [match.start() for match in found[1:]] + [len(text)]
+    ends = [*[match.start() for match in found], len(text)][1:]
     return [
         Version(match[1], match[2], text[match.end() : end].strip())
         for match, end in zip(found, ends, strict=True)

@@ -9,8 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import nbformat
+
 from helpers.course.authoring import reading
 from helpers.course.authoring.site import prose
+from helpers.course.authoring.site.changes import versions
 from helpers.course.authoring.site.documents import Document, documents
 from helpers.course.authoring.site.notebooks import WIDGET, alt, pictures
 from helpers.course.authoring.site.pages import SITE
@@ -39,12 +42,27 @@ class Fault:
 def faults(checkout: Path = CHECKOUT) -> list[Fault]:
     """All faults of what the site is made from."""
     those = documents(checkout)
-    found: list[Fault] = []
+    found = [Fault(one.path, "", said) for one in those.values() if (said := _unread(one))]
+    if found:
+        return found  # what links to them can't be judged
+    if (log := those.get("CHANGES.md")) and not versions(log.file.read_text()):
+        found.append(Fault(log.path, "", "it has no version: begin one with ## 1.0, 2026-11-27."))
     for one in those.values():
         found += [Fault(one.path, place, what) for place, what in _of_cells(one)]
         found += [Fault(one.path, place, what) for place, what in _of_prose(one)]
         found += [Fault(one.path, place, what) for place, what in _of_links(one, those, checkout)]
     return found
+
+
+def _unread(one: Document) -> str:
+    """Why a file can't be read; nothing if it can."""
+    try:
+        one.pieces  # noqa: B018  # reads it
+    except UnicodeDecodeError:
+        return "it isn't text in UTF-8: save it so."
+    except (nbformat.reader.NotJSONError, nbformat.ValidationError):
+        return "it isn't a whole notebook: restore it with `git checkout`, or resolve its conflict."
+    return ""
 
 
 def _of_cells(one: Document) -> Iterator[tuple[str, str]]:
@@ -82,8 +100,9 @@ def _of_outputs(cell: Any) -> Iterator[str]:
 
 def _words(output: Any) -> str:
     data = output.get("data", {})
-    said = [data.get(kind, "") for kind in ("text/plain", "text/html", "text/markdown")]
-    return "\n".join([*said, output.get("text", ""), *output.get("traceback", ())])
+    said = [data[kind] for kind in data if kind.startswith("text/") or kind == "image/svg+xml"]
+    error = (output.get("evalue", ""), *output.get("traceback", ()))
+    return "\n".join([*said, output.get("text", ""), *error])
 
 
 def _of_prose(one: Document) -> Iterator[tuple[str, str]]:
@@ -102,7 +121,7 @@ def _of_prose(one: Document) -> Iterator[tuple[str, str]]:
             if not words.strip():
                 yield place, f"the picture {file} has no alt text."
         for tag in _IMAGE.findall(source):
-            if not re.search(r"\balt=[\"'][^\"']", tag):
+            if not re.search(r"\balt=[\"']\s*[^\"'\s]", tag):
                 yield place, f"the picture {tag} has no alt text."
     if level == 0:
         yield "", "it has no title."
