@@ -121,6 +121,7 @@ IN_CONTRACT: Choice = {
         "test_the_older_of_two",
         "test_a_reader_can_be_forgotten",
     ),
+    "tests/test_room_keeping.py": (),
     "tests/test_scan.py": (),
     "tests/test_single.py": ("test_copies_add", "test_of_a_named", "test_a_copy_of_a_reader"),
     "tests/test_server.py": (
