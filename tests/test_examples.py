@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import doctest
 import importlib
+import re
 from collections.abc import Iterator
 
 import pytest
@@ -19,7 +20,7 @@ IMPORTED = {name: getattr(streams, name) for name in streams.__all__}
 def modules() -> Iterator[str]:
     """The modules of the package that have examples."""
     for file in sorted((CHECKOUT / "helpers").rglob("*.py")):
-        if ">>> " in file.read_text():
+        if re.search(r"^\s+>>> ", file.read_text(), re.MULTILINE):
             yield ".".join(file.relative_to(CHECKOUT).with_suffix("").parts)
 
 

@@ -17,7 +17,10 @@ from helpers.course.authoring.site.places import Remote
 
 LANDING, MISSING = SITE / "index.md", SITE / "404.md"
 FEED_LINE = f'\n<p><a href="{FEED}">A feed of these changes</a></p>\n'
-CALLED = {"teaching/handout": "The handout <teaching/handout>"}  # its title is the course's
+CALLED = {  # where a page's title is not what one looks for
+    "notebooks/cheatsheet": "Cheat sheet <notebooks/cheatsheet>",
+    "teaching/handout": "The handout <teaching/handout>",
+}
 TITLES = {"lesson": "Lessons", "lab": "Labs", "solution": "Solutions"}
 
 
@@ -83,7 +86,10 @@ class Staging:
             for kind, title in TITLES.items()
         }
         helps = [names[path] for path in (SHEET, PYTHON) if path in names]
-        groups["To look things up"] = [*helps, *reference.CONTENTS]
+        groups["To look things up"] = [
+            *(CALLED.get(name, name) for name in helps),
+            *reference.CONTENTS,
+        ]
         others = [p.name for p in self.pages if p.kind == "prose" and p.path != PYTHON]
         groups["The course"] = [CALLED.get(name, name) for name in others]
         return "\n\n".join(_toctree(title, those) for title, those in groups.items() if those)
