@@ -156,7 +156,7 @@ class Seats:
         keys = self.keys
         kept = ("name", seat.name, "digest", seat.digest, "joined", seat.seen)
         return [
-            ("HDEL", keys.seat(seat.number), "left"),  # of whoever had its place before
+            ("HDEL", keys.seat(seat.number), "left"),  # of the one who had its place before
             ("HSET", keys.seat(seat.number), *kept),
             ("SADD", keys.seats, seat.number),
             ("HEXISTS", keys.about, "closed"),

@@ -78,7 +78,7 @@ def orphans(home: Path) -> tuple[int, ...]:
     """The servers of the data folder that are neither the one in use nor a child of it."""
     own = OwnServer(home)
     state = own.alive()
-    if state is None:  # whoever starts it ends them
+    if state is None:  # who starts it ends them
         return ()
     found = process.servers_in(own.data) - {state.pid}
     return tuple(sorted(pid for pid in found if not _is_child(pid, state.pid)))

@@ -1,6 +1,6 @@
 """Build the site: python -m helpers.course.authoring.site [--links] [--output FOLDER]
 
-It is built anew each time, into `build/site`, and every fault of a file or of a page is named.
+It is built again each time, into `build/site`, and every fault of a file or of a page is named.
 The environment variable SITE_URL says at which address it will be.
 """
 
