@@ -39,7 +39,8 @@ disk = test_home.disk
 
 @pytest.fixture
 def folder(home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A hidden folder of the test's own; retries come soon."""
+    """A hidden folder of the test's own; retries come soon, and no lab was opened yet."""
+    monkeypatch.setattr(noting, "_opened", {})
     monkeypatch.setattr(sending, "FIRST_RETRY_S", 0.01)
     monkeypatch.setattr(sending, "LONGEST_RETRY_S", 0.05)
     return home

@@ -75,8 +75,8 @@ class _Work:
     ) -> None:
         self.new = new
         self.merge_text = merge_text
-        self.base = _versions_of(new, base)
         self.mine_ids = {cell.id for cell in mine}
+        self.base = _versions_of(new, base, self.mine_ids)
         known = {cell.id: cell for cell in new}
         known |= {key: _renamed(cell, key) for key, cell in self.base.items()}
         names = {cell.id: key for key, cell in self.base.items()}
@@ -155,9 +155,16 @@ def _read(text: str) -> Any:
         raise UnreadableNotebookError(str(error)) from error
 
 
-def _versions_of(known: list[Cell], cells: list[Cell]) -> dict[str, Cell]:
-    """Cells by the ID of the known cell that each is an older version of, or else by their own."""
-    return {name: cell for cell, name in zip(cells, _names(cells, known, cells), strict=True)}
+def _versions_of(known: list[Cell], cells: list[Cell], apart: set[str]) -> dict[str, Cell]:
+    """Cells by the ID of the known cell that each is an older version of, or else by their own.
+
+    Two IDs that are both in `apart` are never the same cell.
+    """
+    names = [
+        cell.id if {cell.id, name} <= apart else name
+        for cell, name in zip(cells, _names(cells, known, cells), strict=True)
+    ]
+    return dict(zip(names, cells, strict=True))
 
 
 def _names(cells: list[Cell], known: list[Cell], loose: list[Cell]) -> list[str]:
