@@ -19,7 +19,6 @@ from helpers.course import lab as lab_settings
 from helpers.course.checkout import Mark
 from helpers.course.cli_program import command, find_cli
 from helpers.course.connect import connect
-from helpers.course.doctor import examine
 from helpers.course.errors import CourseError
 from helpers.course.home import CHECKOUT, hidden_folder
 from helpers.course.projector import for_projector
@@ -85,6 +84,8 @@ def doctor(
     fix: Annotated[bool, typer.Option("--fix", help="Do what is safe about it.")] = False,
 ) -> None:
     """Show which server answers and why, how a notebook starts, and what is wrong."""
+    from helpers.course.doctor import examine  # with what feeds need, which few commands do
+
     report = examine(fix=fix)
     if as_json:
         print(json.dumps(report), flush=True)  # so that a closed pipe is noticed here

@@ -7,16 +7,16 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
 
 from helpers.cli.console import many, out
 from helpers.course.home import CHECKOUT, hidden_folder
-from helpers.course.update import Plan, carry_out, plan
-from helpers.course.update.bringing import bring
-from helpers.course.update.git import Git
+
+if TYPE_CHECKING:
+    from helpers.course.update import Plan
 
 
 def update(
@@ -29,6 +29,10 @@ def update(
     ] = None,
 ) -> None:
     """Get the newest version of the course, and keep your answers, notes and notebooks."""
+    # Only here: to read notebooks takes as long to load as the rest of most commands.
+    from helpers.course.update import carry_out, plan
+    from helpers.course.update.git import Git
+
     if other is not None:
         _bring(other)
         return
@@ -88,6 +92,8 @@ def _end(todo: Plan) -> None:
 
 
 def _bring(other: Path) -> None:
+    from helpers.course.update.bringing import bring
+
     def conflict(base: str, mine: str, new: str) -> None:
         """Without git no lines are merged."""
 
