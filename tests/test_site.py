@@ -356,6 +356,10 @@ def drawn(**beside: str) -> Any:
     return nbformat.v4.new_output("display_data", {"image/png": "iVBORw0KGgo=", **beside})
 
 
+def displayed(html: str) -> Any:
+    return nbformat.v4.new_output("display_data", {"text/html": html, "text/plain": "it"})
+
+
 def words(source: str) -> Any:
     return nbformat.v4.new_markdown_cell(source)
 
@@ -405,7 +409,30 @@ BAD = {
         "it shows two pictures",
     ),
     "a drawing without words": (words("![](../notebooks/01_a_lesson.ipynb)"), "no alt text"),
-    "an img without words": (words('<img src="x.png">'), "no alt text"),
+    "an img without words": (words('<img src="01_a_lesson.ipynb">'), "no alt text"),
+    "an img with a blank": (words('<img src="01_a_lesson.ipynb" alt=" ">'), "no alt text"),
+    "an img in an output": (
+        code("x", displayed('<img src="01_a_lesson.ipynb">')),
+        "the picture 01_a_lesson.ipynb has no alt text",
+    ),
+    "a link in HTML": (words('See <a href="none.ipynb">it</a>.'), "none.ipynb leads to no file"),
+    "a link in an output": (
+        code("x", displayed('<a href="none.ipynb">it</a>')),
+        "none.ipynb leads to no file",
+    ),
+    "a picture of another host": (
+        words('<img src="https://example.org/x.png" alt="It rises.">'),
+        "it needs https://example.org/x.png, of another host",
+    ),
+    "a script of another host": (
+        code("x", displayed('<script src="//example.org/x.js"></script>')),
+        "it needs //example.org/x.js, of another host",
+    ),
+    "a heading as HTML": (words("<h1>Another</h1>"), "<h1>: write it with #"),
+    "a machine's own path in prose": (
+        words(f"It is in {HOME}/course."),
+        f"machine, {HOME}/course",
+    ),
     "a link to nowhere": (words("[next](02_none.ipynb)"), "02_none.ipynb leads to no file"),
     "a link out of the checkout": (words("[up](../../x.md)"), "leads to no file"),
     "a broken anchor": (words("[there](#the-second)"), "#the-second leads to no heading"),

@@ -50,7 +50,7 @@ def build(checkout: Path, output: Path, only: Sequence[str] = ()) -> list[str]:
 
     Args:
         checkout: the course's files.
-        output: the site's folder, which is emptied first.
+        output: the site's folder, which is replaced once a new one without faults is whole.
         only: the pages to make, by their names; all by default.
     """
     wrong = [str(one) for one in faults(checkout)]
@@ -58,18 +58,21 @@ def build(checkout: Path, output: Path, only: Sequence[str] = ()) -> list[str]:
         return wrong
     url = os.environ.get(URL, "")
     work = output.with_name(f"{output.name}-pages")
-    for folder in (output, work):
-        shutil.rmtree(folder, ignore_errors=True)
-    staging = Staging(checkout, work / "pages", remote(checkout), only)
+    shutil.rmtree(work, ignore_errors=True)
+    staging, fresh = Staging(checkout, work / "pages", remote(checkout), only), work / "site"
     staging.write()
-    if wrong := sphinx(work / "pages", output, work / "trees"):
+    if wrong := sphinx(work / "pages", fresh, work / "trees"):
         return wrong
     for page in staging.pages:
         if page.file.suffix == ".ipynb":
-            shutil.copy2(page.file, output / page.path)
-    changes.write_feed(checkout, output, url)
-    finish(output, url)
-    return list(Site(output, root_of(url)).faults())
+            shutil.copy2(page.file, fresh / page.path)
+    changes.write_feed(checkout, fresh, url)
+    finish(fresh, url)
+    if wrong := list(Site(fresh, root_of(url)).faults()):
+        return wrong
+    shutil.rmtree(output, ignore_errors=True)
+    fresh.rename(output)
+    return []
 
 
 def report(wrong: Sequence[str], output: Path) -> int:

@@ -10,6 +10,7 @@ from typing import Any
 import nbformat
 
 from helpers.course.authoring.site import prose
+from helpers.course.authoring.site.html import Html
 from helpers.course.authoring.site.pages import FOLDERS, PROSE, PYTHON
 from helpers.course.home import CHECKOUT
 
@@ -37,6 +38,18 @@ class Document:
             return [("", self.file.read_text())]
         numbered = enumerate(self.cells)
         return [(f"cell {n}", c.source) for n, c in numbered if c.cell_type == "markdown"]
+
+    @cached_property
+    def html(self) -> list[tuple[str, Html]]:
+        """The HTML in its Markdown and in its outputs, with the places."""
+        prosaic = [(place, prose.without_code(source)) for place, source in self.pieces]
+        shown = [
+            (f"cell {number}", output.data["text/html"])
+            for number, cell in enumerate(self.cells)
+            for output in cell.get("outputs", ())
+            if "text/html" in output.get("data", ())
+        ]
+        return [(place, Html(text)) for place, text in [*prosaic, *shown]]
 
     @cached_property
     def anchors(self) -> set[str]:

@@ -15,6 +15,7 @@ from helpers.course.authoring import reading
 from helpers.course.authoring.site import prose
 from helpers.course.authoring.site.changes import versions
 from helpers.course.authoring.site.documents import Document, documents
+from helpers.course.authoring.site.html import of_another_host
 from helpers.course.authoring.site.notebooks import WIDGET, alt, pictures
 from helpers.course.authoring.site.pages import SITE
 from helpers.course.home import CHECKOUT
@@ -24,7 +25,6 @@ MACHINE = re.compile(
     r"(?<![\w.:/-])(?:/(?:home|Users|root|work|tmp|private|var/folders|mnt)/[\w.@-]+"
     r"|[A-Z]:\\+Users\\+\w+)[^\s'\"]*"
 )
-_IMAGE = re.compile(r"<img\b[^>]*>")
 
 
 @dataclass(frozen=True)
@@ -50,6 +50,7 @@ def faults(checkout: Path = CHECKOUT) -> list[Fault]:
     for one in those.values():
         found += [Fault(one.path, place, what) for place, what in _of_cells(one)]
         found += [Fault(one.path, place, what) for place, what in _of_prose(one)]
+        found += [Fault(one.path, place, what) for place, what in _of_html(one)]
         found += [Fault(one.path, place, what) for place, what in _of_links(one, those, checkout)]
     return found
 
@@ -120,20 +121,32 @@ def _of_prose(one: Document) -> Iterator[tuple[str, str]]:
         for words, file in prose.pictures(source):
             if not words.strip():
                 yield place, f"the picture {file} has no alt text."
-        for tag in _IMAGE.findall(source):
-            if not re.search(r"\balt=[\"']\s*[^\"'\s]", tag):
-                yield place, f"the picture {tag} has no alt text."
+        if match := MACHINE.search(prose.without_code(source)):
+            yield place, f"it has a path of one machine, {match[0]}: leave it out."
     if level == 0:
         yield "", "it has no title."
+
+
+def _of_html(one: Document) -> Iterator[tuple[str, str]]:
+    """HTML in prose or in an output: a heading, a picture without words, another host's files."""
+    for place, html in one.html:
+        for heading in html.headings:
+            yield place, f"it has a heading as HTML, <{heading}>: write it with #."
+        for file in html.wordless:
+            yield place, f"the picture {file} has no alt text."
+        for needed in filter(of_another_host, html.needs):
+            yield place, f"it needs {needed}, of another host: bring it along."
 
 
 def _of_links(one: Document, those: dict[str, Document], root: Path) -> Iterator[tuple[str, str]]:
     """A link to a file or a heading that isn't there."""
     folder = "" if one.file.parent == SITE else posixpath.dirname(one.path)
-    for place, source in one.pieces:
-        for target in prose.links(source):
+    linked = [(place, prose.links(source)) for place, source in one.pieces]
+    linked += [(place, [*html.links, *html.needs]) for place, html in one.html]
+    for place, targets in linked:
+        for target in targets:
             path, _, anchor = target.partition("#")
-            if prose.is_outside(target) or path.startswith("reference/"):
+            if prose.is_outside(target) or of_another_host(target) or path.startswith("reference/"):
                 continue  # the reference is not a file: the built pages are checked for it
             full = posixpath.normpath(posixpath.join(folder, path)) if path else one.path
             full = "site/index.md" if full == "index.md" else full

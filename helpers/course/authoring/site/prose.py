@@ -20,13 +20,13 @@ def is_outside(target: str) -> bool:
 
 def links(source: str) -> list[str]:
     """The targets of all links and pictures."""
-    plain = _without_code(source)
+    plain = without_code(source)
     return [match[3] for match in _LINK.finditer(plain)] + _BARE.findall(plain)
 
 
 def pictures(source: str) -> list[tuple[str, str]]:
     """The alt text and the file of each picture."""
-    return [(match[2], match[3]) for match in _LINK.finditer(_without_code(source)) if match[1]]
+    return [(match[2], match[3]) for match in _LINK.finditer(without_code(source)) if match[1]]
 
 
 def headings(source: str) -> list[tuple[int, str]]:
@@ -79,5 +79,6 @@ def relinked(source: str, folder: str, lead: Callable[[str], str | None]) -> str
     return _LINK.sub(one, source)
 
 
-def _without_code(source: str) -> str:
+def without_code(source: str) -> str:
+    """Markdown without its pieces of code."""
     return _CODE.sub("", _FENCED.sub("", source))
