@@ -73,7 +73,7 @@ def page(notebook: Path) -> str:
     exporter = HTMLExporter(config=config, template_name="basic", exclude_input=True)
     exporter.register_preprocessor("nbconvert.preprocessors.TagRemovePreprocessor", enabled=True)
     body, _ = exporter.from_filename(str(notebook))
-    return _whole("Redis Streams on two sides", STYLE, body)
+    return _whole("Redis Streams: the cheat sheet", STYLE, body)
 
 
 def _whole(title: str, style: str, body: str) -> str:
