@@ -130,6 +130,7 @@ def _sort_by_file(items: list[pytest.Item]) -> None:
 @pytest.fixture
 def redis() -> Iterator[redis_py.Redis]:
     """A client of this run's server: its database is empty but for the mark, no lab is begun."""
+    progress.forget()
     with helpers.connect() as client:
         _empty(client)
         yield client

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 import os
 import signal
 import socket
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -79,9 +81,12 @@ def test_a_class_goes_on_when_its_board_and_its_server_are_killed(tmp_path):
             assert until(lambda: counted(one, sender.http) == 200)
             assert "already open" in refused("class", "open", **home)
             (row,) = csv.DictReader(io.StringIO(told("class", "export", **home)))
+            told("class", "export", str(tmp_path / "x.csv"), **home)
+            assert (tmp_path / "x.csv").read_bytes().startswith(codecs.BOM_UTF8 + b"seat,left")
             nowhere = str(tmp_path / "none" / "x.csv")
             assert f"{nowhere} can't be written" in refused("class", "export", nowhere, **home)
             assert (row["seat"], row["03.2 tries"], row["03.2 wrong"]) == ("seat 1", "200", "200")
+            assert "isn't over" in refused("class", "forget", "--yes", **home)
             assert "1 seat is over" in told("class", "close", **home)
             assert sender.send(201) == 410
     finally:
@@ -94,6 +99,16 @@ def test_a_class_goes_on_when_its_board_and_its_server_are_killed(tmp_path):
     assert said.splitlines()[-1].startswith("The class is over")
     assert "Traceback" not in said
     assert one.page in said
+    assert "Delete the class “Monday”, with 1 seat?" in refused("class", "forget", **home)
+    assert b"seat 1" in everything(own.data)
+    assert "It had 1 seat" in told("class", "forget", "--yes", **home)
+    assert b"seat 1" not in everything(own.data)
+    assert "No class was opened" in refused("class", "forget", **home)
+
+
+def everything(folder: Path) -> bytes:
+    """What all files of a folder have."""
+    return b"".join(file.read_bytes() for file in folder.rglob("*") if file.is_file())
 
 
 def test_what_cannot_be_opened_is_said_in_one_sentence(tmp_path):

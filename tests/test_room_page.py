@@ -221,7 +221,7 @@ def exported(page: Page, at_work: list[HttpSeat], folder: Path) -> None:
     with page.expect_download() as download:
         page.get_by_role("link", name="Seats as CSV").click()
     download.value.save_as(folder / "class.csv")
-    rows = list(csv.DictReader(io.StringIO((folder / "class.csv").read_text())))
+    rows = list(csv.DictReader(io.StringIO((folder / "class.csv").read_text("utf-8-sig"))))
     assert [row["seat"] for row in rows] == [seat.name for seat in at_work]
     assert rows[2]["03.7 tries"] == "4"
 

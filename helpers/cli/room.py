@@ -122,13 +122,37 @@ def class_export(
         known = mistakes.catalogue()
         text = export.summary_csv(board, known) if summary else export.to_csv(board)
     if file:
+        mark = "" if file.suffix == ".json" else export.BOM
         try:
-            write_whole(file.absolute(), text)
+            write_whole(file.absolute(), mark + text)
         except OSError as error:
             raise CourseError(f"{file} can't be written ({error.strerror or error}).") from error
         out.print(f"Wrote {escape(str(file))}.")
     else:
         print(text, end="", flush=True)
+
+
+@class_commands.command("forget")
+def class_forget(
+    id: Annotated[
+        str | None, typer.Option(help="Of an earlier class; by default the last one.")
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")] = False,
+) -> None:
+    """Delete all that is kept of a class that is over: its seats, and what they did."""
+    from helpers.room import classes
+
+    async def work() -> int:
+        async with classes.visited() as (client, _):
+            room = await classes.expect_over(client, id)
+            count = len((await classes.seats_of(client, room)).all)
+            if not yes:
+                called = f"“{room.title}”" if room.title else room.id
+                typer.confirm(f"Delete the class {called}, with {many(count, 'seat')}?", abort=True)
+            await classes.forget(client, room)
+            return count
+
+    out.print(f"Nothing is kept of the class any more. It had {many(asyncio.run(work()), 'seat')}.")
 
 
 def exercises() -> list[Exercise]:

@@ -6,6 +6,7 @@ With `appendfsync always` an event that was confirmed is on the disk. One board 
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import secrets
 from collections.abc import AsyncIterator, Iterator
@@ -202,6 +203,41 @@ async def keep(client: redis.asyncio.Redis, its: Class) -> None:
 async def close(client: redis.asyncio.Redis, its: Class) -> None:
     """Take no further event: each seat is told that the class is over."""
     await client.hsetnx(its.keys.about, "closed", str(ms_of(utc_now())))
+
+
+async def expect_over(client: redis.asyncio.Redis, id: str | None = None) -> Class:
+    """A class that no seat can send to any more.
+
+    Raises:
+        CourseError: there is none, or it goes on.
+    """
+    its = await expect_class(client, id)
+    if its.closed is None:
+        raise CourseError("The class isn't over: end it first, with `course class close`.")
+    return its
+
+
+async def forget(client: redis.asyncio.Redis, its: Class) -> None:
+    """Delete what is kept of a class, in the server's file too, which has each command.
+
+    That is by UNLINK and BGREWRITEAOF.
+    """
+    keys = [key async for key in client.scan_iter(f"{its.keys.of('')}*", count=1000)]
+    if await client.get(CURRENT) == its.id:
+        keys.append(CURRENT)
+    await client.unlink(*keys)
+    await _rewriting(client)  # one that began before may still write what was deleted
+    await client.bgrewriteaof()
+    await _rewriting(client)
+
+
+async def _rewriting(client: redis.asyncio.Redis) -> None:
+    """Wait until the server rewrites its file no more."""
+    while True:
+        info = await client.info("persistence")
+        if not info["aof_rewrite_in_progress"] and not info["aof_rewrite_scheduled"]:
+            return
+        await asyncio.sleep(0.02)
 
 
 async def seats_of(client: redis.asyncio.Redis, its: Class) -> Seats:

@@ -13,6 +13,7 @@ from typing import Any
 from helpers.room.view import Board, Catalogue, Cell, Exercise, Seat
 
 NUMBERS = ("tries", "wrong", "hint", "seconds")
+BOM = "\ufeff"  # begins a file of CSV: without it, Excel takes UTF-8 for something else
 
 
 def to_csv(board: Board) -> str:

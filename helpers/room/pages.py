@@ -136,10 +136,8 @@ class Export(_Instructors):
             self.finish(export.to_json(said))
             return
         self.set_header("Content-Type", "text/csv; charset=utf-8")
-        summary = self.word("summary")
-        self.finish(
-            export.summary_csv(said, self.board.catalogue) if summary else export.to_csv(said)
-        )
+        self.write(export.BOM)
+        self.finish(export.summary_csv(said, self.board.catalogue) if part else export.to_csv(said))
 
 
 class Static(Handler):
