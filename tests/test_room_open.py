@@ -21,7 +21,7 @@ from helpers.course.server.identity import probe
 from helpers.room.classes import PURPOSE, Class, new_class
 from helpers.room.opening import Wanted, as_wanted, join, page, tls_of, urls, warnings
 from tests.room_board import HttpSeat, OpenBoard
-from tests.test_cli import refused, told
+from tests.test_cli import course, refused, told
 from tests.tls import certificates
 from tests.waiting import until
 
@@ -99,7 +99,9 @@ def test_a_class_goes_on_when_its_board_and_its_server_are_killed(tmp_path):
     assert said.splitlines()[-1].startswith("The class is over")
     assert "Traceback" not in said
     assert one.page in said
-    assert "Delete the class “Monday”, with 1 seat?" in refused("class", "forget", **home)
+    asked = course("class", "forget", answer="n\n", **home)
+    assert (asked.returncode, asked.stderr) == (1, "Aborted.\n")
+    assert "Delete the class “Monday”, with 1 seat?" in asked.stdout
     assert b"seat 1" in everything(own.data)
     assert "It had 1 seat" in told("class", "forget", "--yes", **home)
     assert b"seat 1" not in everything(own.data)
