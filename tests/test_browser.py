@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import nbformat
@@ -216,7 +217,8 @@ def test_bob_is_killed_and_alice_takes_over(redis, page):
     assert left["alice"] == 0
     assert left["bob"] > 0  # they stay where they are
 
-    until(lambda: len(redis.xpending_range("chennai", "averages", "-", "+", 9, idle=IDLE_MS)) == 3)
+    idle = partial(redis.xpending_range, "chennai", "averages", "-", "+", 9, idle=IDLE_MS)
+    until(lambda: len(idle()) == left["bob"])
     press(page, "claim", "alice")  # not before bob has left them idle for long enough
     wait_for(page, "bob, killed, 0 pending")
     expect(page.locator("svg text", has_text="→alice").first).to_be_visible()
