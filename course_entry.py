@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -10,6 +11,8 @@ CHECKOUT = Path(__file__).resolve().parent
 
 def main() -> None:
     """Run the `course` command; nothing but the standard library is imported before."""
+    if os.environ.pop("PYTHONINSPECT", ""):  # Python would ask for more when the command is done
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
     sys.path.insert(0, str(CHECKOUT))  # this checkout's `helpers`
     try:
         from helpers.course import shadows

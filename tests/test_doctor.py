@@ -35,7 +35,7 @@ from helpers.course.doctor import (
 )
 from helpers.course.errors import CourseError
 from helpers.course.home import CHECKOUT
-from helpers.course.lab.overrides import can_listen, overrides
+from helpers.course.lab.overrides import APPLICATION, can_listen, overrides
 from helpers.course.pace import patient
 from helpers.course.server import OwnServer
 from helpers.course.server.process import has_ended
@@ -201,7 +201,7 @@ def test_the_command_begins_whatever_is_on_pythonpath(shadowing, tmp_path, learn
     assert kept == str(tmp_path / "mine")
     assert version.startswith("8.")
     done = subprocess.run(
-        [*COURSE, "--help"], env=os.environ | {"PYTHONPATH": path}, cwd="/",
+        [*COURSE, "--help"], env=os.environ | {"PYTHONPATH": path, "PYTHONINSPECT": "1"}, cwd="/",
         capture_output=True, text=True, timeout=patient(60), check=False,
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (0, "")
@@ -270,6 +270,8 @@ def configured(learner: Path, text: str) -> tuple[list[str], list[str]]:
          ["ServerApp.kernel_spec_manager_class=jupyter_client.kernelspec.KernelSpecManager"]),
         ("FileContentsManager.post_save_hook = 'no.such'",
          ["AsyncLargeFileManager.post_save_hook=None"]),
+        ("LabApp.templates_dir = '/no'", [f"LabApp.templates_dir={APPLICATION}/static"]),
+        ("ContentsManager.hide_globs = ['*.ipynb']", ["ContentsManager.hide_globs=__pycache__"]),
         ("GatewayClient.url = 'http://a'", ["GatewayClient.url="]),
         ("LabApp.collaborative = True", ["LabApp.collaborative=False"]),
     ],
@@ -290,7 +292,8 @@ def test_settings_that_break_the_course_are_overridden_and_named(learner, settin
      "ServerApp.root_dir = '/tmp'", "ServerApp.default_url = '/tree'", "ServerApp.base_url = '/a/'",
      "ServerApp.session_manager_class = 'collections.Counter'", "LabApp.news_url = 'a'",
      "FileContentsManager.delete_to_trash = False", "IdentityProvider.token = 'a'",
-     "ServerApp.jpserver_extensions = {'a': True}"],
+     "ServerApp.jpserver_extensions = {'a': True}", "ContentsManager.hide_globs = ['*.pyc']",
+     "ServerApp.no_such = 1", "ServerApp.port = 'overridden'"],
 )  # fmt: skip
 def test_all_other_settings_hold(learner, setting):
     assert configured(learner, f"c.{setting}\n") == ([], [])
@@ -339,6 +342,23 @@ def test_a_plugin_that_is_disabled_and_a_class_that_is_gone(learner):
     ]
 
 
+@pytest.mark.parametrize(
+    ("setting", "why"),
+    [
+        ("ServerApp.open_browser = 'yes'", "ServerApp instance expected a boolean, not the str"),
+        ("FileContentsManager.checkpoints_class = 'no.Such'",
+         "FileContentsManager instance must be a type, but 'no.Such' could not be imported"),
+    ],
+)  # fmt: skip
+def test_a_setting_that_jupyterlab_rejects_is_named(learner, setting, why):
+    flags, (said,) = configured(learner, f"c.{setting}\n")
+    assert flags == []
+    assert said.startswith(f"problem: {learner}/.jupyter/jupyter_server_config.py sets ")
+    assert said.endswith(": correct that line.")
+    assert f"which JupyterLab rejects (The '{setting.split('.')[1].split()[0]}' trait of a " in said
+    assert why in said
+
+
 def test_a_password_does_not_keep_the_browser_out(learner):
     for setting, given in (("ServerApp.password = 'argon2:x'", True), ("ServerApp.ip = ''", False)):
         write(learner / ".jupyter" / "jupyter_server_config.py", f"c.{setting}\n")
@@ -349,15 +369,19 @@ def test_a_password_does_not_keep_the_browser_out(learner):
 
 
 def test_variables_that_break_the_course_are_left_out_and_others_stay(learner, monkeypatch, home):
-    for name in ("PYTHONOPTIMIZE", "JUPYTERLAB_DIR", "JUPYTER_GATEWAY_URL", "PYTHONDEVMODE"):
+    for name in ("PYTHONOPTIMIZE", "JUPYTERLAB_DIR", "JUPYTER_GATEWAY_URL", "PYTHONDEVMODE",
+                 "PYTHONINSPECT"):  # fmt: skip
         monkeypatch.setenv(name, "1")
     for name in ("PYTHONSTARTUP", "NO_COLOR", "PYTHONNOUSERSITE", "JUPYTER_TOKEN"):
         monkeypatch.setenv(name, "2")
     monkeypatch.setenv("COURSE_HOME", os.path.relpath(home))
     monkeypatch.setenv("JUPYTER_PATH", "/mine")
+    monkeypatch.setenv("SSL_CERT_FILE", __file__)
+    monkeypatch.setenv("SSLKEYLOGFILE", "/no/where")
     environment, told = lab.environment()
     assert [one.partition(" ")[0] for one in told] == [
-        "JUPYTERLAB_DIR", "JUPYTER_GATEWAY_URL", "PYTHONDEVMODE", "PYTHONOPTIMIZE",
+        "JUPYTERLAB_DIR", "JUPYTER_GATEWAY_URL", "PYTHONDEVMODE", "PYTHONINSPECT", "PYTHONOPTIMIZE",
+        "SSL_CERT_FILE", "SSLKEYLOGFILE",
     ]  # fmt: skip
     assert {one for one, value in environment.items() if value in ("1", "2")} >= {
         "PYTHONSTARTUP", "NO_COLOR", "PYTHONNOUSERSITE", "JUPYTER_TOKEN",
@@ -439,6 +463,14 @@ def test_a_proxy_is_tried(monkeypatch):
     assert said() == []
     (socks,) = said(ALL_PROXY="socks5h://127.0.0.1:1")
     assert socks.startswith("warning: The proxy that your environment names cannot be used (Using")
+    for proxy, why in [
+        ("http://proxy:port", "Invalid port: 'port'"), ("http://127.0.0.1:99999", "Port out of"),
+        ("http://[bad", "Invalid"), ("http://", "it has no host name"), ("http://ä..b", "Invalid"),
+    ]:  # fmt: skip
+        (unusable,) = said(HTTPS_PROXY=proxy)
+        assert f"that your environment names cannot be used ({why}" in unusable
+    (exceptions,) = said(HTTPS_PROXY="http://127.0.0.1:9", NO_PROXY="[::1")
+    assert exceptions.startswith("warning: NO_PROXY cannot be read (Invalid port: ':1'): name")
     with socket.socket() as server:
         server.bind(("127.0.0.1", 0))
         proxy = f"http://user:secret@127.0.0.1:{server.getsockname()[1]}"

@@ -76,11 +76,14 @@ def naming_a_full_disk(folder: Path) -> Iterator[None]:
     except OSError as error:
         if said := _no_room(folder, error):
             raise ServerError(said) from error
-        remedy = "Make it writable"
-        if isinstance(error, NotADirectoryError | FileExistsError):
-            remedy = "Move the file away that stands where a folder should be"
+        place, remedy = folder, "Make it writable"
+        if isinstance(error, NotADirectoryError | FileExistsError | IsADirectoryError):
+            place = Path(error.filename or folder)
+            kinds = ("file", "folder")
+            has, needs = reversed(kinds) if isinstance(error, IsADirectoryError) else kinds
+            remedy = f"Move the {has} away that stands where a {needs} should be"
         raise CourseError(
-            f"The course cannot write to {folder} ({error.strerror or error}). "
+            f"The course cannot write to {place} ({error.strerror or error}). "
             f"{remedy}, or set COURSE_HOME to a folder that is writable."
         ) from error
 

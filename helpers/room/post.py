@@ -129,7 +129,7 @@ def _in_the_room(url: str) -> bool:
     host = urlsplit(url).hostname or ""
     with contextlib.suppress(ValueError):
         address = ipaddress.ip_address(host)
-        return address.is_private or address.is_link_local
+        return not address.is_global
     return is_loopback(url) or host.endswith(".local") or "." not in host
 
 

@@ -42,10 +42,10 @@ def bring(other: Path, here: Path, merge_text: MergeText) -> dict[str, str]:
 
 
 def _answers(theirs: Path, target: Path, merge_text: MergeText) -> str | None:
-    mine, new = theirs.read_text(), target.read_text()
     try:
+        mine, new = (one.read_text("utf-8-sig") for one in (theirs, target))
         carried = carry(_origin(mine, new), mine, new, merge_text)
-    except UnreadableNotebookError:
+    except (UnreadableNotebookError, UnicodeDecodeError):
         return "could not be read, and was left out"
     if carried.only_run:
         return None
