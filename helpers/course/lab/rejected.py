@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from importlib import import_module
 
 from helpers.course.lab.configuration import Configuration, Setting
 
@@ -40,8 +41,9 @@ def _refusal(kind: type, name: str, value: object) -> str:
 
 def _classes() -> dict[str, type]:
     """The classes that settings are of, by name."""
-    from jupyterlab.labapp import LabApp
     from traitlets.config import Configurable
+
+    import_module("jupyterlab.labapp")  # all that it starts
 
     found: dict[str, type] = {}
     left: list[type] = [Configurable]
@@ -49,4 +51,4 @@ def _classes() -> dict[str, type]:
         kind = left.pop()
         found[kind.__name__] = kind
         left += kind.__subclasses__()
-    return found | {LabApp.__name__: LabApp}
+    return found
