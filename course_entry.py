@@ -26,6 +26,14 @@ def main() -> None:
             f"The course cannot be loaded, because {error.filename}, line {error.lineno}, isn't "
             f"Python ({error.msg}): correct it, or take the file as it was (`git restore FILE`)."
         )
+    except (EOFError, ValueError, TypeError) as error:
+        if "marshal" not in str(error):
+            raise
+        sys.exit(
+            f"The course cannot be loaded ({error}): a file that Python compiled was cut off, as "
+            f'on a full disk; delete all of them with `find "{CHECKOUT}" -name __pycache__ -prune '
+            "-exec rm -r {} +`, then try again."
+        )
     except ImportError as error:
         sys.exit(
             f"The course cannot be loaded ({error}): run "

@@ -141,6 +141,7 @@ def test_a_package_that_lost_a_file_and_a_checkout_that_is_not_python(tmp_path):
     for source, said in [
         ("def (", f"{tmp_path}/helpers/course/shadows.py, line 1, isn't Python"),
         ("import no_such_package", "No module named 'no_such_package'"),
+        ("raise EOFError('marshal data too short')", "a file that Python compiled was cut off"),
     ]:
         write(tmp_path / "course_entry.py", (CHECKOUT / "course_entry.py").read_text())
         write(tmp_path / "helpers" / "course" / "shadows.py", source)
@@ -323,6 +324,27 @@ def test_files_that_jupyterlab_cannot_read_are_named(learner):
     done = course("lab", "--no-browser")
     assert done.returncode == 1
     assert ends.removeprefix("problem: ") in done.stderr
+
+
+def test_files_that_keep_jupyterlab_from_opening_are_problems(learner):
+    """Each can be read, and isn't what JupyterLab merges; or is read for its page."""
+    broken = {
+        ".jupyter/jupyter_server_config.json": "[]",
+        ".jupyter/jupyter_server_config.d/a.json": '{"ServerApp": "a"}',
+        ".jupyter/labconfig/page_config.json": '{"disabledExtensions": ["a"]}',
+        ".local/share/jupyter/labextensions/a/package.json": "",
+    }
+    for name, text in broken.items():
+        write(learner / name, text)
+    for name in ("b/package.json", "@a/b/package.json"):
+        write(learner / ".local/share/jupyter/labextensions" / name, '{"name": "b"}')
+    _, found = configured(learner, "")
+    assert len(found) == len(broken)
+    for said, name in zip(found, broken, strict=True):
+        assert said.startswith(f"problem: {learner}/{name} ")
+        assert (" ends JupyterLab (" in said) is ("jupyter_server_config" in name)
+    assert found[-1].endswith(f"or move the folder {learner}/.local/share/jupyter/labextensions/a "
+                              "away.")  # fmt: skip
 
 
 def test_a_plugin_that_is_disabled_and_a_class_that_is_gone(learner):

@@ -49,6 +49,8 @@ def lab(
     config = lab_settings.configuration(environment)
     for file, why in config.ending:
         raise CourseError(f"{file} ends JupyterLab ({why}): correct that file, or move it away.")
+    for file, why in config.hiding:
+        raise CourseError(lab_settings.hides(file, why))
     overrides = lab_settings.overrides(config, context.args)
     for line in dict.fromkeys([*told, *(one.why for one in overrides)]):
         out.print(f"[dim]· {escape(line)}[/]")

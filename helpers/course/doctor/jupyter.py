@@ -15,6 +15,7 @@ from helpers.course.lab.configuration import (
     Setting,
     config_folders,
     configuration,
+    hides,
 )
 from helpers.course.lab.environment import OURS
 from helpers.course.lab.overrides import APPLICATION, importable, overrides
@@ -76,6 +77,8 @@ def findings(jupyter: Jupyter) -> Iterator[Finding]:
     away = "correct that file, or move it away"
     for file, why in jupyter.config.ending:
         yield problem("jupyter", f"{file} ends JupyterLab ({why}): {away}.")
+    for file, why in jupyter.config.hiding:
+        yield problem("jupyter", hides(file, why))
     for name in _SECURITY:
         named = jupyter.config.settings.get(name)
         if named and not importable(named.value):
@@ -99,7 +102,9 @@ def findings(jupyter: Jupyter) -> Iterator[Finding]:
         yield warning(
             "jupyter", f"{file} disables {name}, which the lessons need: take it out of that file."
         )
-    for file, why in (*jupyter.config.unread, *jupyter.unread):
+    told = {file for file, _ in (*jupyter.config.ending, *jupyter.config.hiding)}
+    unread = (*jupyter.config.unread, *jupyter.unread)
+    for file, why in (one for one in unread if one[0] not in told):
         yield warning("jupyter", f"JupyterLab cannot read {file} ({why}): {away}.")
     changed = [*jupyter.told, *(one.why for one in changes)]
     for sentence in dict.fromkeys(changed):

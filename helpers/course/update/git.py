@@ -27,8 +27,9 @@ _ALWAYS = (  # hooks are for the learner's own commits
     "-c", "http.lowSpeedLimit=100", "-c", "http.lowSpeedTime=20",
 )  # fmt: skip
 _REMOTE = re.compile(
-    r"unable to access|resolve host|repository|remote|timed out|connect|hung up|early EOF|"
-    r"not found|terminal prompts|could not read (Username|Password)|Authentication|Host key", re.I
+    r"unable to (access|connect)|could not resolve|could not read (from|Username|Password)|"
+    r"not appear to be a git|repository .*not (found|exist)|timed out|connection |hung up|"
+    r"early EOF|terminal prompts|authentication|host key", re.I
 )  # fmt: skip
 _LEADING_ELSEWHERE = (  # variables, as in a hook: to another repository, or another part of one
     "GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX", "GIT_COMMON_DIR",
@@ -176,8 +177,10 @@ class Git:
                 "This checkout stands at a single commit and not on a branch (a detached HEAD): "
                 "go to one, for example with `git switch main`, then run `course update` again."
             )
-        remote = self.ask("config", f"branch.{branch}.remote")
-        upstream = self.ask("rev-parse", "--symbolic-full-name", "@{upstream}")
+        remote, upstream = self._upstream(branch)
+        for _ in range(9):  # of a branch that follows another one here
+            if remote == "." and upstream:
+                remote, upstream = self._upstream(upstream.removeprefix("refs/heads/"))
         if remote and upstream:
             return Source(remote, upstream)
         remotes = self.line("remote").split()
@@ -188,6 +191,11 @@ class Git:
             )
         remote = remote or ("origin" if "origin" in remotes else remotes[0])
         return Source(remote, f"refs/remotes/{remote}/{branch}")
+
+    def _upstream(self, branch: str) -> tuple[str | None, str | None]:
+        """The remote that a branch follows, and what the branch there is called here."""
+        remote = self.ask("config", f"branch.{branch}.remote")
+        return remote, self.ask("rev-parse", "--symbolic-full-name", f"{branch}@{{upstream}}")
 
     def fetch(self, source: Source) -> str:
         """Get what is new; the newest commit there.

@@ -108,8 +108,12 @@ def _write(file: Path, mode: str, content: bytes) -> None:
     if mode == "120000":
         file.symlink_to(content.decode())
         return
-    with open(file, "wb") as stream:
-        stream.write(content)
+    try:
+        with open(file, "wb") as stream:
+            stream.write(content)
+    except OSError as error:
+        error.filename = str(file)  # a full disk does not say where it is
+        raise
     if mode == "100755":
         file.chmod(file.stat().st_mode | 0o111)
 
