@@ -163,7 +163,15 @@ def test_notebooks_that_cannot_be_opened_are_named(tmp_path):
         write(tmp_path / name, content)
     write(tmp_path / "notebooks" / "01.ipynb", "")
     (tmp_path / "notebooks" / "01.ipynb").write_bytes(b"\xff")
+    write(tmp_path / "solutions" / "02.ipynb", "")
+    (tmp_path / ".git").mkdir()
     broken = notebooks.look(tmp_path)
+    first, second, *broken = broken
+    assert sentences(notebooks.findings([first, replace(second, git=False)])) == [
+        "problem: notebooks/00_start_here.ipynb isn't there: take the course's version with `git "
+        "checkout HEAD -- notebooks/00_start_here.ipynb`.",
+        "problem: notebooks/02.ipynb isn't there: take the course's version from a new download.",
+    ]
     assert [(one.name, one.why) for one in broken] == [
         ("notebooks/01.ipynb", "it isn't UTF-8"),
         ("labs/01.ipynb", "git left the marks of a conflict in it (line 2)"),

@@ -78,7 +78,12 @@ def cli(context: typer.Context) -> None:
     program = find_cli(beside=state.program if state else "")
     words, secret = command(program, server.url, context.args)
     sys.stdout.flush()
-    os.execve(program, words, os.environ | secret)
+    try:
+        os.execve(program, words, os.environ | secret)
+    except OSError as error:
+        raise CourseError(
+            f"{program} cannot be run ({error.strerror}): take it off PATH, or install it again."
+        ) from error
 
 
 def doctor(

@@ -81,7 +81,7 @@ def naming_a_full_disk(folder: Path) -> Iterator[None]:
             raise ServerError(said) from error
         place, remedy = folder, "Make it writable"
         if isinstance(error, NotADirectoryError | FileExistsError | IsADirectoryError):
-            place = Path(error.filename or folder)
+            place = Path(error.filename2 or error.filename or folder)
             kinds = ("file", "folder")
             has, needs = reversed(kinds) if isinstance(error, IsADirectoryError) else kinds
             remedy = f"Move the {has} away that stands where a {needs} should be"
