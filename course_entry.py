@@ -21,6 +21,8 @@ def main() -> None:
         from helpers import cli
 
         cli.main()  # some commands load more
+    except KeyboardInterrupt:  # while it was being loaded
+        sys.exit(130)
     except SyntaxError as error:
         sys.exit(
             f"The course cannot be loaded, because {error.filename}, line {error.lineno}, isn't "
