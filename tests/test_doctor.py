@@ -658,6 +658,10 @@ FOLDER = folders.Folder("the server's data", "/a/.course", free=10**10, files_le
         ({"what": "temporary files", "path": "/" + "x" * 90}, "is too long for the sockets of"),
         ({"what": "temporary files", "unwritable": "No usable"}, "No folder for temporary files"),
         ({"owner": "/a/.course/x"}, "/a/.course/x cannot be written by you"),
+        (
+            {"closed": "/a/labs/x"},
+            "/a/labs/x is read-only, so nothing can be saved in it: run `chmod",
+        ),
         ({"files_left": 3}, "has room for 3 more files"),
         ({"files_left": None, "free": None}, ""),
     ],
@@ -666,6 +670,35 @@ def test_a_folder_that_is_not_as_it_should_be(changed, words):
     found = sentences(folders.findings([replace(FOLDER, **changed)]))
     assert len(found) == bool(words)
     assert all(words in one for one in found)
+
+
+def test_a_lab_that_cannot_be_saved_is_named():
+    """As another user, whom the rights of a checkout bind; only a folder of theirs is open."""
+    code = (
+        "import os, pathlib, sys, tempfile\n"
+        "from helpers.course.doctor import folders\n"
+        "checkout = pathlib.Path(tempfile.mkdtemp())\n"
+        "for place in ('notebooks', 'labs'): (checkout / place).mkdir()\n"
+        "lab = checkout / 'labs' / 'a.ipynb'\n"
+        "def say(): print(*(one.sentence.replace(str(checkout), '') for one in "
+        "folders.findings([folders._notebooks(checkout)])), sep='\\n')\n"
+        "lab.write_text('')\n"
+        "if os.geteuid() == 0:\n"
+        "    for one in (checkout, *checkout.iterdir()): os.chown(one, 12345, 12345)\n"
+        "    os.setresuid(12345, 12345, 0); say(); os.setresuid(0, 0, 0)\n"
+        "    os.chown(lab, 12345, 12345); os.setresuid(12345, 12345, 0)\n"
+        "else: print('/labs/a.ipynb cannot be written by you')\n"
+        "lab.chmod(0o444); say(); (checkout / 'labs').chmod(0o555); say()\n"
+        "lab.chmod(0o644); (checkout / 'labs').chmod(0o755); checkout.chmod(0o555); say()\n"
+        "checkout.chmod(0o755); lab.unlink()\n"
+        "import shutil; shutil.rmtree(checkout)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    others, closed, labs, healthy = done.stdout.splitlines()
+    assert others.startswith("/labs/a.ipynb cannot be written by you")
+    assert closed.startswith("/labs/a.ipynb is read-only, so nothing can be saved in it: run `chm")
+    assert labs.startswith("/labs cannot be written (Permission denied), so the course's notebooks")
+    assert healthy == ""
 
 
 def test_what_is_safe_is_fixed(home, redis):

@@ -237,6 +237,23 @@ def test_other_code_and_pip_s_settings_do_not_come_from_the_environment(tmp_path
     assert "beside its baseline" in " ".join(done.stdout.split())
 
 
+def test_make_env_says_that_a_pip_conf_sends_packages_elsewhere(tmp_path):
+    made = environment_like(tmp_path)
+    for name in ("Makefile", "pyproject.toml", "constraints.txt"):
+        (tmp_path / name).symlink_to(CHECKOUT / name)
+    (made / "lib").rename(tmp_path / "without-pip")
+    (made / "lib").symlink_to(Path(sys.prefix) / "lib")
+    (tmp_path / "pip.conf").write_text("[install]\ntarget = /mine\nno-deps = yes\n")
+    done = make(
+        "-C", str(tmp_path), "env", f"VENV={made}", PIP_CONFIG_FILE=str(tmp_path / "pip.conf")
+    )
+    assert done.returncode != 0
+    assert (
+        "Your pip.conf has install.target='/mine', so pip would install elsewhere or for another "
+        "system: take that out, then run make again.\n"
+    ) in done.stdout
+
+
 @pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", "teaching/setup.md"])
 def test_links_and_paths_in_the_prose_lead_to_files_that_exist(name):
     text = (CHECKOUT / name).read_text()

@@ -10,6 +10,7 @@ from pathlib import Path
 from helpers.course.doctor.finding import Finding, problem
 
 FOLDERS = ("notebooks", "labs")
+DENIED = "it can't be read"
 FIRST = "00_start_here.ipynb"  # the lesson without a lab's solutions
 _MARKERS = ("<<<<<<< ", ">>>>>>> ")  # what git writes around a conflict
 
@@ -40,6 +41,11 @@ def findings(broken: list[Broken]) -> Iterator[Finding]:
     for one in broken:
         take = f"with `git checkout HEAD -- {one.name}`" if one.git else "from a new download"
         state = "isn't there: "
+        if one.why.startswith(DENIED):
+            yield problem(
+                "notebook", f"{one.name} can't be opened, because {one.why}: make it readable."
+            )
+            continue
         if one.why:
             state = f"can't be opened, because {one.why}: copy it if your answers are in it, then "
         yield problem("notebook", f"{one.name} {state}take the course's version {take}.")
@@ -50,7 +56,7 @@ def _why(path: Path) -> str:
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
-        return f"it can't be read ({error.strerror})"
+        return f"{DENIED} ({error.strerror})"
     except UnicodeDecodeError:
         return "it isn't UTF-8"
     if not text.strip():

@@ -518,5 +518,5 @@ def _any_free_port() -> int:
 
 def _quoted(path: Path) -> str:
     """A path as redis.conf takes it, whatever characters are in it."""
-    escaped = str(path.resolve()).replace("\\", "\\\\").replace('"', '\\"')
+    escaped = str(path.resolve()).replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
     return f'"{escaped}"'
