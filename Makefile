@@ -27,7 +27,7 @@ BIN := $(VENV)/bin
 PINS := pyproject.toml constraints.txt
 # A learner's pip.conf may ask for their own site-packages; its index and its proxy hold.
 PLAINLY := --no-user
-AWAY := ^(global|install)\.(target|prefix|root|platform|python-version)=
+AWAY := ^(global|install)\.(target|prefix|root|python|platform|python-version)=
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt $(PLAINLY)
 
 # An environment that was moved or copied, or whose Python is gone, is made again.
@@ -117,7 +117,9 @@ $(BIN)/python:
 	    echo "$$(command -v $$p) lacks ssl or ctypes, or is a 32-bit or free-threaded build: install another Python, then run make again."; exit 1; fi; done; \
 	  echo "This course needs Python 3.11 or newer, and there is none on PATH: install it, then run make again."; exit 1; fi; \
 	case "$$PWD" in *:*) \
-	  echo "Python makes no environment where the path has a colon, as $$PWD has: move the course to another folder, then run make again."; exit 1;; esac; \
+	  echo "Python makes no environment where the path has a colon, as $$PWD has: move the course to another folder, then run make again."; exit 1;; \
+	  *\$$*|*[\"\`\\]*\ *|*\ *[\"\`\\]*) \
+	  printf '%s\n' "What pip installs does not run where the path has a \$$, or a space with a quote or backslash, as $$PWD has: move the course to another folder, then run make again."; exit 1;; esac; \
 	echo "Setting up $(VENV) with $$($$p --version); the first time takes a minute or two …"; \
 	said=$$($$p -m venv --clear $(VENV) 2>&1) || { rm -rf $(VENV); \
 	  case "$$said" in ""|*ensurepip*|*"No module named"*) \

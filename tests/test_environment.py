@@ -215,14 +215,23 @@ def test_make_sets_up_again_what_has_lost_its_python(programs, tmp_path):
     assert not (made / ".lab").exists()
 
 
-def test_make_env_says_that_a_path_has_a_colon(tmp_path):
-    folder = tmp_path / "a:b"
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("a:b", "Python makes no environment where the path has a colon"),
+        ("a$b", "does not run where the path has a $, or a space with a quote or backslash"),
+        ('a "b"', "does not run where the path has a $, or a space with a quote or backslash"),
+        ("a\\b `c", "does not run where the path has a $, or a space with a quote or backslash"),
+    ],
+)
+def test_make_env_says_that_a_path_cannot_have_an_environment(tmp_path, name, said):
+    folder = tmp_path / name
     folder.mkdir()
     for name in ("Makefile", "pyproject.toml", "constraints.txt"):
         (folder / name).symlink_to(CHECKOUT / name)
     done = make("-C", str(folder), "env")
     assert done.returncode != 0
-    assert "Python makes no environment where the path has a colon" in done.stdout
+    assert f"{said}, as {folder} has: move the course" in done.stdout
     assert not (folder / ".venv").exists()
 
 
