@@ -14,13 +14,20 @@ FIND_PYTHON = for p in $(PYTHON) $(PYTHONS); do \
 	command -v $$p >/dev/null 2>&1 && $$p -c '$(NEW_ENOUGH)' 2>/dev/null \
 	&& $$p -c '$(COMPLETE)' 2>/dev/null $1 && echo $$p && break; done
 # What would put other code in place of the course's, or keep pip from installing here.
-unexport PYTHONPATH PYTHONHOME PYTHONOPTIMIZE PIP_USER PIP_TARGET PIP_PREFIX PIP_ROOT PIP_PYTHON
-unexport PIP_DRY_RUN PIP_NO_DEPS PIP_NO_BUILD_ISOLATION PIP_NO_BINARY PIP_REQUIRE_HASHES
-VENV ?= .venv
+unexport PYTHONPATH PYTHONHOME PYTHONOPTIMIZE PYTHONINSPECT PIP_USER PIP_TARGET PIP_PREFIX PIP_ROOT
+unexport PIP_PYTHON PIP_NO_BUILD_ISOLATION PIP_NO_BINARY PIP_PLATFORM PIP_PYTHON_VERSION
+# As variables, since they count more than a pip.conf.
+export PIP_DRY_RUN := 0
+export PIP_NO_DEPS := 0
+export PIP_REQUIRE_HASHES := 0
+# Words for make, and no variables that a shell happens to have.
+VENV := .venv
+ARGS :=
 BIN := $(VENV)/bin
 PINS := pyproject.toml constraints.txt
 # A learner's pip.conf may ask for their own site-packages; its index and its proxy hold.
 PLAINLY := --no-user
+AWAY := ^(global|install)\.(target|prefix|root|python|platform|python-version)=
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt $(PLAINLY)
 
 # An environment that was moved or copied, or whose Python is gone, is made again.
@@ -110,7 +117,9 @@ $(BIN)/python:
 	    echo "$$(command -v $$p) lacks ssl or ctypes, or is a 32-bit or free-threaded build: install another Python, then run make again."; exit 1; fi; done; \
 	  echo "This course needs Python 3.11 or newer, and there is none on PATH: install it, then run make again."; exit 1; fi; \
 	case "$$PWD" in *:*) \
-	  echo "Python makes no environment where the path has a colon, as $$PWD has: move the course to another folder, then run make again."; exit 1;; esac; \
+	  echo "Python makes no environment where the path has a colon, as $$PWD has: move the course to another folder, then run make again."; exit 1;; \
+	  *\$$*|*[\"\`\\]*\ *|*\ *[\"\`\\]*) \
+	  printf '%s\n' "What pip installs does not run where the path has a \$$, or a space with a quote or backslash, as $$PWD has: move the course to another folder, then run make again."; exit 1;; esac; \
 	echo "Setting up $(VENV) with $$($$p --version); the first time takes a minute or two …"; \
 	said=$$($$p -m venv --clear $(VENV) 2>&1) || { rm -rf $(VENV); \
 	  case "$$said" in ""|*ensurepip*|*"No module named"*) \
@@ -118,6 +127,8 @@ $(BIN)/python:
 	    *) echo "$$p could not make $(VENV): $$said";; esac; exit 1; }
 
 $(VENV)/.lab: $(PINS) | $(BIN)/python
+	@away=$$($(BIN)/python -m pip config list 2>/dev/null | grep -E '$(AWAY)' | tr '\n' ' '); \
+	if [ -n "$$away" ]; then echo "Your pip.conf has $${away% }, so pip would install elsewhere or for another system: take that out, then run make again."; exit 1; fi
 	@from=; if [ -z "$(BUNDLE)" ]; then :; \
 	elif $(BIN)/python -I $(USE_BUNDLE) "$(BUNDLE)" $(VENV)/wheels; then \
 	  from="--no-index --find-links=$(VENV)/wheels"; \

@@ -80,7 +80,7 @@ def test_what_a_learner_wrote_into_it_stays(tmp_path):
     assert catchup.write("1", tmp_path / "new") == (file, False)
 
 
-def test_what_is_in_the_way_is_told_in_a_sentence(tmp_path):
+def test_what_is_in_the_way_is_told_in_a_sentence(tmp_path, monkeypatch):
     with pytest.raises(CourseError, match="no lesson 44: choose one of 00, 01"):
         catchup.made("44")
     (tmp_path / "file").write_text("")
@@ -88,3 +88,8 @@ def test_what_is_in_the_way_is_told_in_a_sentence(tmp_path):
         catchup.write("00", tmp_path / "file")
     said = CliRunner().invoke(app, ["catchup", "x"])
     assert isinstance(said.exception, CourseError)
+    (tmp_path / "notebooks").mkdir()
+    (tmp_path / "notebooks" / "00_start_here.ipynb").write_text("<<<<<<< HEAD\n{}")
+    monkeypatch.setattr(catchup, "CHECKOUT", tmp_path)
+    with pytest.raises(CourseError, match=r"can't be opened, because git left the marks of a con"):
+        catchup.write("00", tmp_path)

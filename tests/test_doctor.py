@@ -35,7 +35,7 @@ from helpers.course.doctor import (
 )
 from helpers.course.errors import CourseError
 from helpers.course.home import CHECKOUT
-from helpers.course.lab.overrides import can_listen, overrides
+from helpers.course.lab.overrides import APPLICATION, can_listen, overrides
 from helpers.course.pace import patient
 from helpers.course.server import OwnServer
 from helpers.course.server.process import has_ended
@@ -141,6 +141,8 @@ def test_a_package_that_lost_a_file_and_a_checkout_that_is_not_python(tmp_path):
     for source, said in [
         ("def (", f"{tmp_path}/helpers/course/shadows.py, line 1, isn't Python"),
         ("import no_such_package", "No module named 'no_such_package'"),
+        ("raise EOFError('marshal data too short')", "a file that Python compiled was cut off"),
+        ("raise KeyboardInterrupt", ""),
     ]:
         write(tmp_path / "course_entry.py", (CHECKOUT / "course_entry.py").read_text())
         write(tmp_path / "helpers" / "course" / "shadows.py", source)
@@ -148,7 +150,7 @@ def test_a_package_that_lost_a_file_and_a_checkout_that_is_not_python(tmp_path):
             [sys.executable, "-c", "import course_entry; course_entry.main()"], cwd=tmp_path,
             capture_output=True, text=True, timeout=patient(60), check=False,
         )  # fmt: skip
-        assert done.returncode == 1
+        assert done.returncode == (1 if said else 130)
         assert said in done.stderr
         assert "Traceback" not in done.stderr
 
@@ -162,7 +164,15 @@ def test_notebooks_that_cannot_be_opened_are_named(tmp_path):
         write(tmp_path / name, content)
     write(tmp_path / "notebooks" / "01.ipynb", "")
     (tmp_path / "notebooks" / "01.ipynb").write_bytes(b"\xff")
+    write(tmp_path / "solutions" / "02.ipynb", "")
+    (tmp_path / ".git").mkdir()
     broken = notebooks.look(tmp_path)
+    first, second, *broken = broken
+    assert sentences(notebooks.findings([first, replace(second, git=False)])) == [
+        "problem: notebooks/00_start_here.ipynb isn't there: take the course's version with `git "
+        "checkout HEAD -- notebooks/00_start_here.ipynb`.",
+        "problem: notebooks/02.ipynb isn't there: take the course's version from a new download.",
+    ]
     assert [(one.name, one.why) for one in broken] == [
         ("notebooks/01.ipynb", "it isn't UTF-8"),
         ("labs/01.ipynb", "git left the marks of a conflict in it (line 2)"),
@@ -201,7 +211,7 @@ def test_the_command_begins_whatever_is_on_pythonpath(shadowing, tmp_path, learn
     assert kept == str(tmp_path / "mine")
     assert version.startswith("8.")
     done = subprocess.run(
-        [*COURSE, "--help"], env=os.environ | {"PYTHONPATH": path}, cwd="/",
+        [*COURSE, "--help"], env=os.environ | {"PYTHONPATH": path, "PYTHONINSPECT": "1"}, cwd="/",
         capture_output=True, text=True, timeout=patient(60), check=False,
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (0, "")
@@ -270,6 +280,8 @@ def configured(learner: Path, text: str) -> tuple[list[str], list[str]]:
          ["ServerApp.kernel_spec_manager_class=jupyter_client.kernelspec.KernelSpecManager"]),
         ("FileContentsManager.post_save_hook = 'no.such'",
          ["AsyncLargeFileManager.post_save_hook=None"]),
+        ("LabApp.templates_dir = '/no'", [f"LabApp.templates_dir={APPLICATION}/static"]),
+        ("ContentsManager.hide_globs = ['*.ipynb']", ["ContentsManager.hide_globs=__pycache__"]),
         ("GatewayClient.url = 'http://a'", ["GatewayClient.url="]),
         ("LabApp.collaborative = True", ["LabApp.collaborative=False"]),
     ],
@@ -290,7 +302,8 @@ def test_settings_that_break_the_course_are_overridden_and_named(learner, settin
      "ServerApp.root_dir = '/tmp'", "ServerApp.default_url = '/tree'", "ServerApp.base_url = '/a/'",
      "ServerApp.session_manager_class = 'collections.Counter'", "LabApp.news_url = 'a'",
      "FileContentsManager.delete_to_trash = False", "IdentityProvider.token = 'a'",
-     "ServerApp.jpserver_extensions = {'a': True}"],
+     "ServerApp.jpserver_extensions = {'a': True}", "ContentsManager.hide_globs = ['*.pyc']",
+     "ServerApp.no_such = 1", "ServerApp.port = 'overridden'"],
 )  # fmt: skip
 def test_all_other_settings_hold(learner, setting):
     assert configured(learner, f"c.{setting}\n") == ([], [])
@@ -322,6 +335,27 @@ def test_files_that_jupyterlab_cannot_read_are_named(learner):
     assert ends.removeprefix("problem: ") in done.stderr
 
 
+def test_files_that_keep_jupyterlab_from_opening_are_problems(learner):
+    """Each can be read, and isn't what JupyterLab merges; or is read for its page."""
+    broken = {
+        ".jupyter/jupyter_server_config.json": "[]",
+        ".jupyter/jupyter_server_config.d/a.json": '{"ServerApp": "a"}',
+        ".jupyter/labconfig/page_config.json": '{"disabledExtensions": ["a"]}',
+        ".local/share/jupyter/labextensions/a/package.json": "",
+    }
+    for name, text in broken.items():
+        write(learner / name, text)
+    for name in ("b/package.json", "@a/b/package.json"):
+        write(learner / ".local/share/jupyter/labextensions" / name, '{"name": "b"}')
+    _, found = configured(learner, "")
+    assert len(found) == len(broken)
+    for said, name in zip(found, broken, strict=True):
+        assert said.startswith(f"problem: {learner}/{name} ")
+        assert (" ends JupyterLab (" in said) is ("jupyter_server_config" in name)
+    assert found[-1].endswith(f"or move the folder {learner}/.local/share/jupyter/labextensions/a "
+                              "away.")  # fmt: skip
+
+
 def test_a_plugin_that_is_disabled_and_a_class_that_is_gone(learner):
     page = learner / ".jupyter" / "labconfig" / "page_config.json"
     names = {"@jupyterlab/notebook-extension:tracker": True, "@a/b:c": True,
@@ -339,6 +373,23 @@ def test_a_plugin_that_is_disabled_and_a_class_that_is_gone(learner):
     ]
 
 
+@pytest.mark.parametrize(
+    ("setting", "why"),
+    [
+        ("ServerApp.open_browser = 'yes'", "ServerApp instance expected a boolean, not the str"),
+        ("FileContentsManager.checkpoints_class = 'no.Such'",
+         "FileContentsManager instance must be a type, but 'no.Such' could not be imported"),
+    ],
+)  # fmt: skip
+def test_a_setting_that_jupyterlab_rejects_is_named(learner, setting, why):
+    flags, (said,) = configured(learner, f"c.{setting}\n")
+    assert flags == []
+    assert said.startswith(f"problem: {learner}/.jupyter/jupyter_server_config.py sets ")
+    assert said.endswith(": correct that line.")
+    assert f"which JupyterLab rejects (The '{setting.split('.')[1].split()[0]}' trait of a " in said
+    assert why in said
+
+
 def test_a_password_does_not_keep_the_browser_out(learner):
     for setting, given in (("ServerApp.password = 'argon2:x'", True), ("ServerApp.ip = ''", False)):
         write(learner / ".jupyter" / "jupyter_server_config.py", f"c.{setting}\n")
@@ -349,15 +400,19 @@ def test_a_password_does_not_keep_the_browser_out(learner):
 
 
 def test_variables_that_break_the_course_are_left_out_and_others_stay(learner, monkeypatch, home):
-    for name in ("PYTHONOPTIMIZE", "JUPYTERLAB_DIR", "JUPYTER_GATEWAY_URL", "PYTHONDEVMODE"):
+    for name in ("PYTHONOPTIMIZE", "JUPYTERLAB_DIR", "JUPYTER_GATEWAY_URL", "PYTHONDEVMODE",
+                 "PYTHONINSPECT"):  # fmt: skip
         monkeypatch.setenv(name, "1")
     for name in ("PYTHONSTARTUP", "NO_COLOR", "PYTHONNOUSERSITE", "JUPYTER_TOKEN"):
         monkeypatch.setenv(name, "2")
     monkeypatch.setenv("COURSE_HOME", os.path.relpath(home))
     monkeypatch.setenv("JUPYTER_PATH", "/mine")
+    monkeypatch.setenv("SSL_CERT_FILE", __file__)
+    monkeypatch.setenv("SSLKEYLOGFILE", "/no/where")
     environment, told = lab.environment()
     assert [one.partition(" ")[0] for one in told] == [
-        "JUPYTERLAB_DIR", "JUPYTER_GATEWAY_URL", "PYTHONDEVMODE", "PYTHONOPTIMIZE",
+        "JUPYTERLAB_DIR", "JUPYTER_GATEWAY_URL", "PYTHONDEVMODE", "PYTHONINSPECT", "PYTHONOPTIMIZE",
+        "SSL_CERT_FILE", "SSLKEYLOGFILE",
     ]  # fmt: skip
     assert {one for one, value in environment.items() if value in ("1", "2")} >= {
         "PYTHONSTARTUP", "NO_COLOR", "PYTHONNOUSERSITE", "JUPYTER_TOKEN",
@@ -439,6 +494,14 @@ def test_a_proxy_is_tried(monkeypatch):
     assert said() == []
     (socks,) = said(ALL_PROXY="socks5h://127.0.0.1:1")
     assert socks.startswith("warning: The proxy that your environment names cannot be used (Using")
+    for proxy, why in [
+        ("http://proxy:port", "Invalid port: 'port'"), ("http://127.0.0.1:99999", "Port out of"),
+        ("http://[bad", "Invalid"), ("http://", "it has no host name"), ("http://ä..b", "Invalid"),
+    ]:  # fmt: skip
+        (unusable,) = said(HTTPS_PROXY=proxy)
+        assert f"that your environment names cannot be used ({why}" in unusable
+    (exceptions,) = said(HTTPS_PROXY="http://127.0.0.1:9", NO_PROXY="[::1")
+    assert exceptions.startswith("warning: NO_PROXY cannot be read (Invalid port: ':1'): name")
     with socket.socket() as server:
         server.bind(("127.0.0.1", 0))
         proxy = f"http://user:secret@127.0.0.1:{server.getsockname()[1]}"
@@ -595,6 +658,10 @@ FOLDER = folders.Folder("the server's data", "/a/.course", free=10**10, files_le
         ({"what": "temporary files", "path": "/" + "x" * 90}, "is too long for the sockets of"),
         ({"what": "temporary files", "unwritable": "No usable"}, "No folder for temporary files"),
         ({"owner": "/a/.course/x"}, "/a/.course/x cannot be written by you"),
+        (
+            {"closed": "/a/labs/x"},
+            "/a/labs/x is read-only, so nothing can be saved in it: run `chmod",
+        ),
         ({"files_left": 3}, "has room for 3 more files"),
         ({"files_left": None, "free": None}, ""),
     ],
@@ -603,6 +670,35 @@ def test_a_folder_that_is_not_as_it_should_be(changed, words):
     found = sentences(folders.findings([replace(FOLDER, **changed)]))
     assert len(found) == bool(words)
     assert all(words in one for one in found)
+
+
+def test_a_lab_that_cannot_be_saved_is_named():
+    """As another user, whom the rights of a checkout bind; only a folder of theirs is open."""
+    code = (
+        "import os, pathlib, sys, tempfile\n"
+        "from helpers.course.doctor import folders\n"
+        "checkout = pathlib.Path(tempfile.mkdtemp())\n"
+        "for place in ('notebooks', 'labs'): (checkout / place).mkdir()\n"
+        "lab = checkout / 'labs' / 'a.ipynb'\n"
+        "def say(): print(*(one.sentence.replace(str(checkout), '') for one in "
+        "folders.findings([folders._notebooks(checkout)])), sep='\\n')\n"
+        "lab.write_text('')\n"
+        "if os.geteuid() == 0:\n"
+        "    for one in (checkout, *checkout.iterdir()): os.chown(one, 12345, 12345)\n"
+        "    os.setresuid(12345, 12345, 0); say(); os.setresuid(0, 0, 0)\n"
+        "    os.chown(lab, 12345, 12345); os.setresuid(12345, 12345, 0)\n"
+        "else: print('/labs/a.ipynb cannot be written by you')\n"
+        "lab.chmod(0o444); say(); (checkout / 'labs').chmod(0o555); say()\n"
+        "lab.chmod(0o644); (checkout / 'labs').chmod(0o755); checkout.chmod(0o555); say()\n"
+        "checkout.chmod(0o755); lab.unlink()\n"
+        "import shutil; shutil.rmtree(checkout)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    others, closed, labs, healthy = done.stdout.splitlines()
+    assert others.startswith("/labs/a.ipynb cannot be written by you")
+    assert closed.startswith("/labs/a.ipynb is read-only, so nothing can be saved in it: run `chm")
+    assert labs.startswith("/labs cannot be written (Permission denied), so the course's notebooks")
+    assert healthy == ""
 
 
 def test_what_is_safe_is_fixed(home, redis):

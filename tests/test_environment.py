@@ -215,14 +215,23 @@ def test_make_sets_up_again_what_has_lost_its_python(programs, tmp_path):
     assert not (made / ".lab").exists()
 
 
-def test_make_env_says_that_a_path_has_a_colon(tmp_path):
-    folder = tmp_path / "a:b"
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("a:b", "Python makes no environment where the path has a colon"),
+        ("a$b", "does not run where the path has a $, or a space with a quote or backslash"),
+        ('a "b"', "does not run where the path has a $, or a space with a quote or backslash"),
+        ("a\\b `c", "does not run where the path has a $, or a space with a quote or backslash"),
+    ],
+)
+def test_make_env_says_that_a_path_cannot_have_an_environment(tmp_path, name, said):
+    folder = tmp_path / name
     folder.mkdir()
     for name in ("Makefile", "pyproject.toml", "constraints.txt"):
         (folder / name).symlink_to(CHECKOUT / name)
     done = make("-C", str(folder), "env")
     assert done.returncode != 0
-    assert "Python makes no environment where the path has a colon" in done.stdout
+    assert f"{said}, as {folder} has: move the course" in done.stdout
     assert not (folder / ".venv").exists()
 
 
@@ -235,6 +244,23 @@ def test_other_code_and_pip_s_settings_do_not_come_from_the_environment(tmp_path
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert "beside its baseline" in " ".join(done.stdout.split())
+
+
+def test_make_env_says_that_a_pip_conf_sends_packages_elsewhere(tmp_path):
+    made = environment_like(tmp_path)
+    for name in ("Makefile", "pyproject.toml", "constraints.txt"):
+        (tmp_path / name).symlink_to(CHECKOUT / name)
+    (made / "lib").rename(tmp_path / "without-pip")
+    (made / "lib").symlink_to(Path(sys.prefix) / "lib")
+    (tmp_path / "pip.conf").write_text("[install]\ntarget = /mine\nno-deps = yes\n")
+    done = make(
+        "-C", str(tmp_path), "env", f"VENV={made}", PIP_CONFIG_FILE=str(tmp_path / "pip.conf")
+    )
+    assert done.returncode != 0
+    assert (
+        "Your pip.conf has install.target='/mine', so pip would install elsewhere or for another "
+        "system: take that out, then run make again.\n"
+    ) in done.stdout
 
 
 @pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", "teaching/setup.md"])

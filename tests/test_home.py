@@ -25,7 +25,7 @@ from helpers import connect, connect_async
 from helpers.chaos import Proxy
 from helpers.course import home as homes
 from helpers.course.connect import connect_raw
-from helpers.course.disk import write_whole
+from helpers.course.disk import naming_a_full_disk, write_whole
 from helpers.course.doctor import examine
 from helpers.course.errors import CourseError, ServerError
 from helpers.course.pace import patient
@@ -423,6 +423,20 @@ def test_a_folder_that_a_full_disk_cannot_take_is_told_so(tmp_path, monkeypatch)
     with pytest.raises(CourseError, match=FULL):
         homes.hidden_folder()
     assert shutil.disk_usage(tmp_path).free
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (PermissionError(13, "No", "/no/labs/a"), r"use /no/labs \(No\): make it readable and wr"),
+        (OSError(28, "Full", "/no/labs/a"), r"use /no/labs \(Full\): free some space on it, then"),
+        (IsADirectoryError(21, "Is", "/home/a"), r"to /home/a \(Is\). Move the folder away that"),
+        (PermissionError(13, "No", "/home/a"), r"to /home \(No\). Make it writable, or set COURSE"),
+    ],
+)
+def test_the_place_that_cannot_be_written_is_named(error, said):
+    with pytest.raises(CourseError, match=said), naming_a_full_disk(Path("/home")):
+        raise error
 
 
 def test_a_file_is_written_in_utf8_whatever_the_locale(tmp_path):

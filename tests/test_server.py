@@ -188,6 +188,9 @@ def test_a_malformed_url_is_told_with_an_example(complaint, url):
 def test_a_url_where_nothing_listens_is_told(complaint):
     with taken_port() as port:
         pass
+    said = complaint(f"redis://:secret@127.0.0.1:{port}?ssl=true")
+    assert said.startswith("REDIS_URL has an option that there isn't, 'ssl': take it out of redis:")
+    assert "secret" not in said
     assert f"No server answers at redis://***@127.0.0.1:{port}" in complaint(
         f"redis://:secret@127.0.0.1:{port}"
     )

@@ -239,7 +239,7 @@ def test_files_that_cannot_be_merged_give_way_and_a_copy_is_kept(world):
     world.author.publish({CODE: code, LAB: SECOND_LAB, "new.md": "new\n"})
     assert sorted(lines(world.update())) == [
         f"{CODE}: replaced; its changes clash with yours",
-        f"{LAB}: replaced; its changes clash with yours",
+        f"{LAB}: replaced; yours can't be read as a notebook",
         "new.md: new; yours is new.yours.md now",
     ]
     assert world.learner.text(CODE) == code
@@ -266,6 +266,41 @@ def test_what_git_add_was_given_and_the_folder_no_longer_holds_is_kept_too(world
     assert world.learner.text(LAB) == SECOND_LAB
     assert world.learner.text("mine.txt") == "mine\n"
     assert (world.copies / "staged" / LAB).read_text() == ANSWERED
+
+
+def test_files_at_which_git_does_not_look_are_kept_too(world):
+    """Marked so that `git pull` goes on, or filtered; and a hook of the learner's fails."""
+    learner, marked = world.learner, "\ufeff" + ANSWERED  # saved by an editor with such a mark
+    (learner.folder / ".git/hooks").mkdir(exist_ok=True)
+    for name in ("reference-transaction", "post-index-change"):
+        (learner.folder / ".git/hooks" / name).write_text("#!/bin/sh\nexit 1\n")
+        (learner.folder / ".git/hooks" / name).chmod(0o755)
+    learner.write({LAB: marked, CODE: "mine\n", "own.md": ""})
+    learner.git("update-index", "--assume-unchanged", LAB)
+    learner.git("update-index", "--skip-worktree", CODE)
+    learner.git("config", "filter.strip.clean", "sed s/mine/stripped/")
+    (learner.folder / ".git/info/attributes").write_text("*.py filter=strip\n")
+    world.author.publish({LAB: SECOND_LAB, CODE: "new\n"})
+    world.update()
+    assert ANSWER in learner.sources(LAB)
+    assert (world.copies / LAB).read_text() == marked
+    assert (world.copies / CODE).read_text() == "mine\n"
+
+
+class SavedMeanwhile(Git):
+    """Git, while JupyterLab saves a lab for the first time: after it was looked at."""
+
+    def renamed(self, commit: str, newer: str) -> dict[str, str]:
+        if (lab := self.folder / LAB).read_text() == FIRST_LAB:
+            lab.write_text(ANSWERED)
+        return super().renamed(commit, newer)
+
+
+def test_what_is_saved_while_versions_are_merged_is_in_the_new_one(world):
+    world.author.publish({LAB: SECOND_LAB})
+    carry_out(SavedMeanwhile(world.learner.folder), world.home)
+    assert ANSWER in world.learner.sources(LAB)
+    assert world.learner.sources(LAB)[0] == "# Lab 01"
 
 
 def test_a_deleted_lab_comes_back_only_if_it_is_new(world):
@@ -320,6 +355,18 @@ def _in_a_merge(world: World) -> None:
     (world.learner.folder / ".git" / "MERGE_HEAD").write_text("")
 
 
+def _in_a_bisection(world: World) -> None:
+    world.learner.git("bisect", "start")
+
+
+def _unfetchable(world: World) -> None:
+    (world.learner.folder / ".git" / "FETCH_HEAD").mkdir()
+
+
+def _without_head(world: World) -> None:
+    (world.learner.folder / ".git" / "HEAD").write_text("")
+
+
 def _locked(world: World) -> None:
     (world.learner.folder / ".git" / "index.lock").write_text("")
 
@@ -343,6 +390,9 @@ def _in_the_way(world: World) -> None:
         (_detached, "stands at a single commit and not on a branch"),
         (_own_branch, "has no branch for this one: name it with `git branch --set-upstream-to"),
         (_in_a_merge, "in the middle of a merge here: finish it, or give it up"),
+        (_in_a_bisection, "in the middle of a bisection here"),
+        (_unfetchable, "error: cannot open '.git/FETCH_HEAD': Is a directory"),
+        (_without_head, "has a .git that git can't read, so it can't update itself: get"),
         (_locked, "Another git is at work here, or was killed: if none is, delete"),
         (_rewritten, "The course's history was written again, and your commits are on the old"),
         (_in_the_way, "The new version needs the place of new.md. Nothing was changed"),
@@ -372,9 +422,17 @@ def _rewritten_by_author(world: World) -> None:
     world.author.git("push", "-q", "--force", "origin", "fresh:main")
 
 
+def test_a_branch_that_follows_one_here_gets_what_that_one_gets(world):
+    world.learner.git("switch", "-q", "-c", "mine", "--track", "main")
+    world.author.publish({"new.md": "new\n"})
+    world.update()
+    assert world.learner.text("new.md") == "new\n"
+
+
 def test_a_copy_without_git_says_how_to_bring_the_answers_along(world, tmp_path):
     old, new = Clone(tmp_path / "unpacked"), world.learner
     old.write({LAB: ANSWERED, "notebooks/mine.ipynb": FIRST_LESSON})
+    (old.folder / "labs" / "gone.ipynb").symlink_to("/no/where")
     with pytest.raises(CourseError, match=r"isn't a git checkout .* `course update --from "):
         Git(old.folder)
     new.write({LAB: SECOND_LAB.replace("count = ____", "count = 3")})
@@ -524,7 +582,11 @@ def test_the_command_says_what_it_did_in_a_few_lines(world, monkeypatch, capsys)
     world.author.publish({LAB: SECOND_LAB, "pyproject.toml": "other pins\n"})
     cli_update.update(dry_run=True)
     cli_update.update()
+    monkeypatch.setenv("GIT_NAMESPACE", "another")
     cli_update.update()
+    monkeypatch.setenv("GIT_CONFIG_PARAMETERS", "broken")
+    with pytest.raises(CourseError, match=r"Git refuses a step of the update \(.*: correct that,"):
+        cli_update.update()
     said = re.sub(r"before-update/[\d-]+", "before-update/…", capsys.readouterr().out)
     assert said.replace(str(world.home), "home").splitlines() == [
         "The update would do this:",

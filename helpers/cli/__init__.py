@@ -21,6 +21,7 @@ from helpers.cli import (
     wiki,
 )
 from helpers.cli.console import commands, err
+from helpers.course.certificates import leave_out_unusable
 from helpers.course.errors import EXPECTED, in_words
 from helpers.course.loopback import spare_loopback
 
@@ -56,6 +57,7 @@ def main() -> None:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # where a terminal has no ✓
     spare_loopback()
+    leave_out_unusable()
     try:
         app()
     except EXPECTED as error:

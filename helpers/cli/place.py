@@ -49,6 +49,8 @@ def lab(
     config = lab_settings.configuration(environment)
     for file, why in config.ending:
         raise CourseError(f"{file} ends JupyterLab ({why}): correct that file, or move it away.")
+    for file, why in config.hiding:
+        raise CourseError(lab_settings.hides(file, why))
     overrides = lab_settings.overrides(config, context.args)
     for line in dict.fromkeys([*told, *(one.why for one in overrides)]):
         out.print(f"[dim]· {escape(line)}[/]")
@@ -76,7 +78,12 @@ def cli(context: typer.Context) -> None:
     program = find_cli(beside=state.program if state else "")
     words, secret = command(program, server.url, context.args)
     sys.stdout.flush()
-    os.execve(program, words, os.environ | secret)
+    try:
+        os.execve(program, words, os.environ | secret)
+    except OSError as error:
+        raise CourseError(
+            f"{program} cannot be run ({error.strerror}): take it off PATH, or install it again."
+        ) from error
 
 
 def doctor(

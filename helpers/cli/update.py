@@ -13,6 +13,7 @@ import typer
 from rich.markup import escape
 
 from helpers.cli.console import many, out
+from helpers.course.errors import CourseError
 from helpers.course.home import CHECKOUT, hidden_folder
 
 if TYPE_CHECKING:
@@ -31,13 +32,19 @@ def update(
     """Get the newest version of the course, and keep your answers, notes and notebooks."""
     # Only here: to read notebooks takes as long to load as the rest of most commands.
     from helpers.course.update import carry_out, plan
-    from helpers.course.update.git import Git
+    from helpers.course.update.git import Git, GitError
 
     if other is not None:
         _bring(other)
         return
-    git = Git(CHECKOUT)
-    todo, kept = (plan(git), None) if dry_run else carry_out(git, hidden_folder())
+    try:
+        git = Git(CHECKOUT)
+        todo, kept = (plan(git), None) if dry_run else carry_out(git, hidden_folder())
+    except GitError as error:
+        raise CourseError(
+            f"Git refuses a step of the update ({error}): correct that, then run `course update` "
+            "again. It goes on where it stopped, and what you wrote is kept."
+        ) from error
     if todo is None:
         say("[green]✓[/] You already have the newest version.")
         return
@@ -59,6 +66,7 @@ def lines(todo: Plan) -> list[str]:
         found.append(f"{path}: new; your version and the new one both stand under {where}")
     found += [f"{path}: new; you had only run it" for path in merged.only_run]
     found += [f"{path}: replaced; its changes clash with yours" for path in merged.replaced]
+    found += [f"{path}: replaced; yours can't be read as a notebook" for path in merged.unreadable]
     found += [f"{path}: new; yours is {name} now" for path, name in merged.moved.items()]
     found += [f"{path}: yours stays; the new version has no such file" for path in merged.gone]
     return found

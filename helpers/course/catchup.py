@@ -21,6 +21,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 from helpers.course.authoring import reading
 from helpers.course.authoring.rule import Lesson, lessons, minutes
 from helpers.course.disk import write_whole
+from helpers.course.doctor import notebooks
 from helpers.course.errors import CourseError
 from helpers.course.home import CHECKOUT
 
@@ -39,8 +40,10 @@ def write(upto: str, folder: Path = FOLDER) -> tuple[Path, bool]:
         The file, and whether it was written.
 
     Raises:
-        CourseError: there is no such lesson, or the file can't be written.
+        CourseError: there is no such lesson, one can't be read, or the file can't be written.
     """
+    for found in notebooks.findings(notebooks.look(CHECKOUT, ("notebooks", "solutions"))):
+        raise CourseError(found.sentence)
     notebook = made(upto)
     file = folder / f"catchup_{notebook.metadata['course_upto']}.ipynb"
     if _was_changed(file):
@@ -49,7 +52,10 @@ def write(upto: str, folder: Path = FOLDER) -> tuple[Path, bool]:
         folder.mkdir(exist_ok=True)
         write_whole(file, nbformat.writes(notebook) + "\n")
     except OSError as error:
-        raise CourseError(f"{file} cannot be written ({error.strerror or error}).") from error
+        raise CourseError(
+            f"{error.filename or file} cannot be written ({error.strerror or error}): make room "
+            "for it, or move what stands in its place."
+        ) from error
     return file, True
 
 

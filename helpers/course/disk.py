@@ -74,15 +74,30 @@ def naming_a_full_disk(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        file = Path(error.filename or folder)
+        if not (file.is_relative_to(folder) or folder.is_relative_to(file)):
+            raise CourseError(_of_another_place(file, error)) from error
         if said := _no_room(folder, error):
             raise ServerError(said) from error
-        remedy = "Make it writable"
-        if isinstance(error, NotADirectoryError | FileExistsError):
-            remedy = "Move the file away that stands where a folder should be"
+        place, remedy = folder, "Make it writable"
+        if isinstance(error, NotADirectoryError | FileExistsError | IsADirectoryError):
+            place = Path(error.filename2 or error.filename or folder)
+            kinds = ("file", "folder")
+            has, needs = reversed(kinds) if isinstance(error, IsADirectoryError) else kinds
+            remedy = f"Move the {has} away that stands where a {needs} should be"
         raise CourseError(
-            f"The course cannot write to {folder} ({error.strerror or error}). "
+            f"The course cannot write to {place} ({error.strerror or error}). "
             f"{remedy}, or set COURSE_HOME to a folder that is writable."
         ) from error
+
+
+def _of_another_place(file: Path, error: OSError) -> str:
+    """What to say of a file that COURSE_HOME has nothing to do with."""
+    place = file if file.exists() else file.parent
+    denied = isinstance(error, PermissionError)
+    remedy = "make it readable and writable" if denied else "correct that"
+    _, remedy = _WHY.get(error.errno or 0, ("", remedy))
+    return f"The course cannot use {place} ({error.strerror or error}): {remedy}, then try again."
 
 
 def _no_room(folder: Path, error: OSError) -> str | None:

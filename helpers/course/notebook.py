@@ -22,6 +22,7 @@ import redis
 from IPython.core.interactiveshell import InteractiveShell
 
 from helpers.course.blank import BLANK
+from helpers.course.certificates import leave_out_unusable
 from helpers.course.loopback import spare_loopback
 from helpers.course.magic import RedisMagics
 from helpers.streams.errors import StreamsError
@@ -34,6 +35,7 @@ MOST_FAILURES = 5  # of each consumer, in a cell's output
 def load(shell: InteractiveShell) -> None:
     """Set up a notebook."""
     spare_loopback()
+    leave_out_unusable()
     shell.register_magics(RedisMagics)
     shell.set_custom_exc(SHORT, _show_short)
     _show_failures(shell)

@@ -11,7 +11,7 @@ from pathlib import Path
 from filelock import Timeout
 
 from helpers.room import seat as seats
-from helpers.room.post import BoardError, Reply, board_url, post
+from helpers.room.post import BoardError, Reply, board_url, no_board, post
 from helpers.room.seat import Seat
 from helpers.room.sending import lock_of
 
@@ -88,7 +88,7 @@ def _given(url: str, name: str, code: str | None, reply: Reply) -> tuple[str, st
     class_id, given, secret = (reply.says.get(one) for one in ("class", "seat", "secret"))
     known = isinstance(class_id, str) and isinstance(given, str) and isinstance(secret, str)
     if not known or not _SECRET.fullmatch(str(secret)) or not class_id or not given:
-        raise BoardError(f"What answers at {url} isn't a class board.")
+        raise BoardError(no_board(url))
     return str(class_id), str(given), str(secret)
 
 

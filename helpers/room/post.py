@@ -95,7 +95,8 @@ def post(
                     break
             return _reply(url, response.status_code, body, response.headers.get("Retry-After", ""))
     except httpx.TimeoutException as error:
-        raise BoardError(f"The class board at {url} doesn't answer.") from error
+        tls = " If it uses no TLS, begin the address with http://." * url.startswith("https:")
+        raise BoardError(f"The class board at {url} doesn't answer.{tls}") from error
     except (httpx.HTTPError, httpx.InvalidURL, OSError, RuntimeError, ValueError) as error:
         raise BoardError(_why(url, error)) from error
 
@@ -106,10 +107,15 @@ def _reply(url: str, status: int, body: bytes, retry_after: str) -> Reply:
     except (ValueError, RecursionError):
         says = None
     if not isinstance(says, dict):
-        raise BoardError(f"What answers at {url} isn't a class board.")
+        raise BoardError(no_board(url))
     with contextlib.suppress(ValueError):
         return Reply(status, says, max(0.0, float(retry_after)))
     return Reply(status, says)
+
+
+def no_board(url: str) -> str:
+    """What to say of an address where something else answers."""
+    return f"What answers at {url} isn't a class board: check the address."
 
 
 def _why(url: str, error: Exception) -> str:
@@ -121,7 +127,10 @@ def _why(url: str, error: Exception) -> str:
         )
     if "WRONG_VERSION_NUMBER" in said or "record layer failure" in said:
         return f"What answers at {url} uses no TLS: begin the address with http://."
-    return f"The class board at {url} can't be reached ({said or type(error).__name__})."
+    return (
+        f"The class board at {url} can't be reached ({said or type(error).__name__}): check the "
+        "address, and that you are in the same network."
+    )
 
 
 def _in_the_room(url: str) -> bool:
@@ -129,7 +138,7 @@ def _in_the_room(url: str) -> bool:
     host = urlsplit(url).hostname or ""
     with contextlib.suppress(ValueError):
         address = ipaddress.ip_address(host)
-        return address.is_private or address.is_link_local
+        return not address.is_global
     return is_loopback(url) or host.endswith(".local") or "." not in host
 
 

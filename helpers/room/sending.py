@@ -17,7 +17,7 @@ from pathlib import Path
 from filelock import Timeout
 
 from helpers.room import seat as seats
-from helpers.room.post import BoardError, Reply, post
+from helpers.room.post import BoardError, Reply, no_board, post
 from helpers.room.seat import Seat
 
 BATCH = 500  # events in a request, at most
@@ -125,7 +125,7 @@ def _upto(seat: Seat, reply: Reply) -> int:
         upto = reply.says.get("upto")
         if type(upto) is int and 0 <= upto < 2**53:
             return upto
-        raise BoardError(f"What answers at {seat.url} isn't a class board.")
+        raise BoardError(no_board(seat.url))
     sentence = f"The class board at {seat.url} says: {reply.error}."
     if reply.status in FINISHED:
         raise SeatEndedError(sentence)

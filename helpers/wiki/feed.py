@@ -176,10 +176,10 @@ class Feed:
             return httpx.AsyncClient(
                 timeout=httpx.Timeout(CONNECT_S, read=self._silence_s),
                 headers=self._headers,
-                verify=_authorities(),
+                verify=self.url.startswith("https:") and _authorities(),
                 trust_env=not is_loopback(self.url),  # a proxy has no feed of this machine's
             )
-        except (ImportError, ValueError) as error:  # no SOCKS without another package, for one
+        except (ImportError, ValueError, httpx.InvalidURL) as error:  # SOCKS, for one
             raise FeedError(
                 f"The proxy that the environment names cannot be used ({error}): set HTTPS_PROXY "
                 "to an http:// address, or unset ALL_PROXY and HTTPS_PROXY."

@@ -8,8 +8,8 @@ import re
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from helpers.course.disk import shortage
@@ -36,13 +36,14 @@ class Folder:
     files_left: int | None = None
     locks: bool = True
     open_to_others: bool = False  # its secret is
-    owner: str = ""  # whose file in it cannot be written
+    owner: str = ""  # a file in it that is another user's, and cannot be written
+    closed: str = ""  # a file in it that is one's own, and cannot be written
     windows: bool = False  # a drive of Windows, under WSL
 
 
 def look(home: Path) -> list[Folder]:
     """The checkout, the hidden folder and the one for temporary files."""
-    found = [_hidden(home), _looked_at("the course's notebooks", CHECKOUT)]
+    found = [_hidden(home), _notebooks(CHECKOUT)]
     try:
         temporary = tempfile.gettempdir()
     except OSError as error:
@@ -82,6 +83,12 @@ def _rights(folder: Folder) -> Iterator[Finding]:
             "rights",
             f"{folder.owner} cannot be written by you, as if the course had run as another user: "
             f'give it back with `sudo chown -R "$USER" "{folder.path}"`.',
+        )
+    if folder.closed:
+        yield warning(
+            "rights",
+            f"{folder.closed} is read-only, so nothing can be saved in it: run `chmod u+w "
+            f'"{folder.closed}"`.',
         )
     if folder.open_to_others:
         yield warning(
@@ -144,18 +151,36 @@ def _place(folder: Folder) -> Iterator[Finding]:
 
 def _hidden(home: Path) -> Folder:
     folder = _looked_at("the server's data", home)
-    own, owner, secret = OwnServer(home).folder, None, False
+    own, owner, closed, secret = OwnServer(home).folder, "", "", False
     with contextlib.suppress(OSError):
         files = [file.stat().st_mode for file in own.glob("server.json")]
         inward = home.stat().st_mode & ENTER and own.stat().st_mode & ENTER
         secret = bool(inward) and any(mode & READ for mode in files)
         inside = [*home.iterdir(), *home.glob("servers/*"), *home.glob("servers/*/*")]
-        owner = next((str(one) for one in inside if not os.access(one, os.W_OK)), "")
+        owner, closed = _unwritable(inside)
     lock = machine.locks_work(home) if not folder.unwritable and not folder.shortage else True
     return Folder(
         **(vars(folder) | {"locks": lock, "open_to_others": secret,
-                           "owner": owner or ""})
+                           "owner": owner, "closed": closed})
     )  # fmt: skip
+
+
+def _notebooks(checkout: Path) -> Folder:
+    """The folder of the lessons or of the labs, if one of them takes nothing; else the checkout."""
+    what, places = "the course's notebooks", [checkout / "notebooks", checkout / "labs"]
+    for place in places:
+        if (folder := _looked_at(what, place)).unwritable:
+            return folder
+    owner, closed = _unwritable(one for place in places for one in sorted(place.glob("*.ipynb")))
+    return replace(_looked_at(what, checkout), unwritable="", owner=owner, closed=closed)
+
+
+def _unwritable(files: Iterable[Path]) -> tuple[str, str]:
+    """The first of another user's files, and of one's own, that cannot be written."""
+    shut = [one for one in files if one.exists() and not os.access(one, os.W_OK)]
+    mine = [one for one in shut if one.stat().st_uid == os.geteuid()]
+    others = [one for one in shut if one not in mine]
+    return str(next(iter(others), "")), str(next(iter(mine), ""))
 
 
 def _looked_at(what: str, path: Path) -> Folder:

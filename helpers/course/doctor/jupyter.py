@@ -10,9 +10,16 @@ from pathlib import Path
 import json5
 
 from helpers.course.doctor.finding import Finding, note, problem, warning
-from helpers.course.lab.configuration import Configuration, config_folders, configuration
+from helpers.course.lab.configuration import (
+    Configuration,
+    Setting,
+    config_folders,
+    configuration,
+    hides,
+)
 from helpers.course.lab.environment import OURS
 from helpers.course.lab.overrides import APPLICATION, importable, overrides
+from helpers.course.lab.rejected import rejected
 
 NEEDED = (  # plugins without which a lesson does not open or run
     "@jupyterlab/application-extension:", "@jupyterlab/apputils-extension:",
@@ -39,6 +46,7 @@ class Jupyter:
     unread: tuple[tuple[Path, str], ...] = ()  # of its other files
     disabled: tuple[tuple[str, Path], ...] = ()  # plugins
     missing: tuple[tuple[str, Path], ...] = ()
+    rejected: tuple[tuple[Setting, str], ...] = ()
 
 
 def look(environment: Mapping[str, str], told: list[str]) -> Jupyter:
@@ -59,7 +67,9 @@ def look(environment: Mapping[str, str], told: list[str]) -> Jupyter:
                 unread.append((file, " ".join(str(error).split())))
     missing = tuple((what, file) for what, file in _PIECES.items() if not file.is_file())
     config = configuration(environment)
-    return Jupyter(config, tuple(told), tuple(unread), tuple(disabled), missing)
+    return Jupyter(
+        config, tuple(told), tuple(unread), tuple(disabled), missing, tuple(rejected(config))
+    )
 
 
 def findings(jupyter: Jupyter) -> Iterator[Finding]:
@@ -67,13 +77,24 @@ def findings(jupyter: Jupyter) -> Iterator[Finding]:
     away = "correct that file, or move it away"
     for file, why in jupyter.config.ending:
         yield problem("jupyter", f"{file} ends JupyterLab ({why}): {away}.")
+    for file, why in jupyter.config.hiding:
+        yield problem("jupyter", hides(file, why))
     for name in _SECURITY:
-        one = jupyter.config.settings.get(name)
-        if one and not importable(one.value):
+        named = jupyter.config.settings.get(name)
+        if named and not importable(named.value):
             yield problem(
                 "jupyter",
-                f"{one.file} sets {name} to {one.value!r}, which cannot be imported here, so "
+                f"{named.file} sets {name} to {named.value!r}, which cannot be imported here, so "
                 "JupyterLab does not start: take that line out.",
+            )
+    changes = overrides(jupyter.config)
+    settled = {*_SECURITY, *(one.flag[2:].partition("=")[0] for one in changes)}
+    for one, why in jupyter.rejected:
+        if one.name not in settled:
+            yield problem(
+                "jupyter",
+                f"{one.file} sets {one.name} to {one.value!r}, which JupyterLab rejects ({why}): "
+                "correct that line.",
             )
     for what, file in jupyter.missing:
         yield problem("jupyter", f"{file} is missing, {what}: {_again(file)}.")
@@ -81,9 +102,11 @@ def findings(jupyter: Jupyter) -> Iterator[Finding]:
         yield warning(
             "jupyter", f"{file} disables {name}, which the lessons need: take it out of that file."
         )
-    for file, why in (*jupyter.config.unread, *jupyter.unread):
+    told = {file for file, _ in (*jupyter.config.ending, *jupyter.config.hiding)}
+    unread = (*jupyter.config.unread, *jupyter.unread)
+    for file, why in (one for one in unread if one[0] not in told):
         yield warning("jupyter", f"JupyterLab cannot read {file} ({why}): {away}.")
-    changed = [*jupyter.told, *(one.why for one in overrides(jupyter.config))]
+    changed = [*jupyter.told, *(one.why for one in changes)]
     for sentence in dict.fromkeys(changed):
         yield note("jupyter", f"In `course lab`, {sentence}")
 

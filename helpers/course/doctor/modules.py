@@ -116,7 +116,8 @@ def findings(seen: Seen) -> Iterator[Finding]:
         for name, error in answer.errors.items():
             gone = error.startswith("ModuleNotFoundError")
             again = f": a file is missing; delete {sys.prefix}, and run `make env`" if gone else ""
-            remedy = _startup(seen) or again
+            cut = ": delete the folders `__pycache__`, of which a full disk cut off a file"
+            remedy = _startup(seen) or again or cut * ("marshal" in error)
             yield problem("kernel", f"A notebook cannot import {name} ({error}){remedy}.")
 
 

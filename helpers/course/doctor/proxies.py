@@ -23,31 +23,47 @@ class Proxies:
     """What the environment names for the feed, and what came of trying it."""
 
     used: str = ""  # the proxy, without a password
-    unusable: str = ""  # what httpx says of it
+    unusable: str = ""  # why it cannot be one
+    exceptions: str = ""  # why NO_PROXY cannot be read
     silent: str = ""  # what the system says of its port
 
 
 def look(environment: Mapping[str, str]) -> Proxies:
     """Make a client as the feed does, and knock at the proxy's port."""
     with instead(environment):
-        try:
-            httpx.Client(verify=False).close()  # nothing is sent
-        except (ImportError, ValueError, httpx.HTTPError) as error:
-            return Proxies(unusable=str(error))
+        refusal = _refusal()
         named = urllib.request.getproxies_environment()
-        if urllib.request.proxy_bypass(FEED):
-            return Proxies()
+        spared = not refusal and urllib.request.proxy_bypass(FEED)
+    if refusal:
+        with instead({k: v for k, v in environment.items() if k.lower() != "no_proxy"}):
+            unusable = _refusal()
+        return Proxies(unusable=unusable) if unusable else Proxies(exceptions=refusal)
     proxy = named.get("https") or named.get("all")
-    if not proxy:
+    if not proxy or spared:
         return Proxies()
-    parts = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
-    shown = f"{parts.hostname}:{parts.port or _PORTS.get(parts.scheme, 1080)}"
     try:
-        port = parts.port or _PORTS.get(parts.scheme, 1080)
-        socket.create_connection((parts.hostname or "", port), ANSWER_S).close()
-    except OSError as error:
-        return Proxies(used=shown, silent=error.strerror or str(error))
-    return Proxies(used=shown)
+        parts = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
+        host, port = parts.hostname, parts.port or _PORTS.get(parts.scheme, 1080)
+    except ValueError as error:
+        return Proxies(unusable=str(error))
+    return _tried(host, port) if host else Proxies(unusable="it has no host name")
+
+
+def _tried(host: str, port: int) -> Proxies:
+    try:
+        socket.create_connection((host, port), ANSWER_S).close()
+    except (OSError, UnicodeError) as error:
+        return Proxies(used=f"{host}:{port}", silent=getattr(error, "strerror", "") or str(error))
+    return Proxies(used=f"{host}:{port}")
+
+
+def _refusal() -> str:
+    """Why no client can be made with the proxies that the environment names."""
+    try:
+        httpx.Client(verify=False).close()  # nothing is sent
+    except (ImportError, ValueError, httpx.HTTPError, httpx.InvalidURL) as error:
+        return str(error)
+    return ""
 
 
 def findings(proxies: Proxies) -> Iterator[Finding]:
@@ -58,6 +74,12 @@ def findings(proxies: Proxies) -> Iterator[Finding]:
             "proxies",
             f"The proxy that your environment names cannot be used ({proxies.unusable.rstrip('.')}"
             f"): set HTTPS_PROXY to an http:// address and unset ALL_PROXY. {only}.",
+        )
+    elif proxies.exceptions:
+        yield warning(
+            "proxies",
+            f"NO_PROXY cannot be read ({proxies.exceptions.rstrip('.')}): name hosts and addresses "
+            f"in it, with commas between them. {only}.",
         )
     elif proxies.silent:
         yield warning(

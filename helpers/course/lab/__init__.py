@@ -3,7 +3,7 @@
 Their key bindings, fonts, extensions and the rest stay. What is overridden, and why, is told.
 """
 
-from helpers.course.lab.configuration import Configuration, configuration
+from helpers.course.lab.configuration import Configuration, configuration, hides
 from helpers.course.lab.environment import environment
 from helpers.course.lab.overrides import names_a_root, overrides, token_beside_a_password
 
@@ -11,6 +11,7 @@ __all__ = [
     "Configuration",
     "configuration",
     "environment",
+    "hides",
     "names_a_root",
     "overrides",
     "token_beside_a_password",

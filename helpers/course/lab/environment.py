@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from helpers.course import shadows
+from helpers.course.certificates import leave_out_unusable
 from helpers.course.home import CHECKOUT, hidden_folder
 from helpers.course.loopback import spare_loopback
 
@@ -20,6 +21,8 @@ _NOT_THE_COURSES = {  # variables that no course could live with, and what they 
     "PYTHONOPTIMIZE": "it takes the assertions out of the lessons",
     "PYTHONASYNCIODEBUG": "it prints into the cells",
     "PYTHONDEVMODE": "it prints into the cells",
+    "PYTHONVERBOSE": "it prints into the cells",
+    "PYTHONINSPECT": "it keeps programs from ending",
     "JUPYTERLAB_DIR": "it leads to another JupyterLab's pages",
     "JUPYTER_GATEWAY_URL": "it runs the cells on another machine",
 }
@@ -39,6 +42,7 @@ def environment(before: Mapping[str, str] = os.environ) -> tuple[dict[str, str],
     if (backend := after.get("MPLBACKEND")) and not _is_backend(backend, after):
         told.append(f"MPLBACKEND is left out: matplotlib rejects it ({after.pop('MPLBACKEND')}).")
     spare_loopback(after)
+    told += leave_out_unusable(after)
     after["COURSE_HOME"] = str(hidden_folder())  # a relative one would be elsewhere for a kernel
     for name in ("JUPYTER_CONFIG_PATH", "JUPYTER_PATH"):
         after[name] = os.pathsep.join(filter(None, (str(OURS), after.get(name))))

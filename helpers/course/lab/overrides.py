@@ -11,6 +11,7 @@ import secrets
 import socket
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from fnmatch import fnmatch
 from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -167,7 +168,9 @@ def can_listen(host: object) -> bool:
     return False
 
 
+_SHOWN = ("notebooks", "labs", "00_start_here.ipynb")
 _NO_FILE: Callable[[Any], bool] = lambda value: bool(value) and not os.path.isfile(value)  # noqa: E731
+_NO_FOLDER: Callable[[Any], bool] = lambda value: bool(value) and not os.path.isdir(value)  # noqa: E731
 _SET: Callable[[Any], bool] = bool
 _SIMPLE: tuple[tuple[str, str, Callable[[Any], bool], str], ...] = (
     ("ServerApp.port_retries", "50", lambda value: not value, "a port that is taken would end it"),
@@ -179,6 +182,11 @@ _SIMPLE: tuple[tuple[str, str, Callable[[Any], bool], str], ...] = (
     ("ServerApp.custom_display_url", "", _SET, "it isn't where the course's JupyterLab is"),
     ("GatewayClient.url", "", _SET, "the cells would run on another machine"),
     ("LabApp.app_dir", str(APPLICATION), _SET, "it has another JupyterLab's pages"),
+    *((f"LabApp.{name}_dir", str(APPLICATION / folder), _NO_FOLDER, "there is no such folder")
+      for name, folder in (("templates", "static"), ("static", "static"), ("schemas", "schemas"),
+                           ("themes", "themes"))),
+    ("ContentsManager.hide_globs", "__pycache__", lambda value: any(
+        fnmatch(one, str(glob)) for glob in value for one in _SHOWN), "it hides the lessons"),
     ("LabApp.dev_mode", "False", _SET, "it needs JupyterLab's sources"),
     ("LabApp.core_mode", "False", _SET, "sliders and the course's extension would be missing"),
     ("LabApp.collaborative", "False", lambda value: bool(value) and not importable(

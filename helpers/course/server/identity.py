@@ -142,6 +142,11 @@ def identify(url: str) -> tuple[str, str, dict[str, Any]]:
             "or redis://:password@localhost:6379/0, or unset it. In a password, write # as %23, / "
             "as %2F and % as %25."
         ) from None
+    except TypeError as error:  # its name is told by redis-py, and of the URL no more
+        option = str(error).rpartition("argument ")[2]
+        raise ServerError(
+            f"REDIS_URL has an option that there isn't, {option}: take it out of {shown}."
+        ) from error
     except redis.AuthenticationError as error:
         lack = "asks for a password" if state_of(error) == "NOAUTH" else "rejects the password"
         raise ServerError(f"The server at {shown} {lack}. {remedy}") from error

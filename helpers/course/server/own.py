@@ -427,9 +427,11 @@ class OwnServer:
                 f"The server {program.path} started, but nothing on this machine reaches it at "
                 "127.0.0.1: enable the loopback interface, or allow it in your firewall."
             )
+        other = "" if program.source == "embedded" else ", or to `embedded`"
         return lack(self.folder) or (
             f"The server {program.path} did not start: {self._last_words()}. Its log is "
-            f"{self.log}. If your data is the cause, move {self.data} away; it was not changed."
+            f"{self.log}. Set COURSE_SERVER to another program{other}. If your data is the cause, "
+            f"move {self.data} away; it was not changed."
         )
 
     def _program(self, before: State | None) -> Program:
@@ -516,5 +518,5 @@ def _any_free_port() -> int:
 
 def _quoted(path: Path) -> str:
     """A path as redis.conf takes it, whatever characters are in it."""
-    escaped = str(path.resolve()).replace("\\", "\\\\").replace('"', '\\"')
+    escaped = str(path.resolve()).replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
     return f'"{escaped}"'

@@ -47,6 +47,7 @@ class Plan:
     deletions: tuple[str, ...]
     mine: Tree  # the learner's files that differ from where the checkout stands
     staged: Tree  # what `git add` was given and the folder no longer holds
+    signs: dict[str, str | None]  # of all files, before they were read
 
     @property
     def pins_change(self) -> bool:
@@ -73,6 +74,7 @@ def plan(git: Git) -> Plan | None:
     standing, tree = git.tree(at), git.tree(newest)
     if not git.contains(newest, at) and not (before and git.contains(before, at)):
         tree, to = _with_own_commits(git, at, newest, standing, tree), None
+    signs = {path: journal.sign(git.folder / path) for path in {*standing, *tree}}
     differ = git.different(at)
     mine = git.keep({*differ, *(path for path in tree if path not in standing)})
     whole = {path: blob for path, blob in standing.items() if path not in differ} | mine
@@ -86,6 +88,7 @@ def plan(git: Git) -> Plan | None:
         commits=int(git.line("rev-list", "--count", f"{at}..{newest}")),
         tree=tree, merged=merged, changes=changes, deletions=deletions, mine=mine,
         staged={path: blob for path, blob in staged.items() if mine.get(path) != blob},
+        signs=signs,
     )  # fmt: skip
 
 
@@ -108,7 +111,7 @@ def carry_out(git: Git, home: Path) -> tuple[Plan | None, Path | None]:
             kept = _keep_copies(git, todo, home / "before-update") or kept
             contents = {path: (blob[0], git.content(blob)) for path, blob in todo.changes.items()}
             steps = contents | dict.fromkeys(todo.deletions)
-            journal.write(home / "updating", git.folder, steps)
+            journal.write(home / "updating", git.folder, steps, todo.signs)
             if not journal.finish(home / "updating"):
                 to = todo.to or git.join(todo.tree, todo.at, todo.newest)
                 git.go_to(to, todo.at)
@@ -147,9 +150,9 @@ def _with_own_commits(git: Git, at: str, newest: str, standing: Tree, new: Tree)
             f"`course update --from {git.folder}` there to bring your work along."
         )
     merged = merge(git, git.tree(fork), standing, new, git.renamed(fork, newest))
-    if merged.replaced:
+    if clash := [*merged.replaced, *merged.unreadable]:
         raise CourseError(
-            f"Your commits and the new version change the same lines of {merged.replaced[0]}. "
+            f"Your commits and the new version change the same lines of {clash[0]}. "
             f"Nothing was changed: run `git merge {newest[:12]}` and settle it there."
         )
     return merged.tree
@@ -182,7 +185,10 @@ def _keep_copies(git: Git, todo: Plan, folder: Path) -> Path | None:
     for path, blob in copies.items():
         file = draft / path
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_bytes(git.content(blob))
+        if path in todo.mine and (git.folder / path).is_file():
+            shutil.copyfile(git.folder / path, file)  # git's own may have gone through a filter
+        else:
+            file.write_bytes(git.content(blob))
     target = folder / name
     while target.exists():
         target = target.with_name(f"{target.name}-")

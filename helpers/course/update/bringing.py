@@ -25,11 +25,13 @@ def bring(other: Path, here: Path, merge_text: MergeText) -> dict[str, str]:
     Raises:
         CourseError: the folder holds no course.
     """
-    if not (other / "labs").is_dir() or other.resolve() == here.resolve():
+    if other.resolve() == here.resolve():
+        raise CourseError(f"{other} is this copy of the course: name the folder of the other one.")
+    if not (other / "labs").is_dir():
         raise CourseError(f"{other} is no other copy of the course: it needs a folder labs/.")
     done: dict[str, str] = {}
     for folder in ("labs", "notebooks"):
-        for theirs in sorted((other / folder).glob("*.ipynb")):
+        for theirs in filter(Path.is_file, sorted((other / folder).glob("*.ipynb"))):
             name, target = f"{folder}/{theirs.name}", here / folder / theirs.name
             if not target.exists():
                 shutil.copyfile(theirs, target)
@@ -42,10 +44,10 @@ def bring(other: Path, here: Path, merge_text: MergeText) -> dict[str, str]:
 
 
 def _answers(theirs: Path, target: Path, merge_text: MergeText) -> str | None:
-    mine, new = theirs.read_text(), target.read_text()
     try:
+        mine, new = (one.read_text("utf-8-sig") for one in (theirs, target))
         carried = carry(_origin(mine, new), mine, new, merge_text)
-    except UnreadableNotebookError:
+    except (UnreadableNotebookError, UnicodeDecodeError):
         return "could not be read, and was left out"
     if carried.only_run:
         return None

@@ -22,13 +22,28 @@ _NO_QUESTIONS = {
     "GIT_TERMINAL_PROMPT": "0",
     "GIT_SSH_COMMAND": os.environ.get("GIT_SSH_COMMAND", "ssh -o BatchMode=yes"),
 }
-_PATIENCE = ("-c", "http.lowSpeedLimit=100", "-c", "http.lowSpeedTime=20")
+_ALWAYS = (  # hooks are for the learner's own commits
+    "-c", "core.hooksPath=/dev/null",
+    "-c", "http.lowSpeedLimit=100", "-c", "http.lowSpeedTime=20",
+)  # fmt: skip
+_REMOTE = re.compile(
+    r"unable to (access|connect)|could not resolve|could not read (from|Username|Password)|"
+    r"not appear to be a git|repository .*not (found|exist)|timed out|connection |hung up|"
+    r"early EOF|terminal prompts|authentication|host key", re.I
+)  # fmt: skip
+_LEADING_ELSEWHERE = (  # variables, as in a hook: to another repository, or another part of one
+    "GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX", "GIT_COMMON_DIR",
+    "GIT_OBJECT_DIRECTORY", "GIT_ALTERNATE_OBJECT_DIRECTORIES", "GIT_NAMESPACE", "GIT_SHALLOW_FILE",
+    "GIT_GRAFT_FILE", "GIT_REPLACE_REF_BASE",
+)  # fmt: skip
 _UNFINISHED = {
     "MERGE_HEAD": "a merge",
     "rebase-merge": "a rebase",
+    "rebase-apply/applying": "applying patches (`git am`)",
     "rebase-apply": "a rebase",
     "CHERRY_PICK_HEAD": "a cherry-pick",
     "REVERT_HEAD": "a revert",
+    "BISECT_LOG": "a bisection",
 }
 
 
@@ -56,14 +71,22 @@ class Git:
         try:
             top = self.line("rev-parse", "--show-toplevel")
         except GitError as error:
+            if "dubious ownership" in str(error):
+                raise CourseError(
+                    f"{folder} belongs to another user, so git does nothing there: give it back "
+                    f'with `sudo chown -R "$USER" "{folder}"`, or run `git config --global --add '
+                    f'safe.directory "{folder}"`, then run `course update` again.'
+                ) from error
             if "not a git repository" not in str(error):
                 raise
             top = ""
         if not top or Path(top).resolve() != folder.resolve():
+            why = "isn't a git checkout (perhaps it was downloaded as an archive)"
+            if (folder / ".git").exists() and not top:
+                why = "has a .git that git can't read"
             raise CourseError(
-                f"{folder} isn't a git checkout (perhaps it was downloaded as an archive), so it "
-                "can't update itself: get the new version into another folder, then run "
-                f"`course update --from {folder}` there to bring your work along."
+                f"{folder} {why}, so it can't update itself: get the new version into another "
+                f"folder, then run `course update --from {folder}` there to bring your work along."
             )
 
     def run(self, *arguments: str, input: bytes | None = None, index: Path | None = None) -> bytes:
@@ -72,14 +95,14 @@ class Git:
         Raises:
             GitError: it failed.
         """
-        hidden = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX")
-        environment = {name: value for name, value in os.environ.items() if name not in hidden}
+        kept = os.environ.keys() - set(_LEADING_ELSEWHERE)
+        environment = {name: os.environ[name] for name in kept}
         environment["LC_ALL"] = "C"  # its sentences are looked at
         environment |= {} if sys.stdin is not None and sys.stdin.isatty() else _NO_QUESTIONS
         environment |= {"GIT_INDEX_FILE": str(index)} if index else {}
         try:
             done = subprocess.run(
-                ["git", *_PATIENCE, *arguments], cwd=self.folder, env=environment,
+                ["git", *_ALWAYS, *arguments], cwd=self.folder, env=environment,
                 input=input, stdin=None if input is not None else subprocess.DEVNULL,
                 capture_output=True, check=False,
             )  # fmt: skip
@@ -154,8 +177,10 @@ class Git:
                 "This checkout stands at a single commit and not on a branch (a detached HEAD): "
                 "go to one, for example with `git switch main`, then run `course update` again."
             )
-        remote = self.ask("config", f"branch.{branch}.remote")
-        upstream = self.ask("rev-parse", "--symbolic-full-name", "@{upstream}")
+        remote, upstream = self._upstream(branch)
+        for _ in range(9):  # of a branch that follows another one here
+            if remote == "." and upstream:
+                remote, upstream = self._upstream(upstream.removeprefix("refs/heads/"))
         if remote and upstream:
             return Source(remote, upstream)
         remotes = self.line("remote").split()
@@ -167,6 +192,11 @@ class Git:
         remote = remote or ("origin" if "origin" in remotes else remotes[0])
         return Source(remote, f"refs/remotes/{remote}/{branch}")
 
+    def _upstream(self, branch: str) -> tuple[str | None, str | None]:
+        """The remote that a branch follows, and what the branch there is called here."""
+        remote = self.ask("config", f"branch.{branch}.remote")
+        return remote, self.ask("rev-parse", "--symbolic-full-name", f"{branch}@{{upstream}}")
+
     def fetch(self, source: Source) -> str:
         """Get what is new; the newest commit there.
 
@@ -176,6 +206,8 @@ class Git:
         try:
             self.run("fetch", "--quiet", source.remote)
         except GitError as error:
+            if not _REMOTE.search(str(error)):
+                raise
             raise CourseError(
                 f"Nothing was changed: the remote `{source.remote}` could not be read ({error}). "
                 "Check the network and its address (`git remote -v`), then try again."
@@ -201,10 +233,17 @@ class Git:
         return found
 
     def different(self, commit: str) -> list[str]:
-        """Paths whose file in the folder, or in the index, is not the commit's."""
+        """Paths whose file in the folder, or in the index, is not the commit's.
+
+        Files at which git was told not to look may be among them: assume-unchanged, skip-worktree.
+        """
         self.ask("update-index", "-q", "--refresh")
         listed = self.run("diff-index", "--name-only", "-z", "--no-renames", commit)
-        return [path for path in listed.decode().split("\0") if path]
+        marked = self.run("ls-files", "-v", "-z").decode().split("\0")
+        tagged = [one.partition(" ") for one in marked]
+        unseen = [path for tag, _, path in tagged if tag == "S" or tag.islower()]
+        there = [path for path in unseen if os.path.lexists(self.folder / path)]
+        return [path for path in dict.fromkeys([*listed.decode().split("\0"), *there]) if path]
 
     def staged(self, commit: str) -> Tree:
         """What the index holds that the commit does not: what `git add` was given."""
@@ -272,6 +311,8 @@ class Git:
         self.run("read-tree", commit, index=fresh)
         os.replace(fresh, self.file("index"))
         self.run("update-ref", "-m", "course update", "HEAD", commit, before)
+        if self.ask("config", "--bool", "core.sparseCheckout") == "true":
+            self.ask("sparse-checkout", "reapply")
         self.ask("update-index", "-q", "--refresh")
 
     def join(self, tree: Tree, *parents: str) -> str:

@@ -24,13 +24,23 @@ FRESH = ".course-update"  # ends the name of a file that is about to take anothe
 Content = tuple[str, bytes]  # git's mode, and what is in the file
 
 
-def write(journal: Path, checkout: Path, changes: Mapping[str, Content | None]) -> None:
-    """Store what is to be done: each path's new content, or None to delete the file."""
+def write(
+    journal: Path,
+    checkout: Path,
+    changes: Mapping[str, Content | None],
+    signs: Mapping[str, str | None] = {},
+) -> None:
+    """Store what is to be done: each path's new content, or None to delete the file.
+
+    Args:
+        signs: of files when they were read; what was saved since then is left alone.
+    """
     shutil.rmtree(journal, ignore_errors=True)
     journal.mkdir(parents=True)
     files = []
     for number, (path, content) in enumerate(sorted(changes.items())):
-        files.append([path, content[0] if content else None, sign(checkout / path), number])
+        before = signs[path] if path in signs else sign(checkout / path)
+        files.append([path, content[0] if content else None, before, number])
         if content:
             (journal / str(number)).write_bytes(content[1])
     shutil.copyfile(__file__, journal / FINISH)
@@ -98,8 +108,12 @@ def _write(file: Path, mode: str, content: bytes) -> None:
     if mode == "120000":
         file.symlink_to(content.decode())
         return
-    with open(file, "wb") as stream:
-        stream.write(content)
+    try:
+        with open(file, "wb") as stream:
+            stream.write(content)
+    except OSError as error:
+        error.filename = str(file)  # a full disk does not say where it is
+        raise
     if mode == "100755":
         file.chmod(file.stat().st_mode | 0o111)
 

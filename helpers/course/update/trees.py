@@ -20,6 +20,7 @@ class Merged:
     replaced: list[str] = field(
         default_factory=list
     )  # by the new version; the learner's is kept aside
+    unreadable: list[str] = field(default_factory=list)  # the learner's is no notebook; kept aside
     moved: dict[str, str] = field(default_factory=dict)  # the learner's own file has this new name
     gone: list[str] = field(default_factory=list)  # the new version lacks it; the learner's stays
 
@@ -64,13 +65,11 @@ def _merge_file(
 
 
 def _merge_notebook(git: Git, merged: Merged, path: str, base: Blob, mine: Blob, new: Blob) -> str:
-    first, second, third = (
-        git.content(blob).decode(errors="replace") for blob in (base, mine, new)
-    )
-    try:
+    try:  # another editor may have put a byte order mark before it
+        first, second, third = (git.content(blob).decode("utf-8-sig") for blob in (base, mine, new))
         carried = carry(first, second, third, git.merge_text)
-    except UnreadableNotebookError:
-        merged.replaced.append(path)
+    except (UnreadableNotebookError, UnicodeDecodeError):
+        merged.unreadable.append(path)
         return new[1]
     if carried.only_run:
         merged.only_run.append(path)
