@@ -6,6 +6,7 @@ Every page is looked at in a browser, on a phone and a desktop, in light and dar
 from __future__ import annotations
 
 import functools
+import json
 import re
 import threading
 import tomllib
@@ -341,6 +342,12 @@ def test_an_anchor_is_made_as_the_site_makes_it(site):
 # ------------------------------------------------------------------ bad input
 
 
+PICTURE = (
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNkYPhfDwAChwGA60e6kgAAAABJRU5ErkJggg"
+    "=="
+)
+
+
 def code(source: str, *outputs: Any, ran: int | None = 1, **metadata: Any) -> Any:
     """A cell of code, with its outputs."""
     return nbformat.v4.new_code_cell(
@@ -353,7 +360,7 @@ def said(text: str) -> Any:
 
 
 def drawn(**beside: str) -> Any:
-    return nbformat.v4.new_output("display_data", {"image/png": "iVBORw0KGgo=", **beside})
+    return nbformat.v4.new_output("display_data", {"image/png": PICTURE, **beside})
 
 
 def displayed(html: str) -> Any:
@@ -362,6 +369,11 @@ def displayed(html: str) -> Any:
 
 def words(source: str) -> Any:
     return nbformat.v4.new_markdown_cell(source)
+
+
+def notebook(**parts: Any) -> bytes:
+    """A file of a notebook, right or wrong."""
+    return json.dumps(nbformat.v4.new_notebook() | parts).encode()
 
 
 def course(folder: Path, *cells: Any) -> Path:
@@ -442,6 +454,48 @@ BAD = {
     ),
     "a level that is skipped": (words("#### Deep"), "skips a level"),
     "a second title": (words("# Another"), "is a second title"),
+    "a link with a title": (
+        words('[next](02_none.ipynb "Next")'),
+        "02_none.ipynb leads to no file",
+    ),
+    "a link by reference": (words("[next][it]\n\n[it]: 02_none.ipynb"), "leads to no file"),
+    "a link with a space": (words("[next](<02 none.ipynb>)"), "02%20none.ipynb leads to no file"),
+    "a file as a folder": (words("[up](01_a_lesson.ipynb/)"), "leads to no file"),
+    "a link in an output's Markdown": (
+        code("x", nbformat.v4.new_output("display_data", {"text/markdown": "[it](none.md)"})),
+        "none.md leads to no file",
+    ),
+    "a drawing of another host": (
+        words("![It rises.](https://example.org/x.png)"),
+        "it needs https://example.org/x.png, of another host",
+    ),
+    "styles of another host": (
+        code("x", displayed("<style>@import '//example.org/x.css';</style>")),
+        "it needs //example.org/x.css, of another host",
+    ),
+    "a picture inside of the notebook": (
+        words("![It rises.](attachment:x.png)"),
+        "the site can't show attachment:x.png",
+    ),
+    "a picture that is broken": (
+        code("x", drawn(**{"text/plain": "It rises.", "image/png": "iVBORw0KGgo"})),
+        "its picture isn't whole",
+    ),
+    "a formula": (words("It takes $n^2$ steps."), "the site can't show the formula n^2"),
+    "a formula in an output": (
+        code("x", nbformat.v4.new_output("display_data", {"text/latex": "$n^2$"})),
+        "the site can't show its text/latex",
+    ),
+    "a script": (code("x", displayed("<script>draw()</script>")), "it has a script"),
+    "HTML that does not end": (words("<details><summary>Why?</summary>"), "its <details> begins"),
+    "HTML that ends twice": (code("x", displayed("<b>1</b></div>")), "its <div> begins and ends"),
+    "an output without end": (code("x", said("1" * 300_000)), "its output has 300,001 characters"),
+    "an output of another run": (
+        code("x", nbformat.v4.new_output("execute_result", {}, execution_count=7)),
+        "its output is that of another run",
+    ),
+    "a raw cell": (nbformat.v4.new_raw_cell("x"), "it is a raw cell"),
+    "a path in a URL": (code("x", said(f"file://{HOME}/x")), f"machine, {HOME}/x"),
     "a widget alone": (
         code("x", nbformat.v4.new_output("display_data", {WIDGET: {"model_id": "1"}})),
         "nothing static to show",
@@ -461,6 +515,33 @@ def test_a_fault_is_told_with_its_file_and_cell(tmp_path, cell, sentence):
     [
         ("notebooks/01_a_lesson.ipynb", b"", "it isn't a whole notebook"),
         ("notebooks/01_a_lesson.ipynb", b"<<<<<<< HEAD\n{}", "it isn't a whole notebook"),
+        ("notebooks/01_a_lesson.ipynb", b"[]", "it isn't a whole notebook"),
+        ("notebooks/01_a_lesson.ipynb", notebook(cells=None), "it isn't a whole notebook"),
+        (
+            "notebooks/01_a_lesson.ipynb",
+            notebook(cells=[words("# 01"), {"cell_type": "code", "source": "", "metadata": {}}]),
+            "cell 1: it isn't a whole notebook",
+        ),
+        (
+            "notebooks/01_a_lesson.ipynb",
+            notebook(cells=[code(""), words("# 01")]),
+            "cell 0: it comes before the title",
+        ),
+        (
+            "notebooks/01_a_lesson.ipynb",
+            notebook(cells=[words("# 01") | {"id": "a"}, words("") | {"id": "a"}]),
+            "two of its cells have the same ID",
+        ),
+        (
+            "notebooks/01_a_lesson.ipynb",
+            notebook(nbformat=3, nbformat_minor=0, worksheets=[]),
+            "it has the notebook format 3, not 4",
+        ),
+        (
+            "notebooks/01_a_lesson.ipynb",
+            notebook(cells=[words("# \ud800")]),
+            "it isn't text in UTF-8",
+        ),
         ("CHANGES.md", b"# What changed \xff", "it isn't text in UTF-8"),
         ("CHANGES.md", b"# What changed", "it has no version"),
     ],
@@ -468,7 +549,7 @@ def test_a_fault_is_told_with_its_file_and_cell(tmp_path, cell, sentence):
 def test_a_file_that_cannot_be_read_is_named_without_a_traceback(tmp_path, name, content, sentence):
     (course(tmp_path) / name).write_bytes(content)
     (fault,) = build(tmp_path, tmp_path / "site")
-    assert fault.startswith(f"{name}: {sentence}")
+    assert re.match(rf"{name}(: |, ){sentence}", fault)
 
 
 def test_a_failure_of_sphinx_is_one_sentence(tmp_path):
@@ -485,6 +566,8 @@ def test_what_is_right_is_no_fault(tmp_path):
         code("x", said("an entry of /stream/home, 50/tmp/s"), ran=2),
         code("x", drawn(**{"text/plain": "It rises."}), ran=3),
         code("", ran=None),
+        code("def (:", expected, ran=4, tags=["raises-exception"]),
+        words("<!-- # An older title, [of](none.md) -->\n\nIt costs $5 or $6, or `$`."),
     ]
     assert faults(course(tmp_path, *cells)) == []
 

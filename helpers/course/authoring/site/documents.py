@@ -39,10 +39,21 @@ class Document:
         numbered = enumerate(self.cells)
         return [(f"cell {n}", c.source) for n, c in numbered if c.cell_type == "markdown"]
 
+    @property
+    def written(self) -> list[tuple[str, str]]:
+        """Its Markdown, and that in its outputs."""
+        shown = [
+            (f"cell {number}", output.data["text/markdown"])
+            for number, cell in enumerate(self.cells)
+            for output in cell.get("outputs", ())
+            if "text/markdown" in output.get("data", ())
+        ]
+        return [*self.pieces, *shown]
+
     @cached_property
     def html(self) -> list[tuple[str, Html]]:
         """The HTML in its Markdown and in its outputs, with the places."""
-        prosaic = [(place, prose.without_code(source)) for place, source in self.pieces]
+        prosaic = [(place, prose.html(source)) for place, source in self.written]
         shown = [
             (f"cell {number}", output.data["text/html"])
             for number, cell in enumerate(self.cells)
