@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import json
 import re
+import subprocess
 import threading
 import tomllib
 import xml.etree.ElementTree as ET
@@ -29,7 +30,7 @@ from helpers.course.authoring.site.documents import documents, outside
 from helpers.course.authoring.site.faults import faults
 from helpers.course.authoring.site.notebooks import WIDGET
 from helpers.course.authoring.site.pages import URL, pages
-from helpers.course.authoring.site.places import parsed
+from helpers.course.authoring.site.places import parsed, remote
 from helpers.course.home import CHECKOUT
 from helpers.course.pace import patient
 from tests.accessibility import violations
@@ -257,7 +258,19 @@ class TestAReader:
         page.keyboard.press("Tab")
         page.keyboard.press("Enter")
         expect(page.locator(".sidebar-search")).to_be_visible()
+        expect(page.locator(".sidebar-drawer a").first).to_be_focused()
         assert violations(page) == []
+        page.keyboard.press("Escape")
+        expect(page.locator(".sidebar-search")).not_to_be_visible()
+        expect(page.locator(".nav-overlay-icon .icon")).to_be_focused()
+
+    def test_who_chose_a_heading_sees_it(self, host, page):
+        page.set_viewport_size(PHONE)
+        page.goto(f"{host}/{LESSON}.html")
+        page.locator(".toc-header-icon .icon").click()
+        page.locator(".toc-drawer a").last.click()
+        expect(page.locator(".toc-drawer")).not_to_be_visible()
+        expect(page.locator("h2").last).to_be_in_viewport()
 
     def test_on_a_phone_reads_what_each_number_of_the_tables_means(self, host, page):
         page.set_viewport_size(PHONE)
@@ -280,6 +293,10 @@ class TestAReader:
     def test_copies_code_and_not_its_prompt(self, host, page):
         page.goto(f"{host}/{LESSON}.html")
         assert page.locator(".cell_input button.copybtn").count() > 20
+        button = page.locator(".cell_input button.copybtn").first
+        button.press("Shift")  # a keyboard is at work, and sees what it is at
+        expect(button).to_have_css("opacity", "1")
+        expect(button).to_have_css("outline-style", "solid")
         assert (
             page.locator(".output.text_plain button.copybtn, .stream button.copybtn").count() == 0
         )
@@ -580,6 +597,13 @@ def test_the_build_ends_with_the_first_faults(tmp_path):
     assert not (tmp_path / "site").exists()
 
 
+@pytest.mark.parametrize("url", ["example.org", "/course", "file:///x", "https://example.org/?x#y"])
+def test_an_address_that_is_none_is_told(tmp_path, monkeypatch, url):
+    monkeypatch.setenv(URL, url)
+    (fault,) = build(tmp_path, tmp_path / "site")
+    assert fault.startswith(f"SITE_URL is {url!r}, no address of a site")
+
+
 def test_what_sphinx_warns_of_has_its_file_and_cell_too(tmp_path):
     course(tmp_path, words("More."), words("{nosuchrole}`x`"))
     (tmp_path / "index.md").write_text("# Here\n\n```{toctree}\nnotebooks/01_a_lesson\n```\n")
@@ -617,6 +641,9 @@ def test_every_file_of_the_course_is_without_fault():
         ("https://token@github.com/owner/course", "https://github.com/owner/course"),
         ("git@github.com:owner/course.git", "https://github.com/owner/course"),
         ("ssh://git@github.com/owner/course.git", "https://github.com/owner/course"),
+        ("git@github.com:/owner/course.git/", "https://github.com/owner/course"),
+        ("https://name:to@ken@github.com/owner/course", None),
+        ("https://github.com/owner/course?token=1", None),
         ("git@gitlab.com:group/sub/course.git", "https://gitlab.com/group/sub/course"),
         ("https://git.example.org/owner/course.git", None),
         ("/srv/git/course.git", None),
@@ -628,6 +655,17 @@ def test_every_file_of_the_course_is_without_fault():
 def test_a_public_remote_gives_addresses_and_no_other_does(url, at):
     found = parsed(url)
     assert (found.url if found else None) == at
+
+
+def test_a_folder_in_anothers_repository_has_no_remote(tmp_path):
+    for words in (["init"], ["remote", "add", "origin", "https://github.com/ada/private"]):
+        subprocess.run(["git", *words], cwd=tmp_path, check=True, capture_output=True)
+    inside = tmp_path / "course"
+    inside.mkdir()
+    assert remote(inside) is None
+    found = remote(tmp_path)
+    assert found
+    assert found.url == "https://github.com/ada/private"
 
 
 def test_a_notebook_opens_at_binder_and_codespaces():

@@ -10,7 +10,7 @@ addEventListener("resize", reachable);
 addEventListener("toggle", reachable, true);
 
 // A keyboard opens the drawers of a narrow page too: their switches are labels, which it can't reach.
-// It goes on in the drawer; Escape closes that, and leads back.
+// It goes on in the drawer; Escape closes that, and leads back. A link in it closes it too.
 for (const icon of document.querySelectorAll(".nav-overlay-icon .icon, .toc-overlay-icon .icon")) {
   const drawer = icon.parentElement.control;
   const panel = document.querySelector(drawer.id === "__toc" ? ".toc-drawer" : ".sidebar-drawer");
@@ -20,7 +20,10 @@ for (const icon of document.querySelectorAll(".nav-overlay-icon .icon, .toc-over
     if (event.key !== "Enter" && event.key !== " ") return;
     event.preventDefault();
     drawer.click();
-    if (drawer.checked) panel.querySelector("a, input").focus();
+    if (drawer.checked) [...panel.querySelectorAll("a, input")].find((one) => one.checkVisibility()).focus();
+  });
+  panel.addEventListener("click", (event) => {
+    if (event.target.closest("a") && drawer.checked && icon.checkVisibility()) drawer.click();
   });
   addEventListener("keydown", (event) => {
     if (event.key !== "Escape" || !drawer.checked || !icon.checkVisibility()) return;

@@ -53,10 +53,11 @@ def build(checkout: Path, output: Path, only: Sequence[str] = ()) -> list[str]:
         output: the site's folder, which is replaced once a new one without faults is whole.
         only: the pages to make, by their names; all by default.
     """
-    wrong = [str(one) for one in faults(checkout)]
-    if wrong:
-        return wrong
     url = os.environ.get(URL, "")
+    if url and not re.fullmatch(r"https?://[^\s/?#]+(/[^\s?#]*)?", url):
+        return [f"{URL} is {url!r}, no address of a site: write it like https://example.org/course."]
+    if wrong := [str(one) for one in faults(checkout)]:
+        return wrong
     work = output.with_name(f"{output.name}-pages")
     shutil.rmtree(work, ignore_errors=True)
     staging, fresh = Staging(checkout, work / "pages", remote(checkout), only), work / "site"
