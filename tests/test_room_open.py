@@ -89,6 +89,7 @@ def test_a_class_goes_on_when_its_board_and_its_server_are_killed(tmp_path):
             assert "isn't over" in refused("class", "forget", "--yes", **home)
             assert "1 seat is over" in told("class", "close", **home)
             assert sender.send(201) == 410
+            assert "still open: end that first" in refused("class", "forget", "--yes", **home)
     finally:
         one.close()
     assert one.process
@@ -105,7 +106,7 @@ def test_a_class_goes_on_when_its_board_and_its_server_are_killed(tmp_path):
     assert b"seat 1" in everything(own.data)
     assert "It had 1 seat" in told("class", "forget", "--yes", **home)
     assert b"seat 1" not in everything(own.data)
-    assert "No class was opened" in refused("class", "forget", **home)
+    assert "No class is kept" in refused("class", "forget", **home)
 
 
 def everything(folder: Path) -> bytes:
@@ -115,8 +116,8 @@ def everything(folder: Path) -> bytes:
 
 def test_what_cannot_be_opened_is_said_in_one_sentence(tmp_path):
     home: Any = {"COURSE_HOME": str(tmp_path)}
-    assert "No class was opened" in refused("class", "close", **home)
-    assert "No class was opened" in refused("class", "export", **home)
+    assert "No class is kept" in refused("class", "close", **home)
+    assert "No class is kept" in refused("class", "export", **home)
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         assert f"port {port}" in refused("class", "open", "--port", port, **home)

@@ -143,8 +143,8 @@ def class_forget(
     from helpers.room import classes
 
     async def work() -> int:
-        async with classes.visited() as (client, _):
-            room = await classes.expect_over(client, id)
+        async with classes.visited() as visit:
+            client, room = visit.client, await classes.expect_over(visit, id)
             count = len((await classes.seats_of(client, room)).all)
             if not yes:
                 called = f"“{room.title}”" if room.title else room.id

@@ -55,7 +55,9 @@ def build(checkout: Path, output: Path, only: Sequence[str] = ()) -> list[str]:
     """
     url = os.environ.get(URL, "")
     if url and not re.fullmatch(r"https?://[^\s/?#]+(/[^\s?#]*)?", url):
-        return [f"{URL} is {url!r}, no address of a site: write it like https://example.org/course."]
+        return [
+            f"{URL} is {url!r}, no address of a site: write it like https://example.org/course."
+        ]
     if wrong := [str(one) for one in faults(checkout)]:
         return wrong
     work = output.with_name(f"{output.name}-pages")
