@@ -151,8 +151,13 @@ def test_what_others_can_reach_has_a_code_and_says_what_they_can_read(tmp_path):
     certificates(tmp_path)
     files = Wanted(certificate=tmp_path / "server.crt", certificate_key=tmp_path / "server.key")
     secure = as_wanted(again, files)
-    assert (warnings(secure), secure.code) == ((), again.code)
+    assert (warnings(as_wanted(secure, Wanted(address="localhost"))), secure.code) == (
+        (),
+        again.code,
+    )
     assert urls(secure) == ("https://192.0.2.7:0",)
+    (elsewhere,) = warnings(secure)
+    assert "refuse the certificate at https://192.0.2.7:0 (IP address mismatch" in elsewhere
     assert tls_of(secure)
     wrong = as_wanted(
         again, Wanted(certificate=files.certificate, certificate_key=tmp_path / "ca.key")

@@ -200,12 +200,12 @@ async def expect_class(client: redis.asyncio.Redis, id: str | None = None) -> Cl
 
 async def _kept(client: redis.asyncio.Redis) -> str:
     """The classes that are kept, for a sentence."""
-    keys = [key async for key in client.scan_iter(Keys("*").about, count=1000)]
-    rooms = [Class.read(await client.hgetall(key)) for key in keys]
-    return ", ".join(
-        f"{one.id} ({one.title})" if one.title else one.id
-        for one in sorted(rooms, key=lambda one: one.opened)
-    )
+    rooms: list[Class] = []
+    async for key in client.scan_iter(Keys("*").about, count=1000):
+        kept: Any = await client.hgetall(key)
+        rooms.append(Class.read(kept))
+    rooms.sort(key=lambda one: one.opened)
+    return ", ".join(f"{one.id} ({one.title})" if one.title else one.id for one in rooms)
 
 
 async def keep(client: redis.asyncio.Redis, its: Class) -> None:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import psutil
 from tornado.netutil import bind_sockets
@@ -181,13 +182,37 @@ def page(room: Class) -> str:
 
 def warnings(room: Class) -> tuple[str, ...]:
     """What an instructor should know of a class that others than this machine reach."""
-    if is_loopback(room.address) or room.certificate:
+    if room.certificate:
+        url = urls(room)[0]
+        why = refused_by_seats(room, urlsplit(url).hostname or "")
+        said = f"Seats will refuse the certificate at {url} ({why}): join them by a name that it "
+        return (f"{said}is for, while it is valid, or give another.",) if why else ()
+    if is_loopback(room.address):
         return ()
     return (
         "Without a certificate, anyone on this network can read the class code and what seats "
         "send: which exercise, and whether it passed. Give --cert and --key if you mind, and open "
         "your own page on this machine only.",
     )
+
+
+def refused_by_seats(room: Class, host: str) -> str:
+    """Why a seat that trusts a class's certificate would refuse it at an address; empty if not."""
+    client = ssl.create_default_context(cafile=room.certificate)
+    client.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    client.verify_flags &= ~getattr(ssl, "VERIFY_X509_STRICT", 0)
+    server, there, back = tls_of(room), ssl.MemoryBIO(), ssl.MemoryBIO()
+    assert server
+    seat = client.wrap_bio(back, there, server_hostname=host)
+    board = server.wrap_bio(there, back, server_side=True)
+    for side in (seat, board, seat):
+        try:
+            side.do_handshake()
+        except ssl.SSLWantReadError:
+            continue
+        except ssl.SSLCertVerificationError as error:
+            return error.verify_message.rstrip(".")
+    return ""
 
 
 def ipaddress_of(address: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
