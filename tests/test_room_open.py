@@ -83,6 +83,8 @@ def test_a_class_goes_on_when_its_board_and_its_server_are_killed(tmp_path):
             (row,) = csv.DictReader(io.StringIO(told("class", "export", **home)))
             told("class", "export", str(tmp_path / "x.csv"), **home)
             assert (tmp_path / "x.csv").read_bytes().startswith(codecs.BOM_UTF8 + b"seat,left")
+            told("class", "export", str(tmp_path / "x.JSON"), **home)
+            assert (tmp_path / "x.JSON").read_text().startswith("{")
             nowhere = str(tmp_path / "none" / "x.csv")
             assert f"{nowhere} can't be written" in refused("class", "export", nowhere, **home)
             assert (row["seat"], row["03.2 tries"], row["03.2 wrong"]) == ("seat 1", "200", "200")
@@ -118,6 +120,7 @@ def test_what_cannot_be_opened_is_said_in_one_sentence(tmp_path):
     home: Any = {"COURSE_HOME": str(tmp_path)}
     assert "No class is kept" in refused("class", "close", **home)
     assert "No class is kept" in refused("class", "export", **home)
+    assert "ends in .csv or .json" in refused("class", "export", "x.xlsx", **home)
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         assert f"port {port}" in refused("class", "open", "--port", port, **home)

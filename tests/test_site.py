@@ -24,7 +24,7 @@ from playwright.sync_api import Request, expect
 
 from helpers import streams
 from helpers.course.authoring.site import changes, prose, reference
-from helpers.course.authoring.site.__main__ import build, sphinx
+from helpers.course.authoring.site.__main__ import build, changed, sphinx
 from helpers.course.authoring.site.built import Site
 from helpers.course.authoring.site.documents import documents, outside
 from helpers.course.authoring.site.faults import faults
@@ -595,6 +595,17 @@ def test_the_build_ends_with_the_first_faults(tmp_path):
         "notebooks/01_a_lesson.ipynb, cell 1: it was not run: run it with `make lessons`."
     ]
     assert not (tmp_path / "site").exists()
+
+
+def test_a_learner_is_told_which_files_are_not_as_they_were_committed(tmp_path):
+    ran = course(tmp_path, code("1 + 1")) / "notebooks" / "01_a_lesson.ipynb"
+    mine = ["-c", "user.name=A", "-c", "user.email=a@example.org"]
+    for git in (["init"], ["add", "."], [*mine, "commit", "-m", "x", "--no-gpg-sign"]):
+        subprocess.run(["git", *git], cwd=tmp_path, check=True, capture_output=True)
+    wrong = ["notebooks/01_a_lesson.ipynb, cell 1: it ran as 7", "CHANGES.md: no", "Sphinx failed"]
+    assert changed(wrong, tmp_path) == []
+    ran.write_text(ran.read_text().replace("1 + 1", "1 + 2"))
+    assert changed(wrong, tmp_path) == ["notebooks/01_a_lesson.ipynb"]
 
 
 @pytest.mark.parametrize("url", ["example.org", "/course", "file:///x", "https://example.org/?x#y"])

@@ -105,6 +105,12 @@ def class_export(
     from helpers.room.board import counted, shown
     from helpers.room.counting import Counting
 
+    kind = file.suffix.lower() if file else ".csv"
+    if kind not in (".csv", ".json"):
+        raise CourseError(
+            f"{file} is neither CSV nor JSON: give it a name that ends in .csv or .json."
+        )
+
     async def work() -> dict[str, Any]:
         async with classes.visited() as (client, at_work):
             room, sheet = await classes.expect_class(client, id), exercises()
@@ -116,13 +122,13 @@ def class_export(
             return shown(room, sheet, seats.all.values(), counts, now_ms)
 
     board = cast("Shown", asyncio.run(work()))
-    if file and file.suffix == ".json":
+    if kind == ".json":
         text = export.to_json(board)
     else:
         known = mistakes.catalogue()
         text = export.summary_csv(board, known) if summary else export.to_csv(board)
     if file:
-        mark = "" if file.suffix == ".json" else export.BOM
+        mark = "" if kind == ".json" else export.BOM
         try:
             write_whole(file.absolute(), mark + text)
         except OSError as error:

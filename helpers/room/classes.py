@@ -188,12 +188,12 @@ async def expect_class(client: redis.asyncio.Redis, id: str | None = None) -> Cl
     Raises:
         CourseError: there is none.
     """
-    room = await called(client, id) if id else await current(client)
+    room = await current(client) if id is None else await called(client, id)
     if room is None:
         kept = await _kept(client)
         if not kept:
             raise CourseError(NONE)
-        what = f"no class {id!r}" if id else "no latest class any more"
+        what = "no latest class any more" if id is None else f"no class {id!r}"
         raise CourseError(f"There is {what} on this machine: choose one with --id, of {kept}.")
     return room
 

@@ -21,7 +21,7 @@ from helpers.course.authoring.site.documents import documents, outside
 from helpers.course.authoring.site.faults import faults
 from helpers.course.authoring.site.finish import finish, root_of
 from helpers.course.authoring.site.pages import SITE, URL
-from helpers.course.authoring.site.places import remote
+from helpers.course.authoring.site.places import git, remote
 from helpers.course.authoring.site.staging import Staging
 from helpers.course.home import CHECKOUT
 
@@ -83,12 +83,24 @@ def report(wrong: Sequence[str], output: Path) -> int:
     for one in wrong:
         print(f"✗ {one}", file=sys.stderr)
     if wrong:
+        if those := changed(wrong):
+            print(
+                f"You have changed {', '.join(those)}: `git stash` puts that aside, and "
+                "`git stash pop` brings it back.",
+                file=sys.stderr,
+            )
         return 1
     site = Site(output)
     heaviest = max(map(site.weight, site.pages.values()))
     print(f"{len(site.pages)} pages, the heaviest {heaviest / 1e6:.1f} MB with all that it needs.")
     print(f"Open {output / 'index.html'}")
     return 0
+
+
+def changed(wrong: Sequence[str], checkout: Path = CHECKOUT) -> list[str]:
+    """The files of faults that aren't as they were committed: a learner has run or edited them."""
+    names = sorted({re.split("[,:]", one)[0] for one in wrong})
+    return git(checkout, "diff", "--name-only", "HEAD", "--", *names).splitlines()
 
 
 def sphinx(source: Path, output: Path, trees: Path) -> list[str]:

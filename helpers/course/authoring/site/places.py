@@ -58,10 +58,10 @@ def remote(checkout: Path = CHECKOUT) -> Remote | None:
 
     A folder inside of another repository, as an archive is unpacked, has none.
     """
-    if _git(checkout, "rev-parse", "--show-prefix"):
+    if git(checkout, "rev-parse", "--show-prefix"):
         return None
-    url = _git(checkout, "remote", "get-url", "origin")
-    head = _git(checkout, "symbolic-ref", "--short", "refs/remotes/origin/HEAD")
+    url = git(checkout, "remote", "get-url", "origin")
+    head = git(checkout, "symbolic-ref", "--short", "refs/remotes/origin/HEAD")
     return parsed(url, head.partition("/")[2] or "main")
 
 
@@ -78,7 +78,8 @@ def parsed(url: str, branch: str = "main") -> Remote | None:
     return Remote(match["host"], match["path"], branch)
 
 
-def _git(checkout: Path, *words: str) -> str:
+def git(checkout: Path, *words: str) -> str:
+    """What git says; nothing where it can't."""
     try:
         done = subprocess.run(
             ["git", "-C", str(checkout), *words], capture_output=True, text=True, check=False
