@@ -561,12 +561,23 @@ def test_a_fault_is_told_with_its_file_and_cell(tmp_path, cell, sentence):
         ),
         ("CHANGES.md", b"# What changed \xff", "it isn't text in UTF-8"),
         ("CHANGES.md", b"# What changed", "it has no version"),
+        ("CHANGES.md", b"# It\n\n## 1.0, 2026-13-45\n", "2026-13-45, of 1.0, is no date"),
+        ("CHANGES.md", b"# It\n\n## 1, 2026-11-27\n\n## 1, 2026-11-27\n", "it has 1 2 times"),
+        ("CHANGES.md", b"# It\n\n## 1, 2026-11-27\n\n## 2, 2026-11-28\n", "the newest version"),
+        (
+            "CHANGES.md",
+            b"\xef\xbb\xbf# It\n\n## 1, 2026-11-27\n",
+            "it has a character that no page",
+        ),
+        ("CHANGES.md/x", b"", "it can't be read"),
     ],
 )
 def test_a_file_that_cannot_be_read_is_named_without_a_traceback(tmp_path, name, content, sentence):
-    (course(tmp_path) / name).write_bytes(content)
+    file = course(tmp_path) / name
+    file.parent.mkdir(exist_ok=True)
+    file.write_bytes(content)
     (fault,) = build(tmp_path, tmp_path / "site")
-    assert re.match(rf"{name}(: |, ){sentence}", fault)
+    assert re.match(rf"{name.removesuffix('/x')}(: |, ){sentence}", fault)
 
 
 def test_a_failure_of_sphinx_is_one_sentence(tmp_path):
@@ -586,7 +597,11 @@ def test_what_is_right_is_no_fault(tmp_path):
         code("def (:", expected, ran=4, tags=["raises-exception"]),
         words("<!-- # An older title, [of](none.md) -->\n\nIt costs $5 or $6, or `$`."),
     ]
-    assert faults(course(tmp_path, *cells)) == []
+    root = course(tmp_path, *cells)
+    for name in ("Untitled.ipynb", "01_a_lesson-Copy1.ipynb", "02_mine (1).ipynb"):
+        (root / "notebooks" / name).write_text("a learner's own")
+    assert faults(root) == []
+    assert [page.name for page in pages(root)] == ["notebooks/01_a_lesson"]
 
 
 def test_the_build_ends_with_the_first_faults(tmp_path):

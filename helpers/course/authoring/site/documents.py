@@ -11,7 +11,7 @@ import nbformat
 
 from helpers.course.authoring.site import prose
 from helpers.course.authoring.site.html import Html
-from helpers.course.authoring.site.pages import FOLDERS, PROSE, PYTHON
+from helpers.course.authoring.site.pages import FOLDERS, PROSE, PYTHON, notebooks
 from helpers.course.home import CHECKOUT
 
 BESIDE = ("README.md", "CONTRIBUTING.md", "site/*.md")  # not pages, but linked too
@@ -70,13 +70,11 @@ class Document:
 
 def documents(checkout: Path = CHECKOUT) -> dict[str, Document]:
     """All of them, by their paths."""
-    patterns = [f"{folder}/*.ipynb" for folder in FOLDERS]
-    found = {}
-    for pattern in (*patterns, PYTHON, *PROSE, *BESIDE):
-        for file in sorted(checkout.glob(pattern)):
-            path = file.relative_to(checkout).as_posix()
-            found[path] = Document(file, path)
-    return found
+    files = [file for folder in FOLDERS for file in notebooks(checkout, folder)]
+    for pattern in (PYTHON, *PROSE, *BESIDE):
+        files += sorted(checkout.glob(pattern))
+    paths = [file.relative_to(checkout).as_posix() for file in files]
+    return {path: Document(file, path) for path, file in zip(paths, files, strict=True)}
 
 
 def outside(those: dict[str, Document]) -> dict[str, list[str]]:

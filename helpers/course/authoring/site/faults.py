@@ -7,8 +7,10 @@ import json
 import posixpath
 import re
 import warnings
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -17,7 +19,7 @@ import nbformat
 
 from helpers.course.authoring import reading
 from helpers.course.authoring.site import prose
-from helpers.course.authoring.site.changes import versions
+from helpers.course.authoring.site.changes import Version, versions
 from helpers.course.authoring.site.documents import Document, documents
 from helpers.course.authoring.site.html import of_another_host
 from helpers.course.authoring.site.notebooks import WIDGET, alt, pictures
@@ -29,6 +31,7 @@ RESTORE = "restore it with `git checkout`, or resolve its conflict"
 FORMAT = 4
 UNSEEN = {"text/latex", "application/javascript", "application/pdf"}
 LONGEST = 200_000  # characters of an output: Sphinx takes minutes for more
+NO_TEXT = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufeff]")
 MACHINE = re.compile(
     r"(?:(?<![\w.:/-])|(?<=file://))(?:/(?:home|Users|root|work|tmp|private|var/folders|mnt)/[\w.@-]+"
     r"|[A-Z]:\\+Users\\+\w+)[^\s'\"]*"
@@ -53,8 +56,10 @@ def faults(checkout: Path = CHECKOUT) -> list[Fault]:
     found = [Fault(one.path, *said) for one in those.values() if (said := _unread(one))]
     if found:
         return found  # what links to them can't be judged
-    if (log := those.get("CHANGES.md")) and not versions(log.file.read_text()):
-        found.append(Fault(log.path, "", "it has no version: begin one with ## 1.0, 2026-11-27."))
+    if log := those.get("CHANGES.md"):
+        found += [
+            Fault(log.path, "", what) for what in _of_versions(versions(log.file.read_text()))
+        ]
     for one in those.values():
         found += [Fault(one.path, place, what) for place, what in _of_cells(one)]
         found += [Fault(one.path, place, what) for place, what in _of_prose(one)]
@@ -68,9 +73,12 @@ def _unread(one: Document) -> tuple[str, str] | None:
     try:
         text = one.file.read_text()
         if one.file.suffix != ".ipynb":
-            return None
+            wrong = NO_TEXT.search(text)
+            return ("", f"it has a character that no page shows, {wrong[0]!r}.") if wrong else None
         notebook = json.loads(text)
         str(json.dumps(notebook, ensure_ascii=False)).encode()  # half a character can't be
+    except OSError as error:
+        return "", f"it can't be read ({error.strerror})."
     except UnicodeError:
         return "", "it isn't text in UTF-8: save it so."
     except ValueError:
@@ -97,6 +105,22 @@ def _malformed(notebook: Any) -> tuple[str, str] | None:
     except (AttributeError, KeyError, TypeError):
         return "", f"it isn't a whole notebook: {RESTORE}."
     return None
+
+
+def _of_versions(those: list[Version]) -> Iterator[str]:
+    """What a feed of changes can't have."""
+    if not those:
+        yield "it has no version: begin one with ## 1.0, 2026-11-27."
+    for one in those:
+        try:
+            date.fromisoformat(one.date)
+        except ValueError:
+            yield f"{one.date}, of {one.name}, is no date."
+    for name, times in Counter(one.name for one in those).items():
+        if times > 1:
+            yield f"it has {name} {times} times: give each version a name of its own."
+    if those != sorted(those, key=lambda one: one.date, reverse=True):
+        yield "the newest version must come first."
 
 
 def _of_cells(one: Document) -> Iterator[tuple[str, str]]:
