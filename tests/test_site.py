@@ -263,10 +263,7 @@ class TestAReader:
         page.keyboard.press("Escape")
         expect(page.locator(".sidebar-search")).not_to_be_visible()
         expect(page.locator(".nav-overlay-icon .icon")).to_be_focused()
-
-    def test_who_chose_a_heading_sees_it(self, host, page):
-        page.set_viewport_size(PHONE)
-        page.goto(f"{host}/{LESSON}.html")
+        page.set_viewport_size(PHONE)  # who chose a heading sees it
         page.locator(".toc-header-icon .icon").click()
         page.locator(".toc-drawer a").last.click()
         expect(page.locator(".toc-drawer")).not_to_be_visible()
