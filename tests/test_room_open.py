@@ -159,12 +159,16 @@ def test_what_others_can_reach_has_a_code_and_says_what_they_can_read(tmp_path):
         again.code,
     )
     assert urls(secure) == ("https://192.0.2.7:0",)
+    assert urls(secure, ["localhost"])[0] == "https://localhost:0"
+    assert warnings(secure, ["localhost"]) == ()
     (elsewhere,) = warnings(secure)
     assert "refuse the certificate at https://192.0.2.7:0 (IP address mismatch" in elsewhere
     assert tls_of(secure)
     wrong = as_wanted(
         again, Wanted(certificate=files.certificate, certificate_key=tmp_path / "ca.key")
     )
+    with pytest.raises(CourseError, match="isn't a host name"):
+        as_wanted(room, Wanted(names=["http://board.example.org"]))
     with pytest.raises(CourseError, match="belong together"):
         tls_of(wrong)
 
