@@ -602,7 +602,9 @@ def test_what_is_right_is_no_fault(tmp_path):
 
 
 def test_the_build_ends_with_the_first_faults(tmp_path):
-    wrong = build(course(tmp_path, code("1 + 1", ran=None)), tmp_path / "site")
+    root = course(tmp_path, code("1 + 1", ran=None))
+    assert "holds something else than a site" in build(root, root)[0]
+    wrong = build(root, tmp_path / "site")
     assert wrong == [
         "notebooks/01_a_lesson.ipynb, cell 1: it was not run: run it with `make lessons`."
     ]

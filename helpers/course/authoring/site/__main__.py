@@ -26,6 +26,7 @@ from helpers.course.authoring.site.staging import Staging
 from helpers.course.home import CHECKOUT
 
 BUILD = CHECKOUT / "build"
+SIGN = "objects.inv"  # that Sphinx has made a folder, so that it may be replaced
 
 
 def main() -> int:
@@ -58,6 +59,9 @@ def build(checkout: Path, output: Path, only: Sequence[str] = ()) -> list[str]:
         return [
             f"{URL} is {url!r}, no address of a site: write it like https://example.org/course."
         ]
+    kept = output.is_file() or (output.is_dir() and any(output.iterdir()))
+    if kept and not (output / SIGN).is_file():
+        return [f"{output} holds something else than a site: name a folder that isn't there yet."]
     if wrong := [str(one) for one in faults(checkout)]:
         return wrong
     work = output.with_name(f"{output.name}-pages")
