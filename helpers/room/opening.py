@@ -214,8 +214,8 @@ def refused_by_seats(room: Class, host: str) -> str:
             side.do_handshake()
         except ssl.SSLWantReadError:
             continue
-        except ssl.SSLCertVerificationError as error:
-            return error.verify_message.rstrip(".")
+        except ssl.SSLError as error:
+            return str(getattr(error, "verify_message", "") or error).rstrip(".")
     return ""
 
 
