@@ -6,6 +6,7 @@ import asyncio
 import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,10 +14,11 @@ import pytest
 from helpers import connect_async
 from helpers.bench.trips import counted_async
 from helpers.chaos import Fault, Proxy
+from helpers.course.errors import CourseError
 from helpers.course.server import find_server
 from helpers.room import commits as committing
 from helpers.room.board import Exercise, counted, shown
-from helpers.room.classes import close, keep, new_class, seats_of
+from helpers.room.classes import CURRENT, Visit, close, expect_over, keep, new_class, seats_of
 from helpers.room.commits import Commits, UnkeptError
 from helpers.room.counting import Counting, rank, unranked
 from helpers.room.events import MOST_HINT, MOST_N, OUTCOMES, Event, Handed
@@ -180,6 +182,31 @@ def test_a_class_that_is_over_a_seat_that_left_and_a_full_stream_take_nothing(re
 
 
 # ------------------------------------------------------------------ counted once
+
+
+def test_what_can_be_forgotten_is_over_and_no_board_has_it(redis):
+    async def work() -> list[str]:
+        async with room() as now:
+            before, client = replace(new_class(), title="Monday", opened=1), now.client
+            await keep(client, before)
+            await keep(client, now.its)  # --new: the one before is over, though none closed it
+            assert (await expect_over(Visit(client, at_work=True), before.id)).id == before.id
+            said = []
+            for at_work, name in ((False, now.its.id), (True, now.its.id), (False, "")):
+                with pytest.raises(CourseError) as refused:
+                    await expect_over(Visit(client, at_work), name)
+                said.append(str(refused.value))
+                await close(client, now.its)
+            await client.delete(CURRENT, now.its.keys.about)  # as `forget` does
+            with pytest.raises(CourseError) as refused:
+                await expect_over(Visit(client, at_work=False))
+            return [*said, str(refused.value)]
+
+    goes_on, has_it, none, latest = asyncio.run(work())
+    assert "isn't over" in goes_on
+    assert "board is still open" in has_it
+    assert "no class '' on this machine" in none
+    assert latest.endswith("(Monday).")
 
 
 def test_a_board_killed_between_append_and_count_counts_each_event_once(redis):

@@ -83,12 +83,15 @@ def test_a_class_goes_on_when_its_board_and_its_server_are_killed(tmp_path):
             (row,) = csv.DictReader(io.StringIO(told("class", "export", **home)))
             told("class", "export", str(tmp_path / "x.csv"), **home)
             assert (tmp_path / "x.csv").read_bytes().startswith(codecs.BOM_UTF8 + b"seat,left")
+            told("class", "export", str(tmp_path / "x.JSON"), **home)
+            assert (tmp_path / "x.JSON").read_text().startswith("{")
             nowhere = str(tmp_path / "none" / "x.csv")
             assert f"{nowhere} can't be written" in refused("class", "export", nowhere, **home)
             assert (row["seat"], row["03.2 tries"], row["03.2 wrong"]) == ("seat 1", "200", "200")
             assert "isn't over" in refused("class", "forget", "--yes", **home)
             assert "1 seat is over" in told("class", "close", **home)
             assert sender.send(201) == 410
+            assert "still open: end that first" in refused("class", "forget", "--yes", **home)
     finally:
         one.close()
     assert one.process
@@ -105,7 +108,7 @@ def test_a_class_goes_on_when_its_board_and_its_server_are_killed(tmp_path):
     assert b"seat 1" in everything(own.data)
     assert "It had 1 seat" in told("class", "forget", "--yes", **home)
     assert b"seat 1" not in everything(own.data)
-    assert "No class was opened" in refused("class", "forget", **home)
+    assert "No class is kept" in refused("class", "forget", **home)
 
 
 def everything(folder: Path) -> bytes:
@@ -115,8 +118,9 @@ def everything(folder: Path) -> bytes:
 
 def test_what_cannot_be_opened_is_said_in_one_sentence(tmp_path):
     home: Any = {"COURSE_HOME": str(tmp_path)}
-    assert "No class was opened" in refused("class", "close", **home)
-    assert "No class was opened" in refused("class", "export", **home)
+    assert "No class is kept" in refused("class", "close", **home)
+    assert "No class is kept" in refused("class", "export", **home)
+    assert "ends in .csv or .json" in refused("class", "export", "x.xlsx", **home)
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         assert f"port {port}" in refused("class", "open", "--port", port, **home)
@@ -150,12 +154,21 @@ def test_what_others_can_reach_has_a_code_and_says_what_they_can_read(tmp_path):
     certificates(tmp_path)
     files = Wanted(certificate=tmp_path / "server.crt", certificate_key=tmp_path / "server.key")
     secure = as_wanted(again, files)
-    assert (warnings(secure), secure.code) == ((), again.code)
+    assert (warnings(as_wanted(secure, Wanted(address="localhost"))), secure.code) == (
+        (),
+        again.code,
+    )
     assert urls(secure) == ("https://192.0.2.7:0",)
+    assert urls(secure, ["localhost"])[0] == "https://localhost:0"
+    assert warnings(secure, ["localhost"]) == ()
+    (elsewhere,) = warnings(secure)
+    assert "refuse the certificate at https://192.0.2.7:0 (IP address mismatch" in elsewhere
     assert tls_of(secure)
     wrong = as_wanted(
         again, Wanted(certificate=files.certificate, certificate_key=tmp_path / "ca.key")
     )
+    with pytest.raises(CourseError, match="isn't a host name"):
+        as_wanted(room, Wanted(names=["http://board.example.org"]))
     with pytest.raises(CourseError, match="belong together"):
         tls_of(wrong)
 

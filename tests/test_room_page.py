@@ -105,6 +105,7 @@ def test_a_class_joins_works_and_is_looked_at(browser, opened, tmp_path):
         sorted_and_filtered(page, wanted)
         by_keyboard(page)
         exported(page, at_work, tmp_path)
+        printed(page)
 
         asked_before, complaints_before = list(asked), list(complaints)
         opened.kill()
@@ -224,6 +225,16 @@ def exported(page: Page, at_work: list[HttpSeat], folder: Path) -> None:
     rows = list(csv.DictReader(io.StringIO((folder / "class.csv").read_text("utf-8-sig"))))
     assert [row["seat"] for row in rows] == [seat.name for seat in at_work]
     assert rows[2]["03.7 tries"] == "4"
+
+
+def printed(page: Page) -> None:
+    """Paper has all seats, whose table scrolls on the screen, and no theme for a dark room."""
+    page.get_by_label("Theme").select_option("dark")
+    page.emulate_media(media="print")
+    expect(page.locator("#seats")).to_have_css("max-height", "none")
+    expect(page.locator("body")).to_have_css("color", "rgb(20, 24, 27)")
+    page.emulate_media(media="screen")
+    page.get_by_label("Theme").select_option("")
 
 
 def test_without_the_key_there_is_no_page(opened):

@@ -485,6 +485,14 @@ def test_a_certificate_of_the_boards_own_is_trusted_on_request(folder, tmp_path)
         checked()
         until(lambda: numbers(board) == [1])
         assert "uses no TLS" not in told("class", "leave")
+        by_number = board.url.replace("localhost", "127.0.0.1")
+        assert "is for another name than this address" in refused(
+            "class", "join", by_number, "--as", "seat 12", "--certificate", str(tmp_path / "ca.crt")
+        )
+        no_tls = board.url.replace("https:", "http:")
+        assert "if its address begins with https://, write that" in refused(
+            "class", "join", no_tls, "--as", "seat 12"
+        )
         with Board() as plain:
             wrong = plain.url.replace("http:", "https:")
             assert "uses no TLS: begin the address with http://" in refused(

@@ -6,7 +6,9 @@ Every page is looked at in a browser, on a phone and a desktop, in light and dar
 from __future__ import annotations
 
 import functools
+import json
 import re
+import subprocess
 import threading
 import tomllib
 import xml.etree.ElementTree as ET
@@ -22,13 +24,13 @@ from playwright.sync_api import Request, expect
 
 from helpers import streams
 from helpers.course.authoring.site import changes, prose, reference
-from helpers.course.authoring.site.__main__ import build, sphinx
+from helpers.course.authoring.site.__main__ import build, changed, sphinx
 from helpers.course.authoring.site.built import Site
 from helpers.course.authoring.site.documents import documents, outside
 from helpers.course.authoring.site.faults import faults
 from helpers.course.authoring.site.notebooks import WIDGET
 from helpers.course.authoring.site.pages import URL, pages
-from helpers.course.authoring.site.places import parsed
+from helpers.course.authoring.site.places import parsed, remote
 from helpers.course.home import CHECKOUT
 from helpers.course.pace import patient
 from tests.accessibility import violations
@@ -256,7 +258,16 @@ class TestAReader:
         page.keyboard.press("Tab")
         page.keyboard.press("Enter")
         expect(page.locator(".sidebar-search")).to_be_visible()
+        expect(page.locator(".sidebar-drawer a").first).to_be_focused()
         assert violations(page) == []
+        page.keyboard.press("Escape")
+        expect(page.locator(".sidebar-search")).not_to_be_visible()
+        expect(page.locator(".nav-overlay-icon .icon")).to_be_focused()
+        page.set_viewport_size(PHONE)  # who chose a heading sees it
+        page.locator(".toc-header-icon .icon").click()
+        page.locator(".toc-drawer a").last.click()
+        expect(page.locator(".toc-drawer")).not_to_be_visible()
+        expect(page.locator("h2").last).to_be_in_viewport()
 
     def test_on_a_phone_reads_what_each_number_of_the_tables_means(self, host, page):
         page.set_viewport_size(PHONE)
@@ -279,6 +290,10 @@ class TestAReader:
     def test_copies_code_and_not_its_prompt(self, host, page):
         page.goto(f"{host}/{LESSON}.html")
         assert page.locator(".cell_input button.copybtn").count() > 20
+        button = page.locator(".cell_input button.copybtn").first
+        button.press("Shift")  # a keyboard is at work, and sees what it is at
+        expect(button).to_have_css("opacity", "1")
+        expect(button).to_have_css("outline-style", "solid")
         assert (
             page.locator(".output.text_plain button.copybtn, .stream button.copybtn").count() == 0
         )
@@ -341,6 +356,12 @@ def test_an_anchor_is_made_as_the_site_makes_it(site):
 # ------------------------------------------------------------------ bad input
 
 
+PICTURE = (
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNkYPhfDwAChwGA60e6kgAAAABJRU5ErkJggg"
+    "=="
+)
+
+
 def code(source: str, *outputs: Any, ran: int | None = 1, **metadata: Any) -> Any:
     """A cell of code, with its outputs."""
     return nbformat.v4.new_code_cell(
@@ -353,7 +374,7 @@ def said(text: str) -> Any:
 
 
 def drawn(**beside: str) -> Any:
-    return nbformat.v4.new_output("display_data", {"image/png": "iVBORw0KGgo=", **beside})
+    return nbformat.v4.new_output("display_data", {"image/png": PICTURE, **beside})
 
 
 def displayed(html: str) -> Any:
@@ -362,6 +383,11 @@ def displayed(html: str) -> Any:
 
 def words(source: str) -> Any:
     return nbformat.v4.new_markdown_cell(source)
+
+
+def notebook(**parts: Any) -> bytes:
+    """A file of a notebook, right or wrong."""
+    return json.dumps(nbformat.v4.new_notebook() | parts).encode()
 
 
 def course(folder: Path, *cells: Any) -> Path:
@@ -442,6 +468,48 @@ BAD = {
     ),
     "a level that is skipped": (words("#### Deep"), "skips a level"),
     "a second title": (words("# Another"), "is a second title"),
+    "a link with a title": (
+        words('[next](02_none.ipynb "Next")'),
+        "02_none.ipynb leads to no file",
+    ),
+    "a link by reference": (words("[next][it]\n\n[it]: 02_none.ipynb"), "leads to no file"),
+    "a link with a space": (words("[next](<02 none.ipynb>)"), "02%20none.ipynb leads to no file"),
+    "a file as a folder": (words("[up](01_a_lesson.ipynb/)"), "leads to no file"),
+    "a link in an output's Markdown": (
+        code("x", nbformat.v4.new_output("display_data", {"text/markdown": "[it](none.md)"})),
+        "none.md leads to no file",
+    ),
+    "a drawing of another host": (
+        words("![It rises.](https://example.org/x.png)"),
+        "it needs https://example.org/x.png, of another host",
+    ),
+    "styles of another host": (
+        code("x", displayed("<style>@import '//example.org/x.css';</style>")),
+        "it needs //example.org/x.css, of another host",
+    ),
+    "a picture inside of the notebook": (
+        words("![It rises.](attachment:x.png)"),
+        "the site can't show attachment:x.png",
+    ),
+    "a picture that is broken": (
+        code("x", drawn(**{"text/plain": "It rises.", "image/png": "iVBORw0KGgo"})),
+        "its picture isn't whole",
+    ),
+    "a formula": (words("It takes $n^2$ steps."), "the site can't show the formula n^2"),
+    "a formula in an output": (
+        code("x", nbformat.v4.new_output("display_data", {"text/latex": "$n^2$"})),
+        "the site can't show its text/latex",
+    ),
+    "a script": (code("x", displayed("<script>draw()</script>")), "it has a script"),
+    "HTML that does not end": (words("<details><summary>Why?</summary>"), "its <details> begins"),
+    "HTML that ends twice": (code("x", displayed("<b>1</b></div>")), "its <div> begins and ends"),
+    "an output without end": (code("x", said("1" * 300_000)), "its output has 300,001 characters"),
+    "an output of another run": (
+        code("x", nbformat.v4.new_output("execute_result", {}, execution_count=7)),
+        "its output is that of another run",
+    ),
+    "a raw cell": (nbformat.v4.new_raw_cell("x"), "it is a raw cell"),
+    "a path in a URL": (code("x", said(f"file://{HOME}/x")), f"machine, {HOME}/x"),
     "a widget alone": (
         code("x", nbformat.v4.new_output("display_data", {WIDGET: {"model_id": "1"}})),
         "nothing static to show",
@@ -461,14 +529,52 @@ def test_a_fault_is_told_with_its_file_and_cell(tmp_path, cell, sentence):
     [
         ("notebooks/01_a_lesson.ipynb", b"", "it isn't a whole notebook"),
         ("notebooks/01_a_lesson.ipynb", b"<<<<<<< HEAD\n{}", "it isn't a whole notebook"),
+        ("notebooks/01_a_lesson.ipynb", b"[]", "it isn't a whole notebook"),
+        ("notebooks/01_a_lesson.ipynb", notebook(cells=None), "it isn't a whole notebook"),
+        (
+            "notebooks/01_a_lesson.ipynb",
+            notebook(cells=[words("# 01"), {"cell_type": "code", "source": "", "metadata": {}}]),
+            "cell 1: it isn't a whole notebook",
+        ),
+        (
+            "notebooks/01_a_lesson.ipynb",
+            notebook(cells=[code(""), words("# 01")]),
+            "cell 0: it comes before the title",
+        ),
+        (
+            "notebooks/01_a_lesson.ipynb",
+            notebook(cells=[words("# 01") | {"id": "a"}, words("") | {"id": "a"}]),
+            "two of its cells have the same ID",
+        ),
+        (
+            "notebooks/01_a_lesson.ipynb",
+            notebook(nbformat=3, nbformat_minor=0, worksheets=[]),
+            "it has the notebook format 3, not 4",
+        ),
+        (
+            "notebooks/01_a_lesson.ipynb",
+            notebook(cells=[words("# \ud800")]),
+            "it isn't text in UTF-8",
+        ),
         ("CHANGES.md", b"# What changed \xff", "it isn't text in UTF-8"),
         ("CHANGES.md", b"# What changed", "it has no version"),
+        ("CHANGES.md", b"# It\n\n## 1.0, 2026-13-45\n", "2026-13-45, of 1.0, is no date"),
+        ("CHANGES.md", b"# It\n\n## 1, 2026-11-27\n\n## 1, 2026-11-27\n", "it has 1 2 times"),
+        ("CHANGES.md", b"# It\n\n## 1, 2026-11-27\n\n## 2, 2026-11-28\n", "the newest version"),
+        (
+            "CHANGES.md",
+            b"\xef\xbb\xbf# It\n\n## 1, 2026-11-27\n",
+            "it has a character that no page",
+        ),
+        ("CHANGES.md/x", b"", "it can't be read"),
     ],
 )
 def test_a_file_that_cannot_be_read_is_named_without_a_traceback(tmp_path, name, content, sentence):
-    (course(tmp_path) / name).write_bytes(content)
+    file = course(tmp_path) / name
+    file.parent.mkdir(exist_ok=True)
+    file.write_bytes(content)
     (fault,) = build(tmp_path, tmp_path / "site")
-    assert fault.startswith(f"{name}: {sentence}")
+    assert re.match(rf"{name.removesuffix('/x')}(: |, ){sentence}", fault)
 
 
 def test_a_failure_of_sphinx_is_one_sentence(tmp_path):
@@ -485,16 +591,42 @@ def test_what_is_right_is_no_fault(tmp_path):
         code("x", said("an entry of /stream/home, 50/tmp/s"), ran=2),
         code("x", drawn(**{"text/plain": "It rises."}), ran=3),
         code("", ran=None),
+        code("def (:", expected, ran=4, tags=["raises-exception"]),
+        words("<!-- # An older title, [of](none.md) -->\n\nIt costs $5 or $6, or `$`."),
     ]
-    assert faults(course(tmp_path, *cells)) == []
+    root = course(tmp_path, *cells)
+    for name in ("Untitled.ipynb", "01_a_lesson-Copy1.ipynb", "02_mine (1).ipynb"):
+        (root / "notebooks" / name).write_text("a learner's own")
+    assert faults(root) == []
+    assert [page.name for page in pages(root)] == ["notebooks/01_a_lesson"]
 
 
 def test_the_build_ends_with_the_first_faults(tmp_path):
-    wrong = build(course(tmp_path, code("1 + 1", ran=None)), tmp_path / "site")
+    root = course(tmp_path, code("1 + 1", ran=None))
+    assert "holds something else than a site" in build(root, root)[0]
+    wrong = build(root, tmp_path / "site")
     assert wrong == [
         "notebooks/01_a_lesson.ipynb, cell 1: it was not run: run it with `make lessons`."
     ]
     assert not (tmp_path / "site").exists()
+
+
+def test_a_learner_is_told_which_files_are_not_as_they_were_committed(tmp_path):
+    ran = course(tmp_path, code("1 + 1")) / "notebooks" / "01_a_lesson.ipynb"
+    mine = ["-c", "user.name=A", "-c", "user.email=a@example.org"]
+    for git in (["init"], ["add", "."], [*mine, "commit", "-m", "x", "--no-gpg-sign"]):
+        subprocess.run(["git", *git], cwd=tmp_path, check=True, capture_output=True)
+    wrong = ["notebooks/01_a_lesson.ipynb, cell 1: it ran as 7", "CHANGES.md: no", "Sphinx failed"]
+    assert changed(wrong, tmp_path) == []
+    ran.write_text(ran.read_text().replace("1 + 1", "1 + 2"))
+    assert changed(wrong, tmp_path) == ["notebooks/01_a_lesson.ipynb"]
+
+
+@pytest.mark.parametrize("url", ["example.org", "/course", "file:///x", "https://example.org/?x#y"])
+def test_an_address_that_is_none_is_told(tmp_path, monkeypatch, url):
+    monkeypatch.setenv(URL, url)
+    (fault,) = build(tmp_path, tmp_path / "site")
+    assert fault.startswith(f"SITE_URL is {url!r}, no address of a site")
 
 
 def test_what_sphinx_warns_of_has_its_file_and_cell_too(tmp_path):
@@ -534,6 +666,9 @@ def test_every_file_of_the_course_is_without_fault():
         ("https://token@github.com/owner/course", "https://github.com/owner/course"),
         ("git@github.com:owner/course.git", "https://github.com/owner/course"),
         ("ssh://git@github.com/owner/course.git", "https://github.com/owner/course"),
+        ("git@github.com:/owner/course.git/", "https://github.com/owner/course"),
+        ("https://name:to@ken@github.com/owner/course", None),
+        ("https://github.com/owner/course?token=1", None),
         ("git@gitlab.com:group/sub/course.git", "https://gitlab.com/group/sub/course"),
         ("https://git.example.org/owner/course.git", None),
         ("/srv/git/course.git", None),
@@ -545,6 +680,17 @@ def test_every_file_of_the_course_is_without_fault():
 def test_a_public_remote_gives_addresses_and_no_other_does(url, at):
     found = parsed(url)
     assert (found.url if found else None) == at
+
+
+def test_a_folder_in_anothers_repository_has_no_remote(tmp_path):
+    for words in (["init"], ["remote", "add", "origin", "https://github.com/ada/private"]):
+        subprocess.run(["git", *words], cwd=tmp_path, check=True, capture_output=True)
+    inside = tmp_path / "course"
+    inside.mkdir()
+    assert remote(inside) is None
+    found = remote(tmp_path)
+    assert found
+    assert found.url == "https://github.com/ada/private"
 
 
 def test_a_notebook_opens_at_binder_and_codespaces():

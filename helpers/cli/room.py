@@ -105,6 +105,12 @@ def class_export(
     from helpers.room.board import counted, shown
     from helpers.room.counting import Counting
 
+    kind = file.suffix.lower() if file else ".csv"
+    if kind not in (".csv", ".json"):
+        raise CourseError(
+            f"{file} is neither CSV nor JSON: give it a name that ends in .csv or .json."
+        )
+
     async def work() -> dict[str, Any]:
         async with classes.visited() as (client, at_work):
             room, sheet = await classes.expect_class(client, id), exercises()
@@ -116,13 +122,13 @@ def class_export(
             return shown(room, sheet, seats.all.values(), counts, now_ms)
 
     board = cast("Shown", asyncio.run(work()))
-    if file and file.suffix == ".json":
+    if kind == ".json":
         text = export.to_json(board)
     else:
         known = mistakes.catalogue()
         text = export.summary_csv(board, known) if summary else export.to_csv(board)
     if file:
-        mark = "" if file.suffix == ".json" else export.BOM
+        mark = "" if kind == ".json" else export.BOM
         try:
             write_whole(file.absolute(), mark + text)
         except OSError as error:
@@ -143,8 +149,8 @@ def class_forget(
     from helpers.room import classes
 
     async def work() -> int:
-        async with classes.visited() as (client, _):
-            room = await classes.expect_over(client, id)
+        async with classes.visited() as visit:
+            client, room = visit.client, await classes.expect_over(visit, id)
             count = len((await classes.seats_of(client, room)).all)
             if not yes:
                 called = f"“{room.title}”" if room.title else room.id

@@ -28,7 +28,7 @@ from helpers.streams.clock import ms_of, utc_now
 
 CURRENT = "class:current"
 LONGEST_TITLE = 80
-NONE = "No class was opened on this machine yet: `course class open` opens one."
+NONE = "No class is kept on this machine: `course class open` opens one."
 PURPOSE = Purpose(
     "class board's server", "run `course class open`", "`course class close`", "always"
 )
@@ -164,7 +164,9 @@ def expect_title(title: str) -> str:
         CourseError: not this.
     """
     if len(title) > LONGEST_TITLE or not title.isprintable():
-        raise CourseError(f"A title has up to {LONGEST_TITLE} characters on one line.")
+        raise CourseError(
+            f"A title has up to {LONGEST_TITLE} characters on one line, and all can be seen."
+        )
     return title
 
 
@@ -186,10 +188,24 @@ async def expect_class(client: redis.asyncio.Redis, id: str | None = None) -> Cl
     Raises:
         CourseError: there is none.
     """
-    room = await called(client, id) if id else await current(client)
+    room = await current(client) if id is None else await called(client, id)
     if room is None:
-        raise CourseError(f"There is no class {id!r} on this machine." if id else NONE)
+        kept = await _kept(client)
+        if not kept:
+            raise CourseError(NONE)
+        what = "no latest class any more" if id is None else f"no class {id!r}"
+        raise CourseError(f"There is {what} on this machine: choose one with --id, of {kept}.")
     return room
+
+
+async def _kept(client: redis.asyncio.Redis) -> str:
+    """The classes that are kept, for a sentence."""
+    rooms: list[Class] = []
+    async for key in client.scan_iter(Keys("*").about, count=1000):
+        kept: Any = await client.hgetall(key)
+        rooms.append(Class.read(kept))
+    rooms.sort(key=lambda one: one.opened)
+    return ", ".join(f"{one.id} ({one.title})" if one.title else one.id for one in rooms)
 
 
 async def keep(client: redis.asyncio.Redis, its: Class) -> None:
@@ -205,15 +221,18 @@ async def close(client: redis.asyncio.Redis, its: Class) -> None:
     await client.hsetnx(its.keys.about, "closed", str(ms_of(utc_now())))
 
 
-async def expect_over(client: redis.asyncio.Redis, id: str | None = None) -> Class:
-    """A class that no seat can send to any more.
+async def expect_over(visit: Visit, id: str | None = None) -> Class:
+    """A class that no seat can send to any more: it was closed, or another one was opened since.
 
     Raises:
-        CourseError: there is none, or it goes on.
+        CourseError: there is none, it goes on, or a board still has it.
     """
-    its = await expect_class(client, id)
-    if its.closed is None:
-        raise CourseError("The class isn't over: end it first, with `course class close`.")
+    its, latest = await expect_class(visit.client, id), await current(visit.client)
+    if latest and latest.id == its.id:
+        if its.closed is None:
+            raise CourseError("The class isn't over: end it first, with `course class close`.")
+        if visit.at_work:
+            raise CourseError("Its board is still open: end that first, with Ctrl-C.")
     return its
 
 

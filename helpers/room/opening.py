@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import errno
 import ipaddress
+import re
 import resource
 import socket
 import ssl
@@ -13,6 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import psutil
 from tornado.netutil import bind_sockets
@@ -109,13 +111,15 @@ async def open_class(
             await classes.keep(client, room)
             seats = await classes.seats_of(client, room)
             names = own_names() | {name.lower() for name in (room.address, *wanted.names)}
+            reached = urls(room, wanted.names)
             board = Board(
-                room, seats, client, exercises, catalogue, routes, join(room), names,
+                room, seats, client, exercises, catalogue, routes, join(room, reached[0]), names,
                 tls is not None, say,
             )  # fmt: skip
             opened = Opened(
-                room, before is not None, len(seats.all), urls(room), page(room), warnings(room)
-            )
+                room, before is not None, len(seats.all), reached, page(room),
+                warnings(room, wanted.names),
+            )  # fmt: skip
             await _work(board, sockets, tls, stop, lambda: ready(opened))
             room = await classes.expect_class(client, room.id)
             return room.closed is None
@@ -158,10 +162,11 @@ def is_loopback(address: str) -> bool:
     return False
 
 
-def urls(room: Class) -> tuple[str, ...]:
-    """Where seats reach a class: each address of this machine, if it listens to all."""
+def urls(room: Class, names: Sequence[str] = ()) -> tuple[str, ...]:
+    """Where seats reach a class: by names, and at each address if it listens to all."""
     scheme = "https" if room.certificate else "http"
-    return tuple(f"{scheme}://{_host(one)}:{room.port}" for one in _addresses(room.address))
+    hosts = [*names, *map(_host, _addresses(room.address))]
+    return tuple(f"{scheme}://{host}:{room.port}" for host in hosts)
 
 
 def join(room: Class, url: str = "", seat: str = "seat 1") -> str:
@@ -179,15 +184,39 @@ def page(room: Class) -> str:
     return f"{scheme}://{_host(host)}:{room.port}/?key={room.key}"
 
 
-def warnings(room: Class) -> tuple[str, ...]:
+def warnings(room: Class, names: Sequence[str] = ()) -> tuple[str, ...]:
     """What an instructor should know of a class that others than this machine reach."""
-    if is_loopback(room.address) or room.certificate:
+    if room.certificate:
+        url = urls(room, names)[0]
+        why = refused_by_seats(room, urlsplit(url).hostname or "")
+        said = f"Seats will refuse the certificate at {url} ({why}): give another, or open the "
+        return (f"{said}class with --name and a name that it is for.",) if why else ()
+    if is_loopback(room.address):
         return ()
     return (
         "Without a certificate, anyone on this network can read the class code and what seats "
         "send: which exercise, and whether it passed. Give --cert and --key if you mind, and open "
         "your own page on this machine only.",
     )
+
+
+def refused_by_seats(room: Class, host: str) -> str:
+    """Why a seat that trusts a class's certificate would refuse it at an address; empty if not."""
+    client = ssl.create_default_context(cafile=room.certificate)
+    client.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    client.verify_flags &= ~getattr(ssl, "VERIFY_X509_STRICT", 0)
+    server, there, back = tls_of(room), ssl.MemoryBIO(), ssl.MemoryBIO()
+    assert server
+    seat = client.wrap_bio(back, there, server_hostname=host)
+    board = server.wrap_bio(there, back, server_side=True)
+    for side in (seat, board, seat):
+        try:
+            side.do_handshake()
+        except ssl.SSLWantReadError:
+            continue
+        except ssl.SSLError as error:
+            return str(getattr(error, "verify_message", "") or error).rstrip(".")
+    return ""
 
 
 def ipaddress_of(address: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
@@ -201,10 +230,13 @@ def as_wanted(room: Class, wanted: Wanted) -> Class:
     """A class as it is to be opened now.
 
     Raises:
-        CourseError: half of a certificate, a code that would be guessed, or a port that is none.
+        CourseError: half of a certificate, a code that would be guessed, no name, or no port.
     """
     if wanted.port is not None:
         expect_port(wanted.port)
+    for name in wanted.names:
+        if not re.fullmatch(r"[\w-]+(\.[\w-]+)*", name):
+            raise CourseError(f"{name!r} isn't a host name: give one such as board.example.org.")
     address = wanted.address or room.address or LOOPBACK
     code = room.code if wanted.code is None else expect_code(wanted.code)
     if not code and not is_loopback(address):

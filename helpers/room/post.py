@@ -21,6 +21,11 @@ from helpers.course.loopback import is_loopback
 SILENCE_S = 5.0
 DEADLINE_S = 15.0  # for a board that sends a byte now and then
 LONGEST_REPLY = 64 * 1024
+UNTRUSTED = {  # what OpenSSL finds wrong with a certificate, and what to do
+    "has expired": "has expired: tell your instructor, if this machine's clock is right",
+    "not yet valid": "isn't valid yet: tell your instructor, if this machine's clock is right",
+    "mismatch": "is for another name than this address: ask your instructor for that name",
+}
 
 
 class BoardError(CourseError):
@@ -95,7 +100,8 @@ def post(
                     break
             return _reply(url, response.status_code, body, response.headers.get("Retry-After", ""))
     except httpx.TimeoutException as error:
-        tls = " If it uses no TLS, begin the address with http://." * url.startswith("https:")
+        # A board without TLS waits for the end of what it takes for a line.
+        tls = " If its address begins with http://, write that." if url.startswith("https:") else ""
         raise BoardError(f"The class board at {url} doesn't answer.{tls}") from error
     except (httpx.HTTPError, httpx.InvalidURL, OSError, RuntimeError, ValueError) as error:
         raise BoardError(_why(url, error)) from error
@@ -121,16 +127,28 @@ def no_board(url: str) -> str:
 def _why(url: str, error: Exception) -> str:
     said = str(error)
     if "CERTIFICATE_VERIFY_FAILED" in said:
+        for part, remedy in UNTRUSTED.items():
+            if part in said:
+                return f"The certificate of the class board at {url} {remedy}."
         return (
             f"The certificate of the class board at {url} can't be trusted: ask your instructor "
             "for the file with the certificate, and add `--certificate FILE`."
         )
     if "WRONG_VERSION_NUMBER" in said or "record layer failure" in said:
         return f"What answers at {url} uses no TLS: begin the address with http://."
+    tls = " If its address begins with https://, write that." if _hung_up(url, error) else ""
     return (
         f"The class board at {url} can't be reached ({said or type(error).__name__}): check the "
-        "address, and that you are in the same network."
+        f"address, and that you are in the same network.{tls}"
     )
+
+
+def _hung_up(url: str, error: Exception) -> bool:
+    """Whether what answers may expect TLS: it ends a connection that begins without."""
+    import httpx
+
+    ended = isinstance(error, (httpx.ReadError, httpx.RemoteProtocolError))
+    return ended and url.startswith("http:")
 
 
 def _in_the_room(url: str) -> bool:

@@ -36,8 +36,7 @@ function show(fresh) {
 }
 
 function counted({ seats, left, stuck }, closed) {
-  if (!seats && !left) return "No seats yet";
-  const parts = [many(seats, "seat"), `${stuck.length} stuck`];
+  const parts = seats || left ? [many(seats, "seat"), `${stuck.length} stuck`] : ["No seats yet"];
   if (closed) parts.unshift(`Closed at ${clock(closed)}`);
   if (left) parts.push(`${left} left`);
   return parts.join(" · ");

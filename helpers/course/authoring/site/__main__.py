@@ -21,11 +21,12 @@ from helpers.course.authoring.site.documents import documents, outside
 from helpers.course.authoring.site.faults import faults
 from helpers.course.authoring.site.finish import finish, root_of
 from helpers.course.authoring.site.pages import SITE, URL
-from helpers.course.authoring.site.places import remote
+from helpers.course.authoring.site.places import git, remote
 from helpers.course.authoring.site.staging import Staging
 from helpers.course.home import CHECKOUT
 
 BUILD = CHECKOUT / "build"
+SIGN = "objects.inv"  # that Sphinx has made a folder, so that it may be replaced
 
 
 def main() -> int:
@@ -53,10 +54,16 @@ def build(checkout: Path, output: Path, only: Sequence[str] = ()) -> list[str]:
         output: the site's folder, which is replaced once a new one without faults is whole.
         only: the pages to make, by their names; all by default.
     """
-    wrong = [str(one) for one in faults(checkout)]
-    if wrong:
-        return wrong
     url = os.environ.get(URL, "")
+    if url and not re.fullmatch(r"https?://[^\s/?#]+(/[^\s?#]*)?", url):
+        return [
+            f"{URL} is {url!r}, no address of a site: write it like https://example.org/course."
+        ]
+    kept = output.is_file() or (output.is_dir() and any(output.iterdir()))
+    if kept and not (output / SIGN).is_file():
+        return [f"{output} holds something else than a site: name a folder that isn't there yet."]
+    if wrong := [str(one) for one in faults(checkout)]:
+        return wrong
     work = output.with_name(f"{output.name}-pages")
     shutil.rmtree(work, ignore_errors=True)
     staging, fresh = Staging(checkout, work / "pages", remote(checkout), only), work / "site"
@@ -80,12 +87,24 @@ def report(wrong: Sequence[str], output: Path) -> int:
     for one in wrong:
         print(f"✗ {one}", file=sys.stderr)
     if wrong:
+        if those := changed(wrong):
+            print(
+                f"You have changed {', '.join(those)}: `git stash` puts that aside, and "
+                "`git stash pop` brings it back.",
+                file=sys.stderr,
+            )
         return 1
     site = Site(output)
     heaviest = max(map(site.weight, site.pages.values()))
     print(f"{len(site.pages)} pages, the heaviest {heaviest / 1e6:.1f} MB with all that it needs.")
     print(f"Open {output / 'index.html'}")
     return 0
+
+
+def changed(wrong: Sequence[str], checkout: Path = CHECKOUT) -> list[str]:
+    """The files of faults that aren't as they were committed: a learner has run or edited them."""
+    names = sorted({re.split("[,:]", one)[0] for one in wrong})
+    return git(checkout, "diff", "--name-only", "HEAD", "--", *names).splitlines()
 
 
 def sphinx(source: Path, output: Path, trees: Path) -> list[str]:

@@ -13,10 +13,9 @@ from functools import cached_property
 from pathlib import Path
 from urllib.parse import unquote, urldefrag
 
-from helpers.course.authoring.site.html import Html, of_another_host
+from helpers.course.authoring.site.html import IN_STYLES, Html, of_another_host
 
 HEAVIEST = 1_500_000  # bytes of a page with all that it needs
-_IN_STYLES = re.compile(r"(?:url\(\s*['\"]?|@import\s+['\"])((?:https?:)?//[^'\")\s]+)")
 
 
 class Built(Html):
@@ -50,7 +49,7 @@ class Site:
             if (heavy := self.weight(page)) > HEAVIEST:
                 yield f"{name}: {heavy:,} bytes with all that it needs; at most {HEAVIEST:,}."
         for file in self.folder.rglob("*.css"):
-            for url in _IN_STYLES.findall(file.read_text()):
+            for url in IN_STYLES.findall(file.read_text()):
                 yield f"{file.relative_to(self.folder)}: it needs {url}, of another host."
 
     def weight(self, page: Built) -> int:

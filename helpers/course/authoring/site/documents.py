@@ -11,7 +11,7 @@ import nbformat
 
 from helpers.course.authoring.site import prose
 from helpers.course.authoring.site.html import Html
-from helpers.course.authoring.site.pages import FOLDERS, PROSE, PYTHON
+from helpers.course.authoring.site.pages import FOLDERS, PROSE, PYTHON, notebooks
 from helpers.course.home import CHECKOUT
 
 BESIDE = ("README.md", "CONTRIBUTING.md", "site/*.md")  # not pages, but linked too
@@ -39,10 +39,21 @@ class Document:
         numbered = enumerate(self.cells)
         return [(f"cell {n}", c.source) for n, c in numbered if c.cell_type == "markdown"]
 
+    @property
+    def written(self) -> list[tuple[str, str]]:
+        """Its Markdown, and that in its outputs."""
+        shown = [
+            (f"cell {number}", output.data["text/markdown"])
+            for number, cell in enumerate(self.cells)
+            for output in cell.get("outputs", ())
+            if "text/markdown" in output.get("data", ())
+        ]
+        return [*self.pieces, *shown]
+
     @cached_property
     def html(self) -> list[tuple[str, Html]]:
         """The HTML in its Markdown and in its outputs, with the places."""
-        prosaic = [(place, prose.without_code(source)) for place, source in self.pieces]
+        prosaic = [(place, prose.html(source)) for place, source in self.written]
         shown = [
             (f"cell {number}", output.data["text/html"])
             for number, cell in enumerate(self.cells)
@@ -59,13 +70,11 @@ class Document:
 
 def documents(checkout: Path = CHECKOUT) -> dict[str, Document]:
     """All of them, by their paths."""
-    patterns = [f"{folder}/*.ipynb" for folder in FOLDERS]
-    found = {}
-    for pattern in (*patterns, PYTHON, *PROSE, *BESIDE):
-        for file in sorted(checkout.glob(pattern)):
-            path = file.relative_to(checkout).as_posix()
-            found[path] = Document(file, path)
-    return found
+    files = [file for folder in FOLDERS for file in notebooks(checkout, folder)]
+    for pattern in (PYTHON, *PROSE, *BESIDE):
+        files += sorted(checkout.glob(pattern))
+    paths = [file.relative_to(checkout).as_posix() for file in files]
+    return {path: Document(file, path) for path, file in zip(paths, files, strict=True)}
 
 
 def outside(those: dict[str, Document]) -> dict[str, list[str]]:

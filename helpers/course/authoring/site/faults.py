@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import posixpath
 import re
+import warnings
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import nbformat
 
 from helpers.course.authoring import reading
 from helpers.course.authoring.site import prose
-from helpers.course.authoring.site.changes import versions
+from helpers.course.authoring.site.changes import Version, versions
 from helpers.course.authoring.site.documents import Document, documents
 from helpers.course.authoring.site.html import of_another_host
 from helpers.course.authoring.site.notebooks import WIDGET, alt, pictures
@@ -21,8 +27,13 @@ from helpers.course.authoring.site.pages import SITE
 from helpers.course.home import CHECKOUT
 
 RERUN = "run it with `make lessons`"
+RESTORE = "restore it with `git checkout`, or resolve its conflict"
+FORMAT = 4
+UNSEEN = {"text/latex", "application/javascript", "application/pdf"}
+LONGEST = 200_000  # characters of an output: Sphinx takes minutes for more
+NO_TEXT = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufeff]")
 MACHINE = re.compile(
-    r"(?<![\w.:/-])(?:/(?:home|Users|root|work|tmp|private|var/folders|mnt)/[\w.@-]+"
+    r"(?:(?<![\w.:/-])|(?<=file://))(?:/(?:home|Users|root|work|tmp|private|var/folders|mnt)/[\w.@-]+"
     r"|[A-Z]:\\+Users\\+\w+)[^\s'\"]*"
 )
 
@@ -42,11 +53,13 @@ class Fault:
 def faults(checkout: Path = CHECKOUT) -> list[Fault]:
     """All faults of what the site is made from."""
     those = documents(checkout)
-    found = [Fault(one.path, "", said) for one in those.values() if (said := _unread(one))]
+    found = [Fault(one.path, *said) for one in those.values() if (said := _unread(one))]
     if found:
         return found  # what links to them can't be judged
-    if (log := those.get("CHANGES.md")) and not versions(log.file.read_text()):
-        found.append(Fault(log.path, "", "it has no version: begin one with ## 1.0, 2026-11-27."))
+    if log := those.get("CHANGES.md"):
+        found += [
+            Fault(log.path, "", what) for what in _of_versions(versions(log.file.read_text()))
+        ]
     for one in those.values():
         found += [Fault(one.path, place, what) for place, what in _of_cells(one)]
         found += [Fault(one.path, place, what) for place, what in _of_prose(one)]
@@ -55,15 +68,59 @@ def faults(checkout: Path = CHECKOUT) -> list[Fault]:
     return found
 
 
-def _unread(one: Document) -> str:
-    """Why a file can't be read; nothing if it can."""
+def _unread(one: Document) -> tuple[str, str] | None:
+    """Where and why a file can't be read, if it can't."""
     try:
-        one.pieces  # noqa: B018  # reads it
-    except UnicodeDecodeError:
-        return "it isn't text in UTF-8: save it so."
-    except (nbformat.reader.NotJSONError, nbformat.ValidationError):
-        return "it isn't a whole notebook: restore it with `git checkout`, or resolve its conflict."
-    return ""
+        text = one.file.read_text()
+        if one.file.suffix != ".ipynb":
+            wrong = NO_TEXT.search(text)
+            return ("", f"it has a character that no page shows, {wrong[0]!r}.") if wrong else None
+        notebook = json.loads(text)
+        str(json.dumps(notebook, ensure_ascii=False)).encode()  # half a character can't be
+    except OSError as error:
+        return "", f"it can't be read ({error.strerror})."
+    except UnicodeError:
+        return "", "it isn't text in UTF-8: save it so."
+    except ValueError:
+        return "", f"it isn't a whole notebook: {RESTORE}."
+    number = notebook.get("nbformat") if isinstance(notebook, dict) else None
+    if type(number) is int and number != FORMAT:
+        return "", f"it has the notebook format {number}, not {FORMAT}: save it with JupyterLab."
+    return _malformed(notebook)
+
+
+def _malformed(notebook: Any) -> tuple[str, str] | None:
+    """Where and why this isn't a notebook, if it isn't."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", nbformat.warnings.MissingIDFieldWarning)
+            warnings.simplefilter("error", nbformat.warnings.DuplicateCellId)
+            nbformat.validate(notebook)
+    except nbformat.warnings.DuplicateCellId:
+        return "", "two of its cells have the same ID: save it with JupyterLab."
+    except nbformat.ValidationError as error:
+        place = list(error.relative_path)
+        cell = f"cell {place[1]}" if len(place) > 1 and place[0] == "cells" else ""
+        return cell, f"it isn't a whole notebook ({error.message:.100}): {RESTORE}."
+    except (AttributeError, KeyError, TypeError):
+        return "", f"it isn't a whole notebook: {RESTORE}."
+    return None
+
+
+def _of_versions(those: list[Version]) -> Iterator[str]:
+    """What a feed of changes can't have."""
+    if not those:
+        yield "it has no version: begin one with ## 1.0, 2026-11-27."
+    for one in those:
+        try:
+            date.fromisoformat(one.date)
+        except ValueError:
+            yield f"{one.date}, of {one.name}, is no date."
+    for name, times in Counter(one.name for one in those).items():
+        if times > 1:
+            yield f"it has {name} {times} times: give each version a name of its own."
+    if those != sorted(those, key=lambda one: one.date, reverse=True):
+        yield "the newest version must come first."
 
 
 def _of_cells(one: Document) -> Iterator[tuple[str, str]]:
@@ -72,6 +129,8 @@ def _of_cells(one: Document) -> Iterator[tuple[str, str]]:
     expected = 1
     for number, cell in enumerate(one.cells):
         place = f"cell {number}"
+        if cell.cell_type == "raw":
+            yield place, "it is a raw cell, which the site can't show: make it Markdown."
         if cell.cell_type != "code":
             continue
         if runs and cell.source.strip():
@@ -87,16 +146,32 @@ def _of_outputs(cell: Any) -> Iterator[str]:
     for output in cell.outputs:
         if output.output_type == "error" and "raises-exception" not in reading.tags(cell):
             yield f"it failed with {output.ename}: correct it, or tag it raises-exception."
+        if output.get("execution_count", cell.execution_count) != cell.execution_count:
+            yield f"its output is that of another run: {RERUN}."
+        if (length := len(_words(output))) > LONGEST:
+            yield f"its output has {length:,} characters: show {LONGEST:,} at most."
         if match := MACHINE.search(_words(output)):
             yield f"its output has a path of one machine, {match[0]}: leave it out."
         kinds = set(output.get("data", ()))
+        if unseen := sorted(kinds & UNSEEN):
+            yield f"the site can't show its {unseen[0]}: show it as text or as a picture."
         if WIDGET in kinds and not kinds - {WIDGET, "text/plain"} and not alt(output):
             yield "its widget has nothing static to show instead: give it text or a picture."
+        if not _whole(output.get("data", {}).get("image/png")):
+            yield f"its picture isn't whole: {RERUN}."
     shown = pictures(cell)
     if len(shown) > 1:
         yield "it shows two pictures: show each in a cell of its own."
     if shown and not alt(shown[0]):
         yield "its picture has no alt text: show it with show_figure(figure, caption)."
+
+
+def _whole(png: str | None) -> bool:
+    """Whether a picture has at least a head, if there is one."""
+    try:
+        return png is None or base64.b64decode(png)[:16].endswith(b"IHDR")
+    except ValueError:
+        return False
 
 
 def _words(output: Any) -> str:
@@ -118,13 +193,22 @@ def _of_prose(one: Document) -> Iterator[tuple[str, str]]:
             elif its > level + 1:
                 yield place, f"the heading {words!r} skips a level: give it {'#' * (level + 1)}."
             level = its
-        for words, file in prose.pictures(source):
-            if not words.strip():
-                yield place, f"the picture {file} has no alt text."
         if match := MACHINE.search(prose.without_code(source)):
             yield place, f"it has a path of one machine, {match[0]}: leave it out."
     if level == 0:
         yield "", "it has no title."
+    elif one.cells and one.cells[0].cell_type != "markdown":
+        yield "cell 0", "it comes before the title: begin with that."
+    for place, source in one.written:
+        for words, file in prose.pictures(source):
+            if not words.strip():
+                yield place, f"the picture {file} has no alt text."
+            if file.startswith("attachment:"):
+                yield place, f"the site can't show {file}: put the picture in a file."
+            if of_another_host(file):
+                yield place, f"it needs {file}, of another host: bring it along."
+        for formula in prose.maths(source):
+            yield place, f"the site can't show the formula {formula}: write it as `code`."
 
 
 def _of_html(one: Document) -> Iterator[tuple[str, str]]:
@@ -134,6 +218,10 @@ def _of_html(one: Document) -> Iterator[tuple[str, str]]:
             yield place, f"it has a heading as HTML, <{heading}>: write it with #."
         for file in html.wordless:
             yield place, f"the picture {file} has no alt text."
+        if html.scripted:
+            yield place, "it has a script, which some readers don't run: show something static."
+        for tag in html.unbalanced:
+            yield place, f"its <{tag}> begins and ends a different number of times."
         for needed in filter(of_another_host, html.needs):
             yield place, f"it needs {needed}, of another host: bring it along."
 
@@ -141,16 +229,17 @@ def _of_html(one: Document) -> Iterator[tuple[str, str]]:
 def _of_links(one: Document, those: dict[str, Document], root: Path) -> Iterator[tuple[str, str]]:
     """A link to a file or a heading that isn't there."""
     folder = "" if one.file.parent == SITE else posixpath.dirname(one.path)
-    linked = [(place, prose.links(source)) for place, source in one.pieces]
+    linked = [(place, prose.links(source)) for place, source in one.written]
     linked += [(place, [*html.links, *html.needs]) for place, html in one.html]
     for place, targets in linked:
         for target in targets:
-            path, _, anchor = target.partition("#")
+            path, _, anchor = unquote(target).partition("#")
             if prose.is_outside(target) or of_another_host(target) or path.startswith("reference/"):
                 continue  # the reference is not a file: the built pages are checked for it
             full = posixpath.normpath(posixpath.join(folder, path)) if path else one.path
             full = "site/index.md" if full == "index.md" else full
-            if full.startswith("..") or not (root / full).exists():
+            there = (root / full).is_dir() if path.endswith("/") else (root / full).exists()
+            if full.startswith(("..", "/")) or not there:
                 yield place, f"the link to {target} leads to no file."
             elif anchor and full in those and anchor not in those[full].anchors:
                 yield place, f"the link to {target} leads to no heading."

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from html.parser import HTMLParser
 
-LOADED = {  # what a browser fetches by itself
-    "img": "src", "script": "src", "iframe": "src", "source": "src", "video": "src",
-    "embed": "src", "object": "data",
+LOADED = ("src", "srcset", "poster", "data")  # what a browser fetches by itself
+RELATIONS = {"stylesheet", "icon", "preload", "modulepreload", "prefetch"}
+ENDLESS = {  # what ends by itself
+    "area", "base", "br", "col", "dd", "dt", "embed", "hr", "img", "input", "li", "link", "meta",
+    "option", "p", "source", "tbody", "td", "th", "thead", "tr", "track", "wbr",
 }  # fmt: skip
+IN_STYLES = re.compile(r"(?:url\(\s*['\"]?|@import\s+['\"])((?:https?:)?//[^'\")\s]+)")
 
 
 class Html(HTMLParser):
@@ -19,6 +24,7 @@ class Html(HTMLParser):
         needs: what a browser fetches for it.
         wordless: its pictures without alt text.
         headings: its headings, such as h1.
+        scripted: whether it has a script of its own.
     """
 
     def __init__(self, text: str) -> None:
@@ -28,6 +34,8 @@ class Html(HTMLParser):
         self.needs: list[str] = []
         self.wordless: list[str] = []
         self.headings: list[str] = []
+        self.scripted = False
+        self._open: Counter[str] = Counter()
         self.feed(text)
 
     def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
@@ -36,14 +44,31 @@ class Html(HTMLParser):
         self.ids |= {given[name] for name in ("id", "name") if given.get(name)}
         if tag == "a" and "href" in given:
             self.links.append(given["href"])
-        elif tag == "link" and given.get("rel") in ("stylesheet", "icon", "preload"):
+        fetched = tag == "link" and RELATIONS & set(given.get("rel", "").lower().split())
+        if fetched or tag in ("image", "use", "base"):
             self.needs.append(given.get("href", ""))
-        elif given.get(LOADED.get(tag, "")):
-            self.needs.append(given[LOADED[tag]])
+        self._open[tag] += 1
+        self.needs += [given[name].split()[0] for name in LOADED if given.get(name, "").strip()]
+        self.needs += IN_STYLES.findall(given.get("style", ""))
+        self.scripted |= tag == "script" and not given.get("src")
         if tag == "img" and not given.get("alt", "").strip():
             self.wordless.append(given.get("src", ""))
         if len(tag) == 2 and tag[0] == "h" and tag[1].isdigit():
             self.headings.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        """Note what ends."""
+        self._open[tag] -= 1
+
+    @property
+    def unbalanced(self) -> list[str]:
+        """The tags that begin more or less often than they end, though they must."""
+        return sorted(tag for tag, more in self._open.items() if more and tag not in ENDLESS)
+
+    def handle_data(self, data: str) -> None:
+        """Note what styles need."""
+        if self.lasttag == "style":
+            self.needs += IN_STYLES.findall(data)
 
 
 def of_another_host(target: str) -> bool:

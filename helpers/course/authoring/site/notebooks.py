@@ -17,6 +17,8 @@ from helpers.course.authoring.site.pages import Page
 
 FOLDED = "hide-output"  # the tag that folds a cell's output on the page
 WIDGET = "application/vnd.jupyter.widget-view+json"
+# All that a page needs; a notebook's own may be missing, or ask for a run.
+METADATA = {"language_info": {"name": "python", "pygments_lexer": "ipython3"}}
 _EXERCISE = re.compile(r"## (\d+) · ")
 
 
@@ -38,6 +40,7 @@ def as_page(
         used: Markdown for its end: what of the reference it uses.
     """
     made = copy.deepcopy(notebook)
+    made.metadata = nbformat.from_dict(METADATA)
     for cell in made.cells:
         if cell.cell_type == "code":
             _static(cell)

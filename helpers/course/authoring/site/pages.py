@@ -5,6 +5,7 @@ A page keeps its file's path, so that the links between files are links between 
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -17,6 +18,7 @@ SITE = CHECKOUT / "site"
 URL = "SITE_URL"  # the environment variable that says at which address the site will be
 FOLDERS: dict[str, Kind] = {"notebooks": "lesson", "labs": "lab", "solutions": "solution"}
 SHEET, PYTHON = "notebooks/cheatsheet.ipynb", "notebooks/python.md"
+_OURS = re.compile(r"(\d\d_\w+|cheatsheet)\.ipynb")
 PROSE = ("teaching/*.md", "CHANGES.md")
 
 
@@ -34,12 +36,17 @@ class Page:
         return self.path.rpartition(".")[0]
 
 
+def notebooks(checkout: Path, folder: str) -> list[Path]:
+    """The notebooks of a folder, without a reader's own, such as Untitled and copies."""
+    return [one for one in sorted((checkout / folder).glob("*.ipynb")) if _OURS.fullmatch(one.name)]
+
+
 def pages(checkout: Path = CHECKOUT) -> list[Page]:
     """All pages that are made from files, those of one kind in their order."""
     found = [
         Page(file, f"{folder}/{file.name}", "sheet" if file.name == Path(SHEET).name else kind)
         for folder, kind in FOLDERS.items()
-        for file in sorted((checkout / folder).glob("*.ipynb"))
+        for file in notebooks(checkout, folder)
     ]
     for pattern in (PYTHON, *PROSE):
         found += [

@@ -16,7 +16,7 @@ from helpers.course.home import CHECKOUT
 BINDER = {"github.com": "gh", "gitlab.com": "gl"}
 _REMOTE = re.compile(
     r"(?:(?:https|ssh|git)://(?:[^@/]+@)?|[\w.-]+@)(?P<host>[\w.-]+)(?::\d+)?[:/]"
-    r"(?P<path>[\w./~-]+?)(?:\.git)?/?$"
+    r"/*(?P<path>[\w.~-]+(?:/[\w.~-]+?)+?)(?:\.git)?/*$"
 )
 
 
@@ -45,7 +45,8 @@ class Remote:
             repo = self.path if short == "gh" else quote(self.path, safe="")
             place = quote(f"lab/tree/{path}", safe="")
             found["Open in Binder"] = (
-                f"https://mybinder.org/v2/{short}/{repo}/{quote(self.branch)}?urlpath={place}"
+                f"https://mybinder.org/v2/{short}/{repo}/{quote(self.branch, safe='')}"
+                f"?urlpath={place}"
             )
         if self.host == "github.com":
             found["Open in Codespaces"] = f"https://codespaces.new/{self.path}?quickstart=1"
@@ -53,9 +54,14 @@ class Remote:
 
 
 def remote(checkout: Path = CHECKOUT) -> Remote | None:
-    """The checkout's remote `origin`, if it is on a public host."""
-    url = _git(checkout, "remote", "get-url", "origin")
-    head = _git(checkout, "symbolic-ref", "--short", "refs/remotes/origin/HEAD")
+    """The checkout's remote `origin`, if it is on a public host.
+
+    A folder inside of another repository, as an archive is unpacked, has none.
+    """
+    if git(checkout, "rev-parse", "--show-prefix"):
+        return None
+    url = git(checkout, "remote", "get-url", "origin")
+    head = git(checkout, "symbolic-ref", "--short", "refs/remotes/origin/HEAD")
     return parsed(url, head.partition("/")[2] or "main")
 
 
@@ -72,7 +78,8 @@ def parsed(url: str, branch: str = "main") -> Remote | None:
     return Remote(match["host"], match["path"], branch)
 
 
-def _git(checkout: Path, *words: str) -> str:
+def git(checkout: Path, *words: str) -> str:
+    """What git says; nothing where it can't."""
     try:
         done = subprocess.run(
             ["git", "-C", str(checkout), *words], capture_output=True, text=True, check=False

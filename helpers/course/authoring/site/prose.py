@@ -1,16 +1,24 @@
-"""Links and headings of Markdown: found, and led elsewhere."""
+"""Links, headings, HTML and maths of Markdown: found; and links led elsewhere."""
 
 from __future__ import annotations
 
 import posixpath
 import re
 from collections.abc import Callable, Iterator
+from functools import cache
+from itertools import pairwise
 
+from markdown_it import MarkdownIt
+from markdown_it.token import Token
+from mdit_py_plugins.dollarmath import dollarmath_plugin
+from mdit_py_plugins.footnote import footnote_plugin
+from mdit_py_plugins.front_matter import front_matter_plugin
+
+_PARSER = MarkdownIt("commonmark").enable("table").use(front_matter_plugin).use(footnote_plugin)
+_MATHS = MarkdownIt("commonmark").use(dollarmath_plugin, allow_space=False, allow_digits=False)
 _FENCED = re.compile(r"^( *)(```+|~~~+).*?^\1\2`*~* *$", re.MULTILINE | re.DOTALL)
 _CODE = re.compile(r"(`+)(?!`).*?(?<!`)\1(?!`)", re.DOTALL)
 _LINK = re.compile(r"(!?)\[((?:[^\[\]]|\[[^\]]*\])*)\]\(([^()\s]+)\)")
-_BARE = re.compile(r"<(https?://[^>\s]+)>")
-_HEADING = re.compile(r"^(#{1,6}) +(.+?)#*$", re.MULTILINE)
 
 
 def is_outside(target: str) -> bool:
@@ -18,21 +26,43 @@ def is_outside(target: str) -> bool:
     return re.match(r"\w[\w+.-]*:", target) is not None
 
 
+@cache
+def _tokens(source: str, parser: MarkdownIt = _PARSER) -> list[Token]:
+    """Markdown taken apart: blocks, and what is in them."""
+    blocks = parser.parse(source)
+    return [one for block in blocks for one in (block, *(block.children or ()))]
+
+
 def links(source: str) -> list[str]:
     """The targets of all links and pictures."""
-    plain = without_code(source)
-    return [match[3] for match in _LINK.finditer(plain)] + _BARE.findall(plain)
+    found = (one.attrs.get("href") or one.attrs.get("src") for one in _tokens(source))
+    return [str(target) for target in found if target]
 
 
 def pictures(source: str) -> list[tuple[str, str]]:
     """The alt text and the file of each picture."""
-    return [(match[2], match[3]) for match in _LINK.finditer(without_code(source)) if match[1]]
+    return [(one.content, str(one.attrs["src"])) for one in _tokens(source) if one.type == "image"]
 
 
 def headings(source: str) -> list[tuple[int, str]]:
     """The level and the words of each heading."""
-    plain = _FENCED.sub("", source)
-    return [(len(match[1]), match[2].strip()) for match in _HEADING.finditer(plain)]
+    blocks = _PARSER.parse(source)
+    return [
+        (int(one.tag[1:]), "".join(part.content for part in inside.children or ()).strip())
+        for one, inside in pairwise(blocks)
+        if one.type == "heading_open"
+    ]
+
+
+def html(source: str) -> str:
+    """Its HTML."""
+    return "\n".join(one.content for one in _tokens(source) if one.type.startswith("html_"))
+
+
+def maths(source: str) -> list[str]:
+    """What a notebook shows as a formula."""
+    tokens = _tokens(without_code(source), _MATHS)
+    return [one.content for one in tokens if one.type.startswith("math_")]
 
 
 def anchor(heading: str) -> str:

@@ -11,6 +11,7 @@ import importlib
 import inspect
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import cache
 from typing import Any
 
@@ -82,7 +83,7 @@ def uses(those: Iterable[Page]) -> dict[str, list[Page]]:
 def used_names(cells: Sequence[Any]) -> list[str]:
     """What cells import from `helpers`, and use of its modules, as the reference calls it."""
     code = [c.source for c in cells if c.cell_type == "code" and not c.source.startswith("%%")]
-    tree = ast.parse("\n".join(map(reading.without_magics, code)))
+    tree = ast.Module([line for source in code for line in _lines(source)], [])
     nodes = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
     found = {}
     for node in nodes:
@@ -95,6 +96,13 @@ def used_names(cells: Sequence[Any]) -> list[str]:
                     inside = [attr for attr in _attributes(tree, one.name) if hasattr(thing, attr)]
                     found |= {f"{name}.{attr}": attr for attr in inside}
     return list(found)
+
+
+def _lines(source: str) -> list[ast.stmt]:
+    """A cell's code; none of one that shows what is no Python."""
+    with suppress(SyntaxError):
+        return ast.parse(reading.without_magics(source)).body
+    return []
 
 
 def known_as(name: str) -> str:
