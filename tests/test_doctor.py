@@ -280,7 +280,7 @@ def configured(learner: Path, text: str) -> tuple[list[str], list[str]]:
          ["ServerApp.kernel_spec_manager_class=jupyter_client.kernelspec.KernelSpecManager"]),
         ("FileContentsManager.post_save_hook = 'no.such'",
          ["AsyncLargeFileManager.post_save_hook=None"]),
-        ("LabApp.templates_dir = '/no'", [f"LabApp.templates_dir={APPLICATION}/static"]),
+        ("LabApp.templates_dir = '/dev/null/no'", [f"LabApp.templates_dir={APPLICATION}/static"]),
         ("ContentsManager.hide_globs = ['*.ipynb']", ["ContentsManager.hide_globs=__pycache__"]),
         ("GatewayClient.url = 'http://a'", ["GatewayClient.url="]),
         ("LabApp.collaborative = True", ["LabApp.collaborative=False"]),
@@ -408,7 +408,7 @@ def test_variables_that_break_the_course_are_left_out_and_others_stay(learner, m
     monkeypatch.setenv("COURSE_HOME", os.path.relpath(home))
     monkeypatch.setenv("JUPYTER_PATH", "/mine")
     monkeypatch.setenv("SSL_CERT_FILE", __file__)
-    monkeypatch.setenv("SSLKEYLOGFILE", "/no/where")
+    monkeypatch.setenv("SSLKEYLOGFILE", "/dev/null/where")
     environment, told = lab.environment()
     assert [one.partition(" ")[0] for one in told] == [
         "JUPYTERLAB_DIR", "JUPYTER_GATEWAY_URL", "PYTHONDEVMODE", "PYTHONINSPECT", "PYTHONOPTIMIZE",
@@ -677,7 +677,7 @@ def test_a_lab_that_cannot_be_saved_is_named():
     code = (
         "import os, pathlib, sys, tempfile\n"
         "from helpers.course.doctor import folders\n"
-        "checkout = pathlib.Path(tempfile.mkdtemp())\n"
+        "checkout = pathlib.Path(tempfile.mkdtemp(dir='/tmp'))\n"  # which that user can reach
         "for place in ('notebooks', 'labs'): (checkout / place).mkdir()\n"
         "lab = checkout / 'labs' / 'a.ipynb'\n"
         "def say(): print(*(one.sentence.replace(str(checkout), '') for one in "

@@ -490,7 +490,7 @@ def test_a_certificate_of_the_boards_own_is_trusted_on_request(folder, tmp_path)
             "class", "join", by_number, "--as", "seat 12", "--certificate", str(tmp_path / "ca.crt")
         )
         no_tls = board.url.replace("https:", "http:")
-        assert "if its address begins with https://, write that" in refused(
+        assert "If its address begins with https://, write that" in refused(
             "class", "join", no_tls, "--as", "seat 12"
         )
         with Board() as plain:

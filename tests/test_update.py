@@ -432,7 +432,7 @@ def test_a_branch_that_follows_one_here_gets_what_that_one_gets(world):
 def test_a_copy_without_git_says_how_to_bring_the_answers_along(world, tmp_path):
     old, new = Clone(tmp_path / "unpacked"), world.learner
     old.write({LAB: ANSWERED, "notebooks/mine.ipynb": FIRST_LESSON})
-    (old.folder / "labs" / "gone.ipynb").symlink_to("/no/where")
+    (old.folder / "labs" / "gone.ipynb").symlink_to("/dev/null/where")
     with pytest.raises(CourseError, match=r"isn't a git checkout .* `course update --from "):
         Git(old.folder)
     new.write({LAB: SECOND_LAB.replace("count = ____", "count = 3")})
