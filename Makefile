@@ -93,7 +93,7 @@ sheet: $(VENV)/.test  ## write cheatsheet.html, two sides to print, and handout.
 	@$(BIN)/python -m helpers.course.authoring.sheet
 
 site: $(VENV)/.site  ## build the course as a site, in build/site; ARGS=--links lists the links that lead outside
-	@$(BIN)/python -m helpers.course.authoring.site $(ARGS)
+	@PYTHONUTF8=1 $(BIN)/python -m helpers.course.authoring.site $(ARGS)
 
 # ARGS may name soaks and say more: ARGS="groups --seed 7 --faults 50 --server redis8", ARGS=--help.
 soak: $(VENV)/.test  ## for authors: kill and pause workers, servers, a cluster and a class board, for 40 minutes
