@@ -54,6 +54,7 @@ def site(tmp_path_factory: Any, pytestconfig: pytest.Config) -> Site:
         patch.setenv(URL, f"https://example.org{ROOT}")
         wrong = build(CHECKOUT, output, () if everything else (LESSON, LAB, SOLUTION, "CHANGES"))
     assert wrong == []
+    assert list(output.parent.iterdir()) == [output]
     return Site(output, f"{ROOT}/")
 
 

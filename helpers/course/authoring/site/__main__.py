@@ -79,6 +79,7 @@ def build(checkout: Path, output: Path, only: Sequence[str] = ()) -> list[str]:
         return wrong
     shutil.rmtree(output, ignore_errors=True)
     fresh.rename(output)
+    shutil.rmtree(work, ignore_errors=True)  # it may be in another version's site
     return []
 
 
