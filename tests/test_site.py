@@ -50,9 +50,11 @@ def site(tmp_path_factory: Any, pytestconfig: pytest.Config) -> Site:
     """The site, built from the checkout's own files."""
     output = tmp_path_factory.mktemp("site") / "site"
     everything = pytestconfig.getoption("--all-answers")
+    only = () if everything else (LESSON, LAB, SOLUTION, "CHANGES")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(URL, f"https://example.org{ROOT}")
-        wrong = build(CHECKOUT, output, () if everything else (LESSON, LAB, SOLUTION, "CHANGES"))
+        patch.chdir(output.parent)
+        wrong = build(CHECKOUT, Path("site"), only)
     assert wrong == []
     assert list(output.parent.iterdir()) == [output]
     return Site(output, f"{ROOT}/")

@@ -40,7 +40,8 @@ def main() -> int:
             print(target, *(f"    {place}" for place in places), sep="\n")
         return 0
     try:
-        return report(build(CHECKOUT, options.output), options.output)
+        output = options.output.resolve()
+        return report(build(CHECKOUT, output), output)
     except KeyboardInterrupt:
         print("\nStopped before the site was whole; `make site` builds it again.", file=sys.stderr)
         return 130
@@ -54,7 +55,7 @@ def build(checkout: Path, output: Path, only: Sequence[str] = ()) -> list[str]:
         output: the site's folder, which is replaced once a new one without faults is whole.
         only: the pages to make, by their names; all by default.
     """
-    url = os.environ.get(URL, "")
+    output, url = output.resolve(), os.environ.get(URL, "")
     if url and not re.fullmatch(r"https?://[^\s/?#]+(/[^\s?#]*)?", url):
         return [
             f"{URL} is {url!r}, no address of a site: write it like https://example.org/course."
