@@ -28,8 +28,8 @@ from helpers.course.authoring.site.__main__ import build, changed, sphinx
 from helpers.course.authoring.site.built import Site
 from helpers.course.authoring.site.documents import documents, outside
 from helpers.course.authoring.site.faults import faults
-from helpers.course.authoring.site.notebooks import WIDGET
-from helpers.course.authoring.site.pages import URL, pages
+from helpers.course.authoring.site.notebooks import METADATA, WIDGET, as_page
+from helpers.course.authoring.site.pages import URL, Page, pages
 from helpers.course.authoring.site.places import parsed, remote
 from helpers.course.home import CHECKOUT
 from helpers.course.pace import patient
@@ -164,6 +164,13 @@ def test_each_notebook_can_be_downloaded_as_it_is(site):
         assert (site.folder / f"{folder}.ipynb").read_bytes() == (
             CHECKOUT / f"{folder}.ipynb"
         ).read_bytes()
+
+
+def test_a_notebook_cannot_ask_to_be_run_or_bring_a_broken_widget():
+    own = {"mystnb": {"execution_mode": "force"}, "widgets": []}
+    notebook = nbformat.v4.new_notebook(cells=[words("# 01")], metadata=own)
+    page = Page(CHECKOUT / f"{LESSON}.ipynb", f"{LESSON}.ipynb", "lesson")
+    assert as_page(page, notebook, lead=str, opened={}).metadata == METADATA
 
 
 # ------------------------------------------------------------------ in a browser
