@@ -26,6 +26,14 @@ from helpers.course.server import OwnServer, find_server
 
 server_commands = commands("The course's own Redis server.")
 
+_JUPYTERLAB = (  # as `python -m jupyterlab`, without a traceback if Ctrl-C comes while it loads
+    "import sys\n"
+    "try:\n"
+    "    from jupyterlab.labapp import main\n"
+    "    sys.exit(main())\n"
+    "except KeyboardInterrupt:\n"
+    "    sys.exit(130)\n"
+)
 FIRST_LESSON = "notebooks/00_start_here.ipynb"
 
 
@@ -54,7 +62,7 @@ def lab(
     overrides = lab_settings.overrides(config, context.args)
     for line in dict.fromkeys([*told, *(one.why for one in overrides)]):
         out.print(f"[dim]· {escape(line)}[/]")
-    words = [sys.executable, "-m", "jupyterlab", f"--port={port}"]
+    words = [sys.executable, "-c", _JUPYTERLAB, f"--port={port}"]
     words += [f"--LabApp.default_url=/lab/tree/{FIRST_LESSON}"]
     words += [] if lab_settings.names_a_root(context.args) else [f"--ServerApp.root_dir={CHECKOUT}"]
     words += [one.flag for one in overrides]

@@ -104,7 +104,8 @@ def write_csv(file: Path, servers: Sequence[SeatServer]) -> None:
     try:
         write_whole(file.absolute(), text.getvalue())
     except OSError as error:
-        raise CourseError(f"{file} can't be written ({error.strerror or error}).") from error
+        why = error.strerror or str(error)
+        raise CourseError(f"{file} can't be written ({why}): name another file.") from error
 
 
 def _expect_own(address: str) -> None:

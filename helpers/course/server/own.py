@@ -427,11 +427,11 @@ class OwnServer:
                 f"The server {program.path} started, but nothing on this machine reaches it at "
                 "127.0.0.1: enable the loopback interface, or allow it in your firewall."
             )
-        other = "" if program.source == "embedded" else ", or to `embedded`"
+        other = "" if program.source == "embedded" else " or to `embedded`"
         return lack(self.folder) or (
             f"The server {program.path} did not start: {self._last_words()}. Its log is "
-            f"{self.log}. Set COURSE_SERVER to another program{other}. If your data is the cause, "
-            f"move {self.data} away; it was not changed."
+            f"{self.log}. If the program is the cause, set COURSE_SERVER to another one{other}; if "
+            f"your data is, move {self.data} away; it was not changed."
         )
 
     def _program(self, before: State | None) -> Program:
