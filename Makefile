@@ -15,7 +15,8 @@ FIND_PYTHON = for p in $(PYTHON) $(PYTHONS); do \
 	&& $$p -c '$(COMPLETE)' 2>/dev/null $1 && echo $$p && break; done
 # What would put other code in place of the course's, or keep pip from installing here.
 unexport PYTHONPATH PYTHONHOME PYTHONOPTIMIZE PYTHONINSPECT PIP_USER PIP_TARGET PIP_PREFIX PIP_ROOT
-unexport PIP_PYTHON PIP_NO_BUILD_ISOLATION PIP_NO_BINARY PIP_PLATFORM PIP_PYTHON_VERSION
+unexport PIP_PYTHON PIP_NO_BUILD_ISOLATION PIP_NO_BINARY PIP_PLATFORM PIP_PYTHON_VERSION PIP_EDITABLE
+unexport PIP_REQUIREMENT PIP_REPORT
 # As variables, since they count more than a pip.conf.
 export PIP_DRY_RUN := 0
 export PIP_NO_DEPS := 0
