@@ -136,11 +136,10 @@ def _why(url: str, error: Exception) -> str:
         )
     if "WRONG_VERSION_NUMBER" in said or "record layer failure" in said:
         return f"What answers at {url} uses no TLS: begin the address with http://."
-    tls = " If its address begins with https://, write that." if _hung_up(url, error) else ""
-    return (
-        f"The class board at {url} can't be reached ({said or type(error).__name__}): check the "
-        f"address, and that you are in the same network.{tls}"
-    )
+    remedy = "check the address, and that you are in the same network"
+    if _hung_up(url, error):
+        remedy = "if its address begins with https://, write that"
+    return f"The class board at {url} can't be reached ({said or type(error).__name__}): {remedy}."
 
 
 def _hung_up(url: str, error: Exception) -> bool:
