@@ -29,7 +29,7 @@ PINS := pyproject.toml constraints.txt
 # A learner's pip.conf may ask for their own site-packages; its index and its proxy hold.
 PLAINLY := --no-user
 AWAY := ^(global|install)\.(target|prefix|root|python|platform|python-version)=
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt $(PLAINLY)
+PIP := PYTHONWARNINGS= SSLKEYLOGFILE= $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt $(PLAINLY)
 
 # An environment that was moved or copied, or whose Python is gone, is made again.
 ifneq ($(wildcard $(VENV)/.lab),)
