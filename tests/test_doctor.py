@@ -403,6 +403,7 @@ def test_variables_that_break_the_course_are_left_out_and_others_stay(learner, m
     for name in ("PYTHONOPTIMIZE", "JUPYTERLAB_DIR", "JUPYTER_GATEWAY_URL", "PYTHONDEVMODE",
                  "PYTHONINSPECT"):  # fmt: skip
         monkeypatch.setenv(name, "1")
+    monkeypatch.setenv("PYTHONVERBOSE", "")  # as if it was not set
     for name in ("PYTHONSTARTUP", "NO_COLOR", "PYTHONNOUSERSITE", "JUPYTER_TOKEN"):
         monkeypatch.setenv(name, "2")
     monkeypatch.setenv("COURSE_HOME", os.path.relpath(home))

@@ -7,6 +7,9 @@ import ssl
 from collections.abc import MutableMapping
 
 
+LEFT_OUT: list[str] = []  # by this process, when it began: a sentence for each
+
+
 def leave_out_unusable(environment: MutableMapping[str, str] = os.environ) -> list[str]:
     """Leave such files out, for this process and all that it starts; a sentence for each."""
     told = []
@@ -14,6 +17,8 @@ def leave_out_unusable(environment: MutableMapping[str, str] = os.environ) -> li
         if (file := environment.get(name)) and (why := _refusal(name, file)):
             del environment[name]
             told.append(f"{name} is left out: {file} cannot be used ({why}).")
+    if environment is os.environ:
+        LEFT_OUT.extend(told)
     return told
 
 

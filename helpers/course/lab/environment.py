@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from helpers.course import shadows
-from helpers.course.certificates import leave_out_unusable
+from helpers.course.certificates import LEFT_OUT, leave_out_unusable
 from helpers.course.home import CHECKOUT, hidden_folder
 from helpers.course.loopback import spare_loopback
 
@@ -37,12 +37,12 @@ def environment(before: Mapping[str, str] = os.environ) -> tuple[dict[str, str],
     after, told = dict(before), []
     for shadow in shadows.spare(after):
         told.append(f"{shadow.where} is left out: {said_of(shadow)}.")
-    for name in sorted(after.keys() & _NOT_THE_COURSES.keys()):
+    for name in sorted(name for name in _NOT_THE_COURSES if after.get(name)):
         told.append(f"{name} is left out: {_NOT_THE_COURSES[name]} ({after.pop(name)}).")
     if (backend := after.get("MPLBACKEND")) and not _is_backend(backend, after):
         told.append(f"MPLBACKEND is left out: matplotlib rejects it ({after.pop('MPLBACKEND')}).")
     spare_loopback(after)
-    told += leave_out_unusable(after)
+    told += [*LEFT_OUT, *leave_out_unusable(after)]
     after["COURSE_HOME"] = str(hidden_folder())  # a relative one would be elsewhere for a kernel
     for name in ("JUPYTER_CONFIG_PATH", "JUPYTER_PATH"):
         after[name] = os.pathsep.join(filter(None, (str(OURS), after.get(name))))
