@@ -6,7 +6,6 @@ import os
 import ssl
 from collections.abc import MutableMapping
 
-
 LEFT_OUT: list[str] = []  # by this process, when it began: a sentence for each
 
 
