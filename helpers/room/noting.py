@@ -1,6 +1,7 @@
 """Notes each check for the class board, if a class was joined. Nothing here reaches a check.
 
-A note that cannot be kept is counted, and `course class status` says why.
+A note that cannot be written yet waits in memory; one that cannot be kept is counted, and
+`course class status` says why.
 """
 
 from __future__ import annotations
@@ -38,8 +39,10 @@ def note(exercise: str, outcome: str, hint: Callable[[], int]) -> None:
     with _harmless():
         if seat.is_joined() and (here := seat.current()):
             opened = max(_opened.get(exercise.partition(".")[0], time.time()), here.joined)
-            here.spool.note(exercise, OUTCOMES[outcome], hint(), opened)
-            _hand_over()
+            try:
+                here.spool.note(exercise, OUTCOMES[outcome], hint(), opened)
+            finally:  # what could not be written is, as soon as it can be
+                _hand_over()
 
 
 def news() -> str:

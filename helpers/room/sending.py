@@ -152,7 +152,10 @@ def _try(failures: int) -> float | None:
     pause_s = random.uniform(longest_s / 2, longest_s)
     try:
         seat = seats.current()
-        if seat is None or seat.spool.standing().ended or not seat.spool.standing().waiting:
+        if seat is None:
+            return None
+        seat.spool.write()
+        if seat.spool.standing().ended or not seat.spool.standing().waiting:
             return None
         hand_over(seat)
     except SeatEndedError:

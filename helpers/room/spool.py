@@ -5,14 +5,17 @@ full, leaves it whole. It isn't synced to the disk at each event, since a check 
 that: only a machine that loses its power can lose the latest ones.
 
 An event waits until the board says that it has it. Then it stays for the learner to read, until
-10,000 newer ones have been sent.
+10,000 newer ones have been sent. What can't be written just now, since the disk is full or another
+kernel takes long, waits in this process.
 """
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import os
 import sqlite3
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -23,6 +26,8 @@ from helpers.room.events import MOST_SECONDS
 
 MOST = 10_000  # events that wait; what is noted beyond them is dropped, and counted
 WAIT_S = 0.3  # for another kernel that is writing, which takes a millisecond
+
+Check = tuple[str, str, int]  # exercise, outcome, hint
 
 _TABLES = """
 CREATE TABLE events (
@@ -58,7 +63,7 @@ class Standing:
     Attributes:
         numbered: the number of the latest event.
         upto: events up to this number are on the board's disk.
-        dropped: how many were not kept, because too many waited, or nothing could be written.
+        dropped: how many were not kept, because too many waited.
         since: when the board last took something or, if there is trouble, first did not; in Unix
             seconds.
         trouble: why the latest attempt to send failed; empty if it did not.
@@ -86,7 +91,9 @@ class Spool:
 
     def __init__(self, file: Path) -> None:
         self.file = file
-        self._lost = 0  # events of this process that could not be written
+        self._unwritten: list[tuple[Check, float, float]] = []
+        self._writes = threading.Lock()
+        self._lost = 0  # events that not even this process could keep
 
     @classmethod
     def create(cls, file: Path) -> Spool:
@@ -114,13 +121,40 @@ class Spool:
             hint: the number of the mistake; 0 for none.
             opened: when the exercise's lab was opened, if that was not noted before.
         """
+        if len(self._unwritten) < MOST:
+            self._unwritten.append(((exercise, outcome, hint), opened, time.time()))
+        else:
+            self._lost += 1
         try:
-            with self._writing() as database:
-                _insert(database, (exercise, outcome, hint), opened, self._lost)
+            self.write()
         except sqlite3.Error:
-            self._lost += 1  # to be counted as soon as something can be written again
+            atexit.unregister(self._write_at_end)
+            atexit.register(self._write_at_end)
             raise
-        self._lost = 0
+
+    def write(self, wait_s: float = 0) -> None:
+        """Write what was noted here and is not in the file yet, unless another thread is at it.
+
+        Args:
+            wait_s: how long to wait for that thread.
+        """
+        if not self._unwritten or not self._writes.acquire(timeout=wait_s):
+            return
+        try:
+            these, lost = list(self._unwritten), self._lost
+            with self._writing() as database:
+                for one in these:
+                    _insert(database, *one)
+                words = "UPDATE state SET dropped = dropped + ? WHERE ended = ''"
+                database.execute(words, (lost,))
+            del self._unwritten[: len(these)]
+            self._lost -= lost
+        finally:
+            self._writes.release()
+
+    def _write_at_end(self) -> None:
+        with contextlib.suppress(sqlite3.Error):
+            self.write(WAIT_S)
 
     def waiting(self, most: int) -> list[Noted]:
         """The oldest events that the board does not have."""
@@ -173,22 +207,20 @@ class Spool:
             database.execute("COMMIT")  # otherwise closing it takes all of it back
 
 
-def _insert(
-    database: sqlite3.Connection, check: tuple[str, str, int], opened: float, lost: int
-) -> None:
-    """Add an event, or count it as dropped, with those that could not even be counted."""
-    state, now, lab = _standing(database), time.time(), check[0].partition(".")[0]
+def _insert(database: sqlite3.Connection, check: Check, opened: float, at: float) -> None:
+    """Add an event, or count it as dropped."""
+    state, lab = _standing(database), check[0].partition(".")[0]
     if state.ended:
         return
     database.execute("INSERT OR IGNORE INTO opened VALUES (?, ?)", (lab, opened))
     (since,) = database.execute("SELECT at FROM opened WHERE lab = ?", (lab,)).fetchone()
     kept = state.waiting < MOST
     if kept:
-        seconds = min(max(0, int(now - since)), MOST_SECONDS)
-        event = Noted(state.numbered + 1, *check, seconds, int(now))
+        seconds = min(max(0, int(at - since)), MOST_SECONDS)
+        event = Noted(state.numbered + 1, *check, seconds, int(at))
         database.execute("INSERT INTO events VALUES (?, ?, ?, ?, ?, ?)", event)
     words = "UPDATE state SET numbered = numbered + ?, dropped = dropped + ?"
-    database.execute(words, (kept, lost + (not kept)))
+    database.execute(words, (kept, not kept))
 
 
 def _connection(file: Path) -> sqlite3.Connection:
